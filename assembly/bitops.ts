@@ -1,0 +1,58 @@
+/**
+ * Atomic bit operations on words of guest memory, for both builds.
+ *
+ * THREADS=1: every access is a wasm atomic, that is sequentially consistent, so each one is also the full barrier that
+ * EC-2l-1 and NL-set-1 ask for and no fence is ever needed. THREADS=0: the memory belongs to one thread, plain accesses
+ * do the same at about half the cost.
+ */
+
+// @ts-ignore: decorator
+@inline
+export function read<T>(at: usize): T {
+  if (THREADS) return atomic.load<T>(at)
+  return load<T>(at)
+}
+
+// @ts-ignore: decorator
+@inline
+export function write<T>(at: usize, value: T): void {
+  if (THREADS) atomic.store<T>(at, value)
+  else store<T>(at, value)
+}
+
+/** Sets the bits of `mask`; answers the word as it was. */
+// @ts-ignore: decorator
+@inline
+export function fetchOr<T>(at: usize, mask: T): T {
+  if (THREADS) return atomic.or<T>(at, mask)
+  const old = load<T>(at)
+  store<T>(at, (old | mask) as T)
+  return old
+}
+
+/** Keeps only the bits of `mask`; answers the word as it was. */
+// @ts-ignore: decorator
+@inline
+export function fetchAnd<T>(at: usize, mask: T): T {
+  if (THREADS) return atomic.and<T>(at, mask)
+  const old = load<T>(at)
+  store<T>(at, (old & mask) as T)
+  return old
+}
+
+/** Takes the whole word and leaves 0. */
+// @ts-ignore: decorator
+@inline
+export function take<T>(at: usize): T {
+  if (THREADS) return atomic.xchg<T>(at, 0 as T)
+  const old = load<T>(at)
+  store<T>(at, 0 as T)
+  return old
+}
+
+/** All bits below `bit`. */
+// @ts-ignore: decorator
+@inline
+export function below<T>(bit: i32): T {
+  return (((1 as T) << (bit as T)) - 1) as T
+}

@@ -1,0 +1,250 @@
+/**
+ * The guest's side: one round of the upcall scan, any depth, top-down (nlevel.md NL-scan-1..4; at n = 2 EC-guest-3).
+ *
+ * The guest owns a descriptor in its own memory, one per vCPU; all addresses are absolute in the core's memory:
+ *
+ *      0 upcall      address of evtchn_upcall_pending
+ *      4 level1      address of evtchn_pending_sel
+ *      8 level2      address of level 2's words           (n >= 4; a level that is not the last fits in a page)
+ *     12 level3      address of level 3's words           (n = 5)
+ *     16 last        u32[] of page addresses of level n-1 (n >= 3)
+ *     20 pending     u32[] of page addresses of the leaf; at n = 2 the address of the words themselves
+ *     24 mask        the same for the mask bitmap
+ *     28 filter      u32[] of page addresses, 0 = nothing in these 32,768 ports is this vCPU's; 0 altogether = no filter
+ *     32 channels    max_evtchns: bits at or beyond it are never followed
+ *     36 next        port to begin with: the one after the last served
+ *     40 … 127       scratch of one scan (see REST, KEPT, INDEX)
+ *
+ * A round is two passes over one cyclic order. Pass 0 goes from `next` to the end. On the way down to `next` each level
+ * has one word that the start cuts in two (the *path*); it is exchanged once, its upper part followed in pass 0 and its
+ * lower part kept for pass 1, which follows the kept parts from the beginning up to `next` (NL-scan-3).
+ *
+ * A scan whose buffer is full gives back what it took and did not follow, bottom-up, each with an OR that never stops
+ * at a set bit, the upcall flag last (NL-scan-2). Leaf bits need no giving back: only as many are cleared as fit.
+ */
+
+import { below, fetchAnd, fetchOr, read, take, write } from './bitops'
+
+// @ts-ignore: decorator
+@inline
+const UPCALL: usize = 0
+// @ts-ignore: decorator
+@inline
+const LEVEL1: usize = 4
+// @ts-ignore: decorator
+@inline
+const LAST: usize = 16
+// @ts-ignore: decorator
+@inline
+const PENDING: usize = 20
+// @ts-ignore: decorator
+@inline
+const MASK: usize = 24
+// @ts-ignore: decorator
+@inline
+const FILTER: usize = 28
+// @ts-ignore: decorator
+@inline
+const CHANNELS: usize = 32
+// @ts-ignore: decorator
+@inline
+const NEXT: usize = 36
+/** Scratch, per level 1…4: bits taken and not yet followed, bits kept for pass 1 (8 bytes each), index of the word (4). */
+// @ts-ignore: decorator
+@inline
+const REST: usize = 40 - 8
+// @ts-ignore: decorator
+@inline
+const KEPT: usize = 72 - 8
+// @ts-ignore: decorator
+@inline
+const INDEX: usize = 104 - 4
+
+// @ts-ignore: decorator
+@inline
+function bitsOf<T>(): u32 {
+  return sizeof<T>() == 8 ? 6 : 5
+}
+
+/** Address of word `index` in a bitmap that is given as a table of pages. */
+// @ts-ignore: decorator
+@inline
+function paged<T>(table: usize, index: u32): usize {
+  const perPage: u32 = 15 - bitsOf<T>()
+  const page = load<u32>(table + ((index >>> perPage) << 2)) as usize
+  return page + ((index & ((1 << perPage) - 1)) << (bitsOf<T>() - 3))
+}
+
+/** Address of word `index` of level k, 1 <= k < n. */
+// @ts-ignore: decorator
+@inline
+function selectorWord<T>(n: u32, k: u32, d: usize, index: u32): usize {
+  if (k == 1) return load<u32>(d, LEVEL1)
+  if (k == n - 1) return paged<T>(load<u32>(d, LAST), index)
+  return (load<u32>(d + (k << 2)) as usize) + (index << (bitsOf<T>() - 3))
+}
+
+/** Address of leaf word `index` of the bitmap at descriptor offset `which`. */
+// @ts-ignore: decorator
+@inline
+function leafWord<T>(n: u32, bitmap: usize, index: u32): usize {
+  if (n == 2) return bitmap + (index << (bitsOf<T>() - 3))
+  return paged<T>(bitmap, index)
+}
+
+/** Splits a word on the path: pass 0 follows the answer, pass 1 what is kept, the start's own bit if ports lie below it. */
+// @ts-ignore: decorator
+@inline
+function cut<T>(n: u32, k: u32, d: usize, word: T, start: u32): T {
+  const down = bitsOf<T>() * (n - k)
+  const at = ((start >>> down) & ((1 << bitsOf<T>()) - 1)) as i32
+  const low = below<T>(at)
+  const own: T = start & ((1 << down) - 1) ? (1 as T) << (at as T) : (0 as T)
+  store<T>(d + (k << 3), (word & (low | own)) as T, KEPT)
+  return (word & ~low) as T
+}
+
+/** NL-scan-2. `k` = n-1 … 1; the stack's words and the path's kept words go back level by level, then the flag. */
+// @ts-ignore: decorator
+@inline
+function giveBack<T>(n: u32, d: usize, start: u32): void {
+  const b = bitsOf<T>()
+  let child: T = 0
+  for (let k = n - 1; k >= 1; k--) {
+    const index = load<u32>(d + (k << 2), INDEX)
+    const rest = (load<T>(d + (k << 3), REST) | child) as T
+    if (rest) fetchOr<T>(selectorWord<T>(n, k, d, index), rest)
+    const kept = load<T>(d + (k << 3), KEPT)
+    if (kept) fetchOr<T>(selectorWord<T>(n, k, d, k == 1 ? 0 : start >>> (b * (n - k + 1))), kept)
+    child = rest ? (1 as T) << ((index & ((1 << b) - 1)) as T) : (0 as T)
+  }
+  fetchOr<u8>(load<u32>(d, UPCALL), 1)
+}
+
+/**
+ * One round. Writes at most `max` ports to `out` (u32 each) with their pending bits cleared and answers how many; the
+ * upcall flag is 1 again if the buffer ended the round early. `max` < 1 does nothing.
+ */
+// @ts-ignore: decorator
+@inline
+function scan<T>(n: u32, d: usize, out: usize, max: i32): i32 {
+  const b = bitsOf<T>()
+  const low: u32 = (1 << b) - 1
+  if (max < 1) return 0
+  // Flag first, then level 1 (EC-guest-3): a sender that comes between raises the flag again and is found then.
+  write<u8>(load<u32>(d, UPCALL), 0)
+  const top = take<T>(load<u32>(d, LEVEL1))
+  if (!top) return 0
+
+  const channels = load<u32>(d, CHANNELS)
+  let start = load<u32>(d, NEXT)
+  if (start >= channels) start = 0
+  const pending = load<u32>(d, PENDING) as usize
+  const mask = load<u32>(d, MASK) as usize
+  const filter = load<u32>(d, FILTER) as usize
+  for (let k: u32 = 2; k < n; k++) store<T>(d + (k << 3), 0 as T, KEPT)
+  store<u32>(d + 4, 0, INDEX)
+  let rest = cut<T>(n, 1, d, top, start)
+  let k: u32 = 1
+  let index: u32 = 0
+  let served: i32 = 0
+  let wrapped = false
+
+  while (true) {
+    // `rest` holds level k's bits of word `index`; the levels above wait in the scratch.
+    if (!rest) {
+      if (k > 1) {
+        k--
+        rest = load<T>(d + (k << 3), REST)
+        index = load<u32>(d + (k << 2), INDEX)
+        continue
+      }
+      if (wrapped) break
+      wrapped = true
+      rest = load<T>(d + 8, KEPT)
+      store<T>(d + 8, 0 as T, KEPT)
+      continue
+    }
+    const bit = ctz<T>(rest)
+    rest = (rest & (rest - 1)) as T
+    const child = (index << b) | (bit as u32)
+    // Every level's bit count is the number of the last channel's bit plus one (NL-scan-1): compare in that unit.
+    if (child > (channels - 1) >>> (b * (n - k))) continue
+    const onPath = child == start >>> (b * (n - k))
+
+    if (k < n - 1) {
+      store<T>(d + (k << 3), rest, REST)
+      k++
+      index = child
+      store<u32>(d + (k << 2), child, INDEX)
+      if (!onPath) rest = take<T>(selectorWord<T>(n, k, d, child))
+      else if (!wrapped) rest = cut<T>(n, k, d, take<T>(selectorWord<T>(n, k, d, child)), start)
+      else {
+        rest = load<T>(d + (k << 3), KEPT)
+        store<T>(d + (k << 3), 0 as T, KEPT)
+      }
+      continue
+    }
+
+    const word = leafWord<T>(n, pending, child)
+    let due = (read<T>(word) & ~read<T>(leafWord<T>(n, mask, child))) as T
+    if (filter) {
+      const page = load<u32>(filter + ((child >>> (15 - b)) << 2)) as usize
+      due = page ? ((due & load<T>(page + ((child & ((1 << (15 - b)) - 1)) << (b - 3)))) as T) : (0 as T)
+    }
+    if (onPath) {
+      const early = below<T>((start & low) as i32)
+      due = (wrapped ? due & early : due & ~early) as T
+    }
+    if (!due) continue
+    const room = max - served
+    if ((popcnt<T>(due) as i32) > room) {
+      // The buffer ends inside this word: take the lowest `room` bits, and its selector bit goes back with the rest.
+      let left = due
+      for (let i = 0; i < room; i++) left = (left & (left - 1)) as T
+      due = (due & ~left) as T
+      rest = (rest | ((1 as T) << (bit as T))) as T
+    }
+    fetchAnd<T>(word, ~due as T)
+    const base = child << b
+    do {
+      store<u32>(out + (served << 2), base | (ctz<T>(due) as u32))
+      served++
+      due = (due & (due - 1)) as T
+    } while (due)
+    if (served == max) {
+      store<T>(d + (k << 3), rest, REST)
+      let left = 0 as T
+      for (let j: u32 = 1; j < n; j++) left = (left | load<T>(d + (j << 3), REST) | load<T>(d + (j << 3), KEPT)) as T
+      if (left) giveBack<T>(n, d, start)
+      break
+    }
+  }
+  if (served) {
+    const last = load<u32>(out + ((served - 1) << 2))
+    store<u32>(d, last + 1 >= channels ? 0 : last + 1, NEXT)
+  }
+  return served
+}
+
+export function scan2x32(descriptor: usize, out: usize, max: i32): i32 {
+  return scan<u32>(2, descriptor, out, max)
+}
+export function scan3x32(descriptor: usize, out: usize, max: i32): i32 {
+  return scan<u32>(3, descriptor, out, max)
+}
+export function scan4x32(descriptor: usize, out: usize, max: i32): i32 {
+  return scan<u32>(4, descriptor, out, max)
+}
+export function scan5x32(descriptor: usize, out: usize, max: i32): i32 {
+  return scan<u32>(5, descriptor, out, max)
+}
+export function scan2x64(descriptor: usize, out: usize, max: i32): i32 {
+  return scan<u64>(2, descriptor, out, max)
+}
+export function scan3x64(descriptor: usize, out: usize, max: i32): i32 {
+  return scan<u64>(3, descriptor, out, max)
+}
+export function scan4x64(descriptor: usize, out: usize, max: i32): i32 {
+  return scan<u64>(4, descriptor, out, max)
+}

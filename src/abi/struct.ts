@@ -1,0 +1,87 @@
+/**
+ * C structs as data. A struct is a size and a table of fields; copying between bytes and a plain object is driven by it,
+ * so that the layout stands in one place and can be compared with what a C compiler says.
+ */
+
+/** `in`: the guest fills it; `out`: Xen fills it; `pad`: ignored, kept as the guest left it. */
+export type Direction = 'in' | 'out' | 'inout' | 'pad'
+
+/** One member: byte offset, size in bytes (1, 2, 4 or 8), direction. */
+export interface Field {
+  readonly offset: number
+  readonly size: number
+  readonly dir: Direction
+}
+
+/** A struct of the hypercall ABI. `size` in bytes. */
+export interface Struct {
+  readonly name: string
+  readonly size: number
+  readonly fields: Readonly<Record<string, Field>>
+}
+
+/** Arguments or results of an operation: the struct's members by Xen's names. */
+export type Args = Record<string, number>
+
+type Row = readonly [offset: number, size: number, dir: Direction]
+
+/** Builds a struct from rows [offset, size, direction]. */
+export function struct(name: string, size: number, rows: Record<string, Row>): Struct {
+  const fields: Record<string, Field> = {}
+  for (const [field, [offset, bytes, dir]] of Object.entries(rows)) fields[field] = { offset, size: bytes, dir }
+  return { name, size, fields }
+}
+
+const TWO_32 = 2 ** 32
+
+/** An unsigned member. A u64 above 2^53 loses low bits but not its size: good for bounds, which is all it is used for. */
+export function getField(view: DataView, field: Field, at = 0): number {
+  const offset = at + field.offset
+  switch (field.size) {
+    case 1:
+      return view.getUint8(offset)
+    case 2:
+      return view.getUint16(offset, true)
+    case 4:
+      return view.getUint32(offset, true)
+    default:
+      return view.getUint32(offset + 4, true) * TWO_32 + view.getUint32(offset, true)
+  }
+}
+
+/** Stores an unsigned member, cut to its size. */
+export function setField(view: DataView, field: Field, value: number, at = 0): void {
+  const offset = at + field.offset
+  switch (field.size) {
+    case 1:
+      view.setUint8(offset, value)
+      break
+    case 2:
+      view.setUint16(offset, value, true)
+      break
+    case 4:
+      view.setUint32(offset, value, true)
+      break
+    default:
+      view.setUint32(offset, value % TWO_32, true)
+      view.setUint32(offset + 4, Math.floor(value / TWO_32), true)
+  }
+}
+
+/** Reads every member that is not padding. */
+export function decode(layout: Struct, view: DataView, at = 0): Args {
+  const args: Args = {}
+  for (const name in layout.fields) {
+    const field = layout.fields[name] as Field
+    if (field.dir !== 'pad') args[name] = getField(view, field, at)
+  }
+  return args
+}
+
+/** Writes the members that `args` has. */
+export function encode(layout: Struct, view: DataView, args: Readonly<Args>, at = 0): void {
+  for (const name in layout.fields) {
+    const value = args[name]
+    if (value !== undefined) setField(view, layout.fields[name] as Field, value, at)
+  }
+}

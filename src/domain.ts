@@ -1,0 +1,291 @@
+/**
+ * A domain: a memory, vCPUs, a port table and the port operations of its ABI. What the hypervisor believes about it is
+ * here and never in guest memory.
+ */
+
+import {
+  type Args,
+  type Bits,
+  type EvtchnOpName,
+  PAGE_SIZE,
+  sharedInfo,
+  VCPU_INFO_SIZE,
+  XEN_LEGACY_MAX_VCPUS,
+} from './abi/index.js'
+import type { Core } from './core.js'
+import { EventLock } from './lock.js'
+import type { GuestMemory } from './memory.js'
+import { PirqTable } from './pirq.js'
+import { type Delivery, LevelPortOps, type PortOps, sharedInfoLeaf } from './port_ops.js'
+import { PortTable } from './ports.js'
+import { type TypedCall, Vcpu } from './vcpu.js'
+import type { Subject } from './xsm.js'
+
+/** Alive, being torn down, or dead (EC-die-1). */
+export type Dying = 'alive' | 'dying' | 'dead'
+
+/** How a guest takes upcalls: PV respects evtchn_upcall_mask, HVM ignores it (EC-up-6, EC-up-8). */
+export type DomainType = 'pv' | 'hvm'
+
+/** What the domain's creator grants of the N-level ABI; the host's own limits apply beside it. */
+export interface NlevelLimits {
+  nlevelAllowed: boolean
+  maxLevels: number
+  maxLeafPages: number
+}
+
+/** A domain's N-level registration: frames held until reset or death. */
+export interface NlevelRegistration {
+  readonly levels: number
+  readonly nrPages: number
+  /** The width recorded at registration (NL-tree-3). */
+  readonly bits: Bits
+  readonly pendingGfns: readonly number[]
+  readonly maskGfns: readonly number[]
+}
+
+/** What the hypervisor lends to its domains. */
+export interface DomainHost {
+  kick(vcpu: Vcpu): void
+  /** A vCPU that was blocked goes on. */
+  unblocked(vcpu: Vcpu): void
+  /** Wallclock in ns since 1970. */
+  wallclockNs(): bigint
+  typedCall: TypedCall
+}
+
+/** Settled description of a domain, made by Hypervisor.createDomain. */
+export interface DomainConfig {
+  domid: number
+  vcpus: number
+  bits: Bits
+  type: DomainType
+  maxEvtchnPort: number
+  privileged: boolean
+  sharedInfoGfn: number
+  nrPirqs: number
+  nlevel: NlevelLimits
+}
+
+/** One domain. Made by `Hypervisor.createDomain`. */
+export class Domain implements Delivery, Subject {
+  readonly domid: number
+  readonly memory: GuestMemory
+  readonly core: Core
+  readonly type: DomainType
+  readonly privileged: boolean
+  readonly vcpus: readonly Vcpu[]
+  readonly ports = new PortTable()
+  readonly eventLock = new EventLock()
+  readonly pirqs: PirqTable
+  readonly nlevelLimits: NlevelLimits
+  /** Inclusive limit of port numbers (EC-port-5). */
+  readonly maxEvtchnPort: number
+  /** Absolute address of shared_info. */
+  readonly sharedInfoAt: number
+  readonly sharedInfoGfn: number
+  /** The domain that this one serves as stub device model. */
+  target: Domain | null = null
+  dying: Dying = 'alive'
+  /** Pauses by the domain's controller, counted. */
+  pauseCount = 0
+  /** Reason of SCHEDOP_shutdown; -1 = running. */
+  shutdownCode = -1
+  /** Suspend event channel, stored unchecked (EC-xsm-7); 0 = none. */
+  suspendEvtchn = 0
+  /** Port at which an interrupted reset or teardown goes on; 0 = none in progress (EC-reset-8). */
+  nextEvtchn = 0
+  /** The N-level registration; null = two levels. */
+  nlevel: NlevelRegistration | null = null
+  /** HVM parameter 0 (EC-up-9): callback via. */
+  callbackVia = 0n
+
+  #bits: Bits
+  #ops: PortOps
+  #pollers = 0
+  readonly #host: DomainHost
+
+  constructor(config: DomainConfig, memory: GuestMemory, host: DomainHost) {
+    this.domid = config.domid
+    this.memory = memory
+    this.core = memory.core
+    this.type = config.type
+    this.privileged = config.privileged
+    this.maxEvtchnPort = config.maxEvtchnPort
+    this.nlevelLimits = config.nlevel
+    this.sharedInfoGfn = config.sharedInfoGfn
+    this.sharedInfoAt = memory.base + config.sharedInfoGfn * PAGE_SIZE
+    this.#bits = config.bits
+    this.#host = host
+    this.pirqs = new PirqTable(config.nrPirqs)
+    this.vcpus = Array.from({ length: config.vcpus }, (_, id) => new Vcpu(config.domid, id, memory, host.typedCall))
+    for (const vcpu of this.vcpus) this.useLegacyInfo(vcpu)
+    this.#ops = this.#twoLevel()
+  }
+
+  /** Width of shared_info: what the guest's mode was when it was last latched (EC-lay-4). */
+  get bits(): Bits {
+    return this.#bits
+  }
+
+  /** Width of the words in the event bitmaps: the one recorded at registration, else shared_info's (NL-tree-3). */
+  get eventBits(): Bits {
+    return this.nlevel?.bits ?? this.#bits
+  }
+
+  /** The operations of the ABI in force. */
+  get portOps(): PortOps {
+    return this.#ops
+  }
+
+  /** Levels of the tree in force. */
+  get levels(): number {
+    return this.#ops.levels
+  }
+
+  /** Computed at each use, never cached (EC-port-4, EC-XSA-342). */
+  get maxEvtchns(): number {
+    return this.#ops.maxEvtchns
+  }
+
+  /** The vCPU with this number. @throws RangeError if the domain has none. */
+  vcpu(vcpuId: number): Vcpu {
+    const vcpu = this.vcpus[vcpuId]
+    if (!vcpu) throw new RangeError(`d${this.domid} has vCPUs 0 to ${this.vcpus.length - 1}, not ${vcpuId}`)
+    return vcpu
+  }
+
+  /** An event channel operation by vCPU 0. See `Vcpu.eventChannelOp`. */
+  eventChannelOp(op: EvtchnOpName, args: Readonly<Args> = {}): Args {
+    return this.vcpu(0).eventChannelOp(op, args)
+  }
+
+  #twoLevel(): PortOps {
+    return new LevelPortOps(this, 2, this.#bits, sharedInfoLeaf(this.sharedInfoAt, this.#bits))
+  }
+
+  /** vCPU n < 32 begins in shared_info, any other on the dummy (EC-vi-1, EC-vi-2). Level 1 alone is active there at n = 2. */
+  useLegacyInfo(vcpu: Vcpu): void {
+    if (vcpu.infoGfn >= 0) this.memory.release(vcpu.infoGfn)
+    vcpu.infoGfn = -1
+    if (vcpu.vcpuId < XEN_LEGACY_MAX_VCPUS) {
+      vcpu.info = this.sharedInfoAt + vcpu.vcpuId * VCPU_INFO_SIZE
+      vcpu.activeDepth = 2
+    } else {
+      vcpu.loseInfo()
+      vcpu.activeDepth = 0
+    }
+  }
+
+  /** Switches the port operations; the caller has excluded senders (NL-set-3). */
+  useOps(ops: PortOps): void {
+    this.#ops = ops
+  }
+
+  /** Back to two levels: after a reset, soft reset or death (NL-reset-1). Frames are let go, level 1 becomes 0. */
+  leaveNlevel(): void {
+    const registration = this.nlevel
+    for (const vcpu of this.vcpus) vcpu.record(null)
+    if (!registration) return
+    this.nlevel = null
+    for (const gfn of registration.pendingGfns) this.memory.release(gfn)
+    for (const gfn of registration.maskGfns) this.memory.release(gfn)
+    const words = registration.bits / 32
+    for (const vcpu of this.vcpus) {
+      vcpu.activeDepth = vcpu.onDummy ? 0 : 2
+      if (!vcpu.onDummy) this.core.zeroWords(vcpu.info + sharedInfo(registration.bits).sel, words)
+    }
+    this.useOps(this.#twoLevel())
+  }
+
+  /**
+   * Latches shared_info to the width of a vCPU's mode (EC-lay-4). Pending and mask words are not converted; while the
+   * domain is N-level its event width stays, and only the wallclock moves (EC-lay-5, NL-tree-3).
+   */
+  latchWidth(bits: Bits): void {
+    if (bits === this.#bits) return
+    this.#bits = bits
+    if (!this.nlevel) this.useOps(this.#twoLevel())
+    this.updateWallclock()
+  }
+
+  /** Writes the wallclock where the current width has it, odd version while under way. */
+  updateWallclock(): void {
+    const at = sharedInfo(this.#bits)
+    const view = new DataView(this.memory.memory.buffer, this.sharedInfoAt, PAGE_SIZE)
+    const ns = this.#host.wallclockNs()
+    const seconds = ns / 1_000_000_000n
+    const version = (view.getUint32(at.wc_version, true) | 1) >>> 0
+    view.setUint32(at.wc_version, version, true)
+    view.setUint32(at.wc_sec, Number(seconds & 0xffff_ffffn), true)
+    view.setUint32(at.wc_sec_hi, Number((seconds >> 32n) & 0xffff_ffffn), true)
+    view.setUint32(at.wc_nsec, Number(ns % 1_000_000_000n), true)
+    view.setUint32(at.wc_version, version + 1, true)
+  }
+
+  // Wrappers that refuse unusable ports (EC-port-2).
+
+  setPending(port: number): void {
+    if (this.ports.isUsable(port)) this.#ops.setPending(port)
+  }
+  clearPending(port: number): void {
+    if (this.ports.isUsable(port)) this.#ops.clearPending(port)
+  }
+  unmask(port: number): void {
+    if (this.ports.isUsable(port)) this.#ops.unmask(port)
+  }
+  isPending(port: number): boolean {
+    return this.ports.isUsable(port) && this.#ops.isPending(port)
+  }
+  isMasked(port: number): boolean {
+    return !this.ports.isUsable(port) || this.#ops.isMasked(port)
+  }
+
+  /** Keeps the EOI map that the guest registered, if it did (EC-irq-3). */
+  setPirqNeedsEoi(pirq: number, needsEoi: boolean): void {
+    if (this.pirqs.eoiMapGfn < 0) return
+    if (needsEoi) this.core.bitSet(this.pirqs.eoiMap, pirq)
+    else this.core.bitClear(this.pirqs.eoiMap, pirq)
+  }
+
+  /** Tells a vCPU that its upcall flag went 0 → 1: unblock it and queue the upcall (EC-up-2). */
+  kick(vcpu: Vcpu): void {
+    vcpu.upcallDue = true
+    this.#host.kick(vcpu)
+    this.unblock(vcpu)
+  }
+
+  /** EC-up-1 for a vCPU with a vcpu_info. */
+  markEventsPending(vcpu: Vcpu): void {
+    if (!vcpu.onDummy && this.core.markPending(vcpu.info)) this.kick(vcpu)
+  }
+
+  /** EC-up-11. */
+  checkPollers(port: number): void {
+    if (!this.#pollers) return
+    for (const vcpu of this.vcpus) {
+      if (vcpu.polling && (vcpu.pollEvtchn <= 0 || vcpu.pollEvtchn === port)) this.unblock(vcpu)
+    }
+  }
+
+  /** Marks a vCPU as polling a port, or -1 for several; before anyone looks at the ports (EC-poll-4). */
+  startPoll(vcpu: Vcpu, pollEvtchn: number): void {
+    if (!vcpu.polling) this.#pollers++
+    vcpu.setPoll(true, pollEvtchn)
+    vcpu.blocked = true
+  }
+
+  /** Ends a poll without a wake-up: an early exit (EC-poll-9). */
+  endPoll(vcpu: Vcpu): void {
+    if (vcpu.polling) this.#pollers--
+    vcpu.setPoll(false, 0)
+    vcpu.blocked = false
+  }
+
+  /** Unblocks a vCPU; a poll ends with it (EC-poll-14). */
+  unblock(vcpu: Vcpu): void {
+    if (!vcpu.blocked) return
+    this.endPoll(vcpu)
+    this.#host.unblocked(vcpu)
+  }
+}

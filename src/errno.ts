@@ -1,0 +1,79 @@
+/** Xen's error numbers (xen/include/public/errno.h) and the error that typed calls throw. */
+
+export const Errno = {
+  EPERM: 1,
+  ENOENT: 2,
+  ESRCH: 3,
+  ENXIO: 6,
+  E2BIG: 7,
+  EAGAIN: 11,
+  ENOMEM: 12,
+  EACCES: 13,
+  EFAULT: 14,
+  EBUSY: 16,
+  EEXIST: 17,
+  EINVAL: 22,
+  EFBIG: 27,
+  ENOSPC: 28,
+  ENOSYS: 38,
+  ERESTART: 85,
+  EOPNOTSUPP: 95,
+} as const
+
+/** Name of an error number, such as `EINVAL`. */
+export type ErrnoName = keyof typeof Errno
+
+const names = new Map<number, ErrnoName>(Object.entries(Errno).map(([name, value]) => [value, name as ErrnoName]))
+
+/** Name of an error number; `errno N` for one that Xen does not use here. Takes either sign. */
+export function errnoName(errno: number): string {
+  return names.get(Math.abs(errno)) ?? `errno ${Math.abs(errno)}`
+}
+
+/** An operation that Xen refused. `message`: operation, what was found, errno. */
+export class XenError extends Error {
+  /** Positive error number. */
+  readonly errno: number
+  /** Its name, such as `EINVAL`. */
+  readonly code: string
+  /** The operation, such as `EVTCHNOP_send`. */
+  readonly op: string
+
+  constructor(op: string, errno: number, found: string) {
+    const code = errnoName(errno)
+    super(`${op}: ${found || 'refused'} (${code})`)
+    this.name = 'XenError'
+    this.errno = Math.abs(errno)
+    this.code = code
+    this.op = op
+  }
+}
+
+/** A programmer's mistake: names the call, the parameter, what was given and what is allowed. */
+export class ParameterError extends TypeError {
+  constructor(call: string, parameter: string, given: unknown, allowed: string) {
+    super(`${call}: ${parameter} is ${show(given)}; allowed: ${allowed}`)
+    this.name = 'ParameterError'
+  }
+}
+
+function show(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value)
+  if (typeof value === 'bigint') return `${value}n`
+  if (typeof value === 'function') return 'a function'
+  if (typeof value === 'object' && value !== null) return `an object (${value.constructor?.name ?? 'no prototype'})`
+  return String(value)
+}
+
+/** Returns `value` if it is an integer within the bounds, else throws a ParameterError. */
+export function integer(call: string, parameter: string, value: unknown, min: number, max: number): number {
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < min || value > max)
+    throw new ParameterError(call, parameter, value, `an integer from ${min} to ${max}`)
+  return value
+}
+
+/** Returns `value` if it is one of `allowed`, else throws a ParameterError. */
+export function oneOf<T>(call: string, parameter: string, value: unknown, allowed: readonly T[]): T {
+  if (!allowed.includes(value as T)) throw new ParameterError(call, parameter, value, allowed.map(show).join(', '))
+  return value as T
+}

@@ -1,0 +1,23 @@
+/**
+ * The few names of the platform that the library uses beyond ECMAScript 2022, and nothing else: neither the DOM's types
+ * nor Node's are in scope in src/, so the compiler proves that the library needs neither.
+ */
+declare namespace WebAssembly {
+  class Module {
+    constructor(bytes: Uint8Array)
+  }
+  class Memory {
+    constructor(descriptor: { initial: number; maximum?: number; shared?: boolean })
+    readonly buffer: ArrayBuffer | SharedArrayBuffer
+    grow(delta: number): number
+  }
+  class Instance {
+    constructor(module: Module, imports?: Record<string, Record<string, unknown>>)
+    readonly exports: Record<string, unknown>
+  }
+}
+declare function atob(text: string): string
+declare class MessageChannel {
+  readonly port1: { onmessage: (() => void) | null; close(): void }
+  readonly port2: { postMessage(message: unknown): void }
+}

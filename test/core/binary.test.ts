@@ -1,0 +1,73 @@
+import { readFileSync } from 'node:fs'
+import { describe, expect, it } from 'vitest'
+
+/** What sections a wasm module has, and its imports: read from the bytes, not from an engine's summary. */
+function sections(file: string): { ids: number[]; globals: number; imports: string[]; exports: string[] } {
+  const bytes = readFileSync(new URL(`../../build/${file}`, import.meta.url))
+  let at = 8
+  const leb = () => {
+    let value = 0
+    for (let shift = 0; ; shift += 7) {
+      const byte = bytes[at++]!
+      value |= (byte & 0x7f) << shift
+      if (!(byte & 0x80)) return value >>> 0
+    }
+  }
+  const name = () => {
+    const length = leb()
+    at += length
+    return bytes.toString('utf8', at - length, at)
+  }
+  const found = { ids: [] as number[], globals: 0, imports: [] as string[], exports: [] as string[] }
+  while (at < bytes.length) {
+    const id = bytes[at++]!
+    const end = leb() + at
+    found.ids.push(id)
+    if (id === 2) {
+      for (let n = leb(); n > 0; n--) {
+        found.imports.push(`${name()}.${name()} kind ${bytes[at++]}`)
+        const flags = leb()
+        leb()
+        if (flags & 1) leb()
+      }
+    } else if (id === 6) found.globals = leb()
+    else if (id === 7) {
+      for (let n = leb(); n > 0; n--) {
+        found.exports.push(name())
+        at++
+        leb()
+      }
+    }
+    at = end
+  }
+  return found
+}
+
+const SECTION = { global: 6, start: 8, data: 11, dataCount: 12 }
+
+describe.each(['core.wasm', 'core.threads.wasm'])('%s is position-free and stateless', (file) => {
+  const module = sections(file)
+
+  it('has no data segment', () => {
+    expect(module.ids).not.toContain(SECTION.data)
+    expect(module.ids).not.toContain(SECTION.dataCount)
+  })
+
+  it('has no global, mutable or not', () => {
+    expect(module.globals).toBe(0)
+  })
+
+  it('has no start function', () => {
+    expect(module.ids).not.toContain(SECTION.start)
+  })
+
+  it('imports the memory and nothing else', () => {
+    expect(module.imports).toEqual(['env.memory kind 2'])
+  })
+
+  it('exports a climb and a scan for each depth and width that the ABI offers', () => {
+    for (const what of ['climb', 'scan'])
+      for (const form of ['2x32', '3x32', '4x32', '5x32', '2x64', '3x64', '4x64'])
+        expect(module.exports).toContain(what + form)
+  })
+})
