@@ -17,7 +17,3 @@ declare namespace WebAssembly {
   }
 }
 declare function atob(text: string): string
-declare class MessageChannel {
-  readonly port1: { onmessage: (() => void) | null; close(): void }
-  readonly port2: { postMessage(message: unknown): void }
-}
