@@ -250,7 +250,6 @@ export class Domain implements Delivery, Subject {
 
   /** Tells a vCPU that its upcall flag went 0 → 1: unblock it and queue the upcall (EC-up-2). */
   kick(vcpu: Vcpu): void {
-    vcpu.upcallDue = true
     this.#host.kick(vcpu)
     this.unblock(vcpu)
   }

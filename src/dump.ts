@@ -102,9 +102,11 @@ function* dumpDomain(
   pause: (() => void) | undefined,
 ): Generator<DumpItem, void, void> {
   const batch: ChannelRecord[] = []
+  // A domain that is dead when its part begins is dumped as it is, as in Xen.
+  const { dying } = domain
   for (let port = 1; port >= 0; ) {
     // Holding the object, not the id: a new domain under this id is another object (NL-dump-3).
-    if (domain.dying !== 'alive') {
+    if (domain.dying !== dying) {
       yield { kind: 'died', domid: domain.domid, at: port }
       return
     }

@@ -1,4 +1,7 @@
-/** Xen's error numbers (xen/include/public/errno.h) and the error that typed calls throw. */
+/**
+ * Xen's error numbers (xen/include/public/errno.h), EFBIG of the Linux device beside them (EC-lib-6), and the errors
+ * that typed calls throw.
+ */
 
 export const Errno = {
   EPERM: 1,

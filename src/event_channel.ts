@@ -449,13 +449,18 @@ export function destroyChannels(world: World, domain: Domain): number {
   return 0
 }
 
-/** EVTCHNOP_init_control (11) of a hypervisor that was built without FIFO (EC-op-6); on an N-level domain NL-op-1. */
+/**
+ * EVTCHNOP_init_control (11) with Xen's checks (EC-init-2…4, EC-init-7). A call that passes them ends where FIFO would
+ * begin: this hypervisor has none (EC-op-6). On an N-level domain NL-op-1.
+ */
 export function initControl(world: World, { domain }: Caller, args: Args): number {
-  if (!domain.nlevel) return world.fail(EOPNOTSUPP, 'this hypervisor has no FIFO event channels')
   if (!domain.vcpus[args.vcpu!]) return noVcpu(world, domain, args.vcpu!)
   if (args.offset! > CONTROL_BLOCK_MAX_OFFSET || args.offset! % 8)
     return world.fail(EINVAL, `offset ${args.offset} is not a multiple of 8 up to ${CONTROL_BLOCK_MAX_OFFSET}`)
-  return world.fail(EBUSY, `d${domain.domid} has ${domain.nlevel.levels} levels`)
+  if (domain.nlevel) return world.fail(EBUSY, `d${domain.domid} has ${domain.nlevel.levels} levels`)
+  if (domain.memory.frame(args.control_gfn!) < 0)
+    return world.fail(EINVAL, `frame ${args.control_gfn} is not writable RAM of d${domain.domid}`)
+  return world.fail(EOPNOTSUPP, 'this hypervisor has no FIFO event channels')
 }
 
 /** EVTCHNOP_expand_array (12) of a hypervisor that was built without FIFO. */

@@ -23,7 +23,7 @@ import { type SchedWorld, schedOp } from './sched_op.js'
 import { vcpuOp } from './vcpu_op.js'
 import type { Caller, World } from './world.js'
 
-const { EFAULT, ENOSYS, ERESTART } = Errno
+const { EFAULT, EINVAL, ENOSYS, ERESTART } = Errno
 
 /** A register: a number or a bigint; whatever else a guest's 64 bits can hold. */
 export type Register = number | bigint
@@ -81,7 +81,8 @@ export function runOperation(
 function address(register: Register, domain: Domain): number {
   const value = typeof register === 'bigint' ? Number(BigInt.asUintN(64, register)) : register
   if (domain.bits === 64) return value
-  return typeof register === 'bigint' ? Number(BigInt.asUintN(32, register)) : value >= 0 ? value % 2 ** 32 : value
+  // wasm hands over registers as signed numbers: a pointer above 2 GiB arrives as a negative one.
+  return typeof register === 'bigint' ? Number(BigInt.asUintN(32, register)) : value >>> 0
 }
 
 /** A register where Xen takes an int. */
@@ -164,10 +165,9 @@ function multicall(world: SchedWorld, caller: Caller, gva: number, calls: number
     const at = gva + i * entry.length
     if (!memory.copyIn(at, entry, entry.length)) return world.fail(EFAULT, `entry ${i} cannot be read`)
     const op = get(0)
-    // A multicall inside a multicall is refused, as Xen's table does by width.
     const rc =
       op === BigInt(HYPERVISOR.multicall)
-        ? world.fail(ENOSYS, 'a multicall may not hold another')
+        ? world.fail(EINVAL, 'a multicall may not hold another')
         : dispatch(world, caller, op, [get(2), get(3), get(4), get(5), get(6), get(7)])
     const result = new Uint8Array(word)
     if (word === 8) new DataView(result.buffer).setBigInt64(0, BigInt(rc), true)

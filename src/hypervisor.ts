@@ -20,12 +20,15 @@ import { Domain, type DomainHost, type DomainType } from './domain.js'
 import { DUMP_TITLE, type DumpItem, type DumpOptions, dumpItems, formatItem } from './dump.js'
 import { Errno, integer, oneOf, ParameterError, XenError } from './errno.js'
 import { destroyChannels, resetDomain, sendPort } from './event_channel.js'
+import type { GuestPlatform } from './guest/platform.js'
 import { dispatch, type Register, runOperation } from './hypercall.js'
 import { IrqLines } from './irq.js'
 import { GuestMemory, type Translate } from './memory.js'
 import { deliverPirq } from './physdev_op.js'
+import { checkSaved, restoreRam, type SavedDomain, saveCooperative } from './save.js'
 import type { SchedWorld } from './sched_op.js'
 import { Softirqs } from './softirq.js'
+import { Turns } from './turns.js'
 import { upcallDeliverable } from './upcall.js'
 import type { Vcpu } from './vcpu.js'
 import { Virqs } from './virq.js'
@@ -35,10 +38,19 @@ import { defaultPolicy, type XsmPolicy } from './xsm.js'
 
 /** Options of a host. */
 export interface HypervisorOptions {
-  /** A vCPU has events and may be upcalled: enter the guest's handler. Called after hypercalls, never inside one. */
+  /**
+   * A vCPU has events and may be upcalled: enter the guest's handler, whose return is the return from the interrupt.
+   * Called after hypercalls, never inside one. A PV guest's evtchn_upcall_mask is 1 meanwhile.
+   */
   onUpcall?: (vcpu: Vcpu) => void
   /** A vCPU that was blocked in SCHEDOP_block or _poll goes on. */
   onUnblock?: (vcpu: Vcpu) => void
+  /**
+   * Hooks for recording and comparing, called in the middle of an operation: they look on and call nothing. `upcall`: a
+   * vCPU's evtchn_upcall_pending went 0 → 1 or its upcall is due anew, also where `onUpcall` is not called because the
+   * guest masks upcalls. Default: none.
+   */
+  trace?: { upcall?: (vcpu: Vcpu) => void }
   /** Where time comes from. Default: a ManualClock that stands still. */
   clock?: Clock
   /** Permissions. Default: Xen's default policy. */
@@ -114,7 +126,10 @@ export class Hypervisor {
     this.virqs = new Virqs(() => this.#byId[0])
     this.#world = this.#makeWorld(readLimits(options))
     this.#host = {
-      kick: (vcpu) => void this.#upcalls.push(vcpu),
+      kick: (vcpu) => {
+        this.#options.trace?.upcall?.(vcpu)
+        this.#upcalls.push(vcpu)
+      },
       unblocked: (vcpu) => {
         this.#polls.delete(vcpu)
         this.#options.onUnblock?.(vcpu)
@@ -329,22 +344,46 @@ export class Hypervisor {
       return dispatch(this.#world, { domain, vcpu }, op, args)
     } finally {
       this.#depth--
-      if (vcpu.upcallDue) this.#upcalls.push(vcpu)
-      this.deliverUpcalls()
+      this.#returnToGuest(vcpu)
+    }
+  }
+
+  /**
+   * A vCPU goes back to guest code, where a deliverable upcall is taken whether its flag was just raised or not
+   * (EC-up-6): a guest that set its own flag (NL-scan-6) or has just unmasked upcalls is not forgotten. In the middle of
+   * an upcall handler there is no return to guest code.
+   */
+  #returnToGuest(vcpu: Vcpu): void {
+    if (!this.#depth && !this.#delivering) this.#upcalls.push(vcpu)
+    this.deliverUpcalls()
+  }
+
+  /** The machine of a domain as its own kernel sees it: RAM and hypercalls, for `GuestKernel.boot`. */
+  platform(domain: Domain): GuestPlatform {
+    return {
+      memory: domain.memory,
+      bits: domain.bits,
+      vcpus: domain.vcpus.length,
+      sharedInfoGfn: domain.sharedInfoGfn,
+      hypercall: (vcpuId, op, args) => this.hypercall(domain.vcpu(vcpuId), op, args),
     }
   }
 
   #typedCall(vcpu: Vcpu, op: EvtchnOpName, given: Readonly<Args>): Args {
     const args = checkArgs(op, given)
     const domain = this.#byId[vcpu.domid]
-    const rc = this.#outside(() => {
-      if (domain?.vcpus[vcpu.vcpuId] !== vcpu) {
-        this.#found = `d${vcpu.domid} is gone`
-        return -Errno.ESRCH
-      }
-      return runOperation(this.#world, { domain, vcpu }, op, args, () => true)
-    })
-    if (rc < 0) throw new XenError(`EVTCHNOP_${op}`, rc, this.#found)
+    if (domain?.vcpus[vcpu.vcpuId] !== vcpu) throw new XenError(`EVTCHNOP_${op}`, Errno.ESRCH, `d${vcpu.domid} is gone`)
+    this.#depth++
+    let rc = 0
+    let found = ''
+    try {
+      rc = runOperation(this.#world, { domain, vcpu }, op, args, () => true)
+      found = this.#found
+    } finally {
+      this.#depth--
+      this.#returnToGuest(vcpu)
+    }
+    if (rc < 0) throw new XenError(`EVTCHNOP_${op}`, rc, found)
     const out: Args = {}
     for (const [name, field] of Object.entries(EVTCHN_STRUCTS[op].fields))
       if (field.dir === 'out' && args[name] !== undefined) out[name] = args[name]
@@ -363,21 +402,37 @@ export class Hypervisor {
   }
 
   /**
-   * Hands due upcalls to `onUpcall`. Happens by itself after every call; an embedder calls it when a PV guest has
-   * cleared its evtchn_upcall_mask by itself.
+   * Hands due upcalls to `onUpcall`: happens by itself after every call. An embedder names a vCPU when its guest has
+   * made an upcall deliverable by itself, by clearing evtchn_upcall_mask or setting evtchn_upcall_pending.
    */
-  deliverUpcalls(): void {
+  deliverUpcalls(also?: Vcpu): void {
+    if (also) this.#upcalls.push(also)
     if (this.#depth || this.#delivering) return
     this.#delivering = true
     try {
       for (let vcpu = this.#upcalls.shift(); vcpu; vcpu = this.#upcalls.shift()) {
         const domain = this.#byId[vcpu.domid]
-        if (domain?.vcpus[vcpu.vcpuId] !== vcpu || !vcpu.upcallDue || !upcallDeliverable(domain, vcpu)) continue
-        vcpu.upcallDue = false
-        this.#options.onUpcall?.(vcpu)
+        if (domain?.vcpus[vcpu.vcpuId] === vcpu && upcallDeliverable(domain, vcpu)) this.#enter(domain, vcpu)
       }
     } finally {
       this.#delivering = false
+    }
+  }
+
+  /** The upcall itself. PV: the mask is 1 in the handler and what it was when the handler returns (EC-up-6, EC-up-7). */
+  #enter(domain: Domain, vcpu: Vcpu): void {
+    const { onUpcall } = this.#options
+    if (!onUpcall) return
+    if (domain.type === 'hvm') {
+      onUpcall(vcpu)
+      return
+    }
+    const saved = vcpu.upcallMask
+    vcpu.setUpcallMask(1)
+    try {
+      onUpcall(vcpu)
+    } finally {
+      vcpu.setUpcallMask(saved)
     }
   }
 
@@ -459,6 +514,35 @@ export class Hypervisor {
     if (rc) throw new XenError('free_xen_event_channel', rc, this.#found)
   }
 
+  // --- migration -----------------------------------------------------------------------------------------------------
+
+  /**
+   * A domain as plain data. Cooperative: configuration and RAM; the guest registers and binds again (NL-mig-1).
+   * @throws XenError ESRCH if there is no such domain.
+   */
+  saveDomain(domid: number, options: { mode?: 'cooperative' } = {}): SavedDomain {
+    oneOf('saveDomain', 'mode', options.mode ?? 'cooperative', ['cooperative'])
+    return saveCooperative(this.#must('saveDomain', domid))
+  }
+
+  /**
+   * Makes a domain of a saved one, on this host's terms: two levels, no channels, masks set (EC-guest-6).
+   * `options` override what the state says of the domain's number, its place in memory and its limits.
+   * @throws SavedStateError naming the field; ParameterError for the options. Nothing has changed then.
+   */
+  restoreDomain(
+    state: unknown,
+    options: Partial<Omit<DomainOptions, 'bits' | 'frames' | 'vcpus' | 'type'>> = {},
+  ): Domain {
+    const checked = checkSaved(state)
+    const { domid, bits, type, vcpus, frames, sharedInfoGfn, maxEvtchnPort, nrPirqs } = checked
+    const kept = { domid, sharedInfoGfn, maxEvtchnPort, nrPirqs, ...options }
+    const domain = this.createDomain({ ...kept, bits, type, vcpus, frames })
+    restoreRam(domain, checked)
+    domain.updateWallclock()
+    return domain
+  }
+
   // --- time ----------------------------------------------------------------------------------------------------------
 
   /** Earliest time-out of a poll in ns of system time, or null: when to call `runTimers` next. */
@@ -526,22 +610,6 @@ export class Hypervisor {
   /** @internal */
   callerOf(vcpu: Vcpu): Caller {
     return { domain: this.#must('callerOf', vcpu.domid), vcpu }
-  }
-}
-
-/** Turns of the event loop: a message to oneself, the one macrotask that pages, workers and Node share. */
-class Turns {
-  readonly #channel = new MessageChannel()
-
-  next(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#channel.port1.onmessage = () => resolve()
-      this.#channel.port2.postMessage(0)
-    })
-  }
-
-  close(): void {
-    this.#channel.port1.close()
   }
 }
 

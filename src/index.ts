@@ -15,9 +15,11 @@ export {
   newDumpStats,
 } from './dump.js'
 export { Errno, type ErrnoName, errnoName, ParameterError, XenError } from './errno.js'
+export * from './guest/index.js'
 export type { Register } from './hypercall.js'
 export { type DomainOptions, Hypervisor, type HypervisorOptions } from './hypervisor.js'
 export { GuestMemory, type GuestMemoryOptions, type Translate } from './memory.js'
+export { SAVE_VERSION, type SavedDomain, type SavedRun, SavedStateError } from './save.js'
 export { NR_SOFTIRQS, SOFTIRQ, type SoftirqStats, Softirqs } from './softirq.js'
 export type { Vcpu } from './vcpu.js'
 export type { HostLimits, Notifier } from './world.js'

@@ -17,3 +17,4 @@ declare namespace WebAssembly {
   }
 }
 declare function atob(text: string): string
+declare function btoa(text: string): string

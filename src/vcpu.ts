@@ -49,8 +49,6 @@ export class Vcpu {
   /** Pages of level n-1, the only selector level that may have several. */
   #last: Int32Array = sharedInts(0)
   #recorded: Selectors | null = null
-  /** The upcall flag went 0 → 1 and the embedder has not been told yet. */
-  upcallDue = false
   /** Frame of a vcpu_info that the guest registered; -1 on the legacy slot or the dummy. */
   infoGfn = -1
   /** HVMOP_set_evtchn_upcall_vector; 0 = none. */

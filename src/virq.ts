@@ -60,6 +60,13 @@ export class Virqs {
     for (let virq = 0; virq < NR_VIRQS; virq++) if (this.#handlers[virq] === domain) this.#handlers[virq] = null
   }
 
+  /** EC-vclass-7: is it bound? A VIRQ that is not per vCPU is so on vCPU 0, whichever existing vCPU is asked about. */
+  enabled(domain: Domain, vcpuId: number, virq: number): boolean {
+    const vcpu = domain.vcpus[vcpuId]
+    if (!vcpu) return false
+    return (virqClass(virq) === 'vcpu' ? vcpu : domain.vcpus[0]!).virqPort(virq) > 0
+  }
+
   /** EC-vclass-2: to the port that this vCPU bound. */
   sendVcpu(domain: Domain, vcpuId: number, virq: number): void {
     const port = domain.vcpus[vcpuId]?.virqPort(virq) ?? 0

@@ -68,12 +68,12 @@ export function setField(view: DataView, field: Field, value: number, at = 0): v
   }
 }
 
-/** Reads every member that is not padding. */
-export function decode(layout: Struct, view: DataView, at = 0): Args {
+/** Reads the members that the caller fills in; with `want` 'out' those that Xen does. */
+export function decode(layout: Struct, view: DataView, want: 'in' | 'out' = 'in'): Args {
   const args: Args = {}
   for (const name in layout.fields) {
     const field = layout.fields[name] as Field
-    if (field.dir !== 'pad') args[name] = getField(view, field, at)
+    if (field.dir === want || field.dir === 'inout') args[name] = getField(view, field)
   }
   return args
 }

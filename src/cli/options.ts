@@ -1,0 +1,71 @@
+/** Options of the commands: parsed by node:util, checked here, with messages that name the option and what is allowed. */
+
+import { parseArgs } from 'node:util'
+
+/** A command line that cannot be understood: exit code 2. */
+export class UsageError extends Error {}
+
+/** A result that does not add up: exit code 1. */
+export class CheckError extends Error {}
+
+/** One option of a command. */
+export interface OptionSpec {
+  type: 'boolean' | 'string'
+  /** For the help: what stands for the value, and what the option does. */
+  value?: string
+  help: string
+  default?: string
+}
+
+/** A command's options by name. */
+export type OptionSpecs = Readonly<Record<string, OptionSpec>>
+
+/** What was given: strings and booleans, defaults filled in. */
+export type Values = Record<string, string | boolean | undefined>
+
+/** Parses a command's arguments. @throws UsageError */
+export function parse(command: string, specs: OptionSpecs, argv: string[]): Values {
+  const options = Object.fromEntries(
+    Object.entries({ ...specs, help: { type: 'boolean', help: '' } as OptionSpec }).map(([name, spec]) => [
+      name,
+      { type: spec.type, ...(spec.default === undefined ? {} : { default: spec.default }) },
+    ]),
+  )
+  try {
+    return parseArgs({ args: argv, options, allowPositionals: false, strict: true }).values as Values
+  } catch (error) {
+    throw new UsageError(`evtchn ${command}: ${(error as Error).message.split('. ')[0]}. See evtchn ${command} --help.`)
+  }
+}
+
+/** A whole number within bounds. @throws UsageError */
+export function whole(command: string, values: Values, name: string, min: number, max: number): number {
+  const given = values[name]
+  const value = typeof given === 'string' && /^\d+$/.test(given) ? Number(given) : Number.NaN
+  if (!(value >= min && value <= max))
+    throw new UsageError(
+      `evtchn ${command}: --${name} is ${JSON.stringify(given)}; allowed: a whole number from ${min} to ${max}.`,
+    )
+  return value
+}
+
+/** One of several words. @throws UsageError */
+export function choice<T extends string>(command: string, values: Values, name: string, allowed: readonly T[]): T {
+  const given = values[name]
+  if (!allowed.includes(given as T))
+    throw new UsageError(`evtchn ${command}: --${name} is ${JSON.stringify(given)}; allowed: ${allowed.join(', ')}.`)
+  return given as T
+}
+
+/** The help text of a command. */
+export function helpText(command: string, about: string, specs: OptionSpecs): string {
+  const rows = Object.entries({ ...specs, help: { type: 'boolean', help: 'this text' } as OptionSpec }).map(
+    ([name, spec]) => [
+      `  --${name}${spec.value ? ` ${spec.value}` : ''}`,
+      spec.help + (spec.default === undefined ? '' : ` (default ${spec.default})`),
+    ],
+  )
+  const width = Math.max(...rows.map(([left]) => left!.length))
+  const lines = rows.map(([left, right]) => `${left!.padEnd(width)}  ${right}`)
+  return `usage: evtchn ${command} [options]\n\n${about}\n\noptions:\n${lines.join('\n')}\n`
+}

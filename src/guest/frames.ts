@@ -1,0 +1,54 @@
+/** The guest's frame allocator: hands out its own RAM by frame number, takes frames back, never moves one. */
+
+import { PAGE_SIZE } from '../abi/index.js'
+import type { GuestMemory } from '../memory.js'
+
+/** Frames of a guest that are free for its driver. */
+export class FrameAllocator {
+  #next: number
+  readonly #end: number
+  #free: number[] = []
+
+  /** Frames `first` … `end - 1` are free. */
+  constructor(first: number, end: number) {
+    this.#next = first
+    this.#end = end
+  }
+
+  /** How many frames are left. */
+  get available(): number {
+    return this.#end - this.#next + this.#free.length
+  }
+
+  /** `count` frame numbers, not necessarily neighbours; null if there are not so many. */
+  allocate(count: number): number[] | null {
+    if (count > this.available) return null
+    const gfns: number[] = []
+    while (gfns.length < count) gfns.push(this.#free.pop() ?? this.#next++)
+    return gfns
+  }
+
+  /** `count` frames that are neighbours, ascending; null if there is no such run. */
+  allocateRun(count: number): number[] | null {
+    const run = (from: number) => Array.from({ length: count }, (_, i) => from + i)
+    const free = new Set(this.#free)
+    const first = this.#free.find((gfn) => run(gfn).every((each) => free.has(each)))
+    if (first !== undefined) {
+      this.#free = this.#free.filter((gfn) => gfn < first || gfn >= first + count)
+      return run(first)
+    }
+    if (count > this.#end - this.#next) return null
+    this.#next += count
+    return run(this.#next - count)
+  }
+
+  /** Gives frames back. */
+  release(gfns: Iterable<number>): void {
+    for (const gfn of gfns) this.#free.push(gfn)
+  }
+}
+
+/** Fills a frame with one byte. */
+export function fillFrame(memory: GuestMemory, gfn: number, byte: number): void {
+  memory.view().fill(byte, gfn * PAGE_SIZE, (gfn + 1) * PAGE_SIZE)
+}

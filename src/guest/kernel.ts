@@ -1,0 +1,439 @@
+/**
+ * A guest kernel's event channel driver: boots the channels of a domain, registers levels, binds handlers, dispatches
+ * upcalls, masks and unmasks, resumes after migration (nlevel.md section 4). It sees the hypervisor through hypercalls.
+ *
+ * Ports begin masked; a bound handler has a name and a vCPU. One upcall scans until its flag stays 0, a bounded buffer a
+ * round, cyclic by port number, so no port can starve another (NL-scan-3).
+ */
+
+import {
+  type Args,
+  DOMID_SELF,
+  type EvtchnOpName,
+  HYPERVISOR,
+  PAGE_SIZE,
+  sharedInfo,
+  UPCALL_MASK,
+  UPCALL_PENDING,
+  VCPU_INFO_SIZE,
+  VCPUOP,
+  XEN_LEGACY_MAX_VCPUS,
+} from '../abi/index.js'
+import { errnoName, integer, ParameterError, XenError } from '../errno.js'
+import { FrameAllocator, fillFrame } from './frames.js'
+import { GuestHypercalls, type GuestPlatform } from './platform.js'
+import { type Attempt, type Registrar, registerTree, type WantedLevels } from './register.js'
+import type { Tree } from './tree.js'
+
+/** Runs for each event of a port; its pending bit is clear by then, so an event raised meanwhile comes again. */
+export type EventHandler = (port: number) => void
+
+/** How a handler is bound. */
+export interface BindOptions {
+  /** What reports call this channel. Default `port N`. */
+  name?: string
+  /** vCPU that handles it. Default 0. */
+  vcpu?: number
+  handler: EventHandler
+  /** The channel was made again under another number after a migration. */
+  onRebound?: (port: number, oldPort: number) => void
+  /** The channel does not exist any more after a migration; `reason` is an errno's name. */
+  onLost?: (reason: string, oldPort: number) => void
+}
+
+/** How a port came to be, and so how it is made again on another host. */
+type Origin =
+  | { kind: 'unbound'; remoteDomid: number }
+  | { kind: 'interdomain'; remoteDomid: number; remotePort: number }
+  | { kind: 'virq'; virq: number }
+  | { kind: 'ipi' }
+  | { kind: 'given' }
+
+interface Binding extends BindOptions {
+  name: string
+  vcpu: number
+  port: number
+  origin: Origin
+}
+
+/** Options of boot. */
+export interface BootOptions {
+  /** Levels to ask for; `best` is the deepest that host and RAM allow. Default 2. */
+  levels?: WantedLevels
+  /** Leaf pages per bitmap; default as many as the full tree or the host's limit. */
+  nrPages?: number
+  /** First frame that the driver may use. Default: the one after shared_info. */
+  firstFreeGfn?: number
+  /** Ports one scan round takes. Default 1024. */
+  batch?: number
+}
+
+/** What a channel became on the new host. */
+export interface ResumeReport {
+  levels: number
+  channels: number
+  attempts: Attempt[]
+  rebound: { name: string; oldPort: number; port: number }[]
+  lost: { name: string; oldPort: number; reason: string }[]
+}
+
+/** The event channel driver of one guest. */
+export class GuestKernel {
+  readonly options: Readonly<Required<Pick<BootOptions, 'levels' | 'batch'>> & BootOptions>
+  #platform: GuestPlatform
+  readonly #frames: FrameAllocator
+  readonly #argumentGfn: number
+  #calls: GuestHypercalls
+  #tree!: Tree
+  #infoGpas: number[] = []
+  #outGfns: number[] = []
+  /** Frames for the vcpu_info of vCPUs beyond the legacy 32, by 64 vCPUs. */
+  readonly #infoFrames = new Map<number, number>()
+  #attempts: Attempt[] = []
+  #handlers: (Binding | undefined)[] = []
+  /** Per vCPU: it is in its upcall, or not to be entered yet. */
+  #running: boolean[] = []
+  /** The vCPU whose code runs: the one that is in an upcall, else vCPU 0. */
+  #current = 0
+
+  private constructor(platform: GuestPlatform, options: BootOptions) {
+    const batch = integer('GuestKernel.boot', 'batch', options.batch ?? 1024, 1, 1024)
+    const levels = options.levels ?? 2
+    if (![2, 3, 4, 5, 'best'].includes(levels))
+      throw new ParameterError('GuestKernel.boot', 'levels', levels, "2, 3, 4, 5 or 'best'")
+    this.options = { ...options, levels, batch }
+    this.#platform = platform
+    this.#frames = this.#newAllocator()
+    this.#argumentGfn = this.#mustFrame('hypercall arguments')
+    this.#calls = new GuestHypercalls(platform, this.#argumentGfn)
+    this.#start()
+  }
+
+  /** Boots the event channels of a domain: masks everything, registers the levels, enables upcalls. */
+  static boot(platform: GuestPlatform, options: BootOptions = {}): GuestKernel {
+    return new GuestKernel(platform, options)
+  }
+
+  #newAllocator(): FrameAllocator {
+    const { memory, sharedInfoGfn } = this.#platform
+    const first = this.options.firstFreeGfn ?? sharedInfoGfn + 1
+    return new FrameAllocator(
+      integer('GuestKernel.boot', 'firstFreeGfn', first, 0, memory.frames - 1),
+      sharedInfoGfn >= first ? sharedInfoGfn : memory.frames,
+    )
+  }
+
+  #mustFrame(what: string): number {
+    const gfn = this.#frames.allocate(1)?.[0]
+    if (gfn === undefined) throw new Error(`guest: no frame left for ${what}`)
+    fillFrame(this.#platform.memory, gfn, 0)
+    return gfn
+  }
+
+  #start(): void {
+    const { vcpus, memory, bits, sharedInfoGfn } = this.#platform
+    const { mask, words } = sharedInfo(bits)
+    const shared = sharedInfoGfn * PAGE_SIZE
+    // No scan while the tree is being made: between two forms there is nothing to scan (NL-sel-3, NL-reg-5).
+    this.#running = Array(vcpus).fill(true)
+    memory.view().fill(0xff, shared + mask, shared + mask + (words * bits) / 8)
+    this.#infoGpas = Array.from({ length: vcpus }, (_, vcpu) => this.#vcpuInfo(vcpu))
+    this.#outGfns = Array.from({ length: vcpus }, () => this.#mustFrame('scan buffers'))
+    this.#attempts = []
+    const by: Registrar = {
+      platform: this.#platform,
+      calls: this.#calls,
+      frames: this.#frames,
+      infoGpas: this.#infoGpas,
+    }
+    const wanted = { levels: this.options.levels, nrPages: this.options.nrPages }
+    this.#tree = registerTree(by, wanted, this.#attempts)
+    for (const gpa of this.#infoGpas) memory.view()[gpa + UPCALL_MASK] = 0
+    // Registering raised every vCPU's flag and selectors: one full scan each, or no edge would ever come (NL-sel-3).
+    this.#running.fill(false)
+    for (let vcpu = 0; vcpu < vcpus; vcpu++) this.upcall(vcpu)
+  }
+
+  /** Address of a vCPU's vcpu_info; one beyond the legacy 32 registers an area of its own first (EC-vi-2). */
+  #vcpuInfo(vcpu: number): number {
+    const { sharedInfoGfn } = this.#platform
+    if (vcpu < XEN_LEGACY_MAX_VCPUS) return sharedInfoGfn * PAGE_SIZE + vcpu * VCPU_INFO_SIZE
+    const perFrame = PAGE_SIZE / VCPU_INFO_SIZE
+    const index = Math.floor(vcpu / perFrame)
+    const gfn = this.#infoFrames.get(index) ?? this.#mustFrame('vcpu_info')
+    this.#infoFrames.set(index, gfn)
+    const offset = (vcpu % perFrame) * VCPU_INFO_SIZE
+    const bytes = new Uint8Array(16)
+    const view = new DataView(bytes.buffer)
+    view.setBigUint64(0, BigInt(gfn), true)
+    view.setUint32(8, offset, true)
+    const rc = this.#calls.raw(vcpu, HYPERVISOR.vcpu_op, bytes, (gpa) => [VCPUOP.register_vcpu_info, vcpu, gpa])
+    if (rc < 0) throw new XenError('VCPUOP_register_vcpu_info', rc, `vCPU ${vcpu}`)
+    return gfn * PAGE_SIZE + offset
+  }
+
+  /** Levels in force. */
+  get levels(): number {
+    return this.#tree.levels
+  }
+  /** Usable port numbers, 0 included. */
+  get channels(): number {
+    return this.#tree.channels
+  }
+  /** What each attempt to register was answered, the successful one last. */
+  get attempts(): readonly Attempt[] {
+    return this.#attempts
+  }
+  /** The guest's free frames, for rings and whatever else it shares. */
+  get frames(): FrameAllocator {
+    return this.#frames
+  }
+
+  // --- channels ------------------------------------------------------------------------------------------------------
+
+  /** An event channel operation by a vCPU; throws XenError. Returns the struct's members after it. */
+  op(op: EvtchnOpName, args: Args, vcpu = this.#current): Args {
+    return this.#calls.must(vcpu, op, args)
+  }
+
+  /** A port that `remoteDomid` may bind to. */
+  allocUnbound(remoteDomid: number, options: BindOptions): number {
+    return this.#make({ kind: 'unbound', remoteDomid }, options)
+  }
+
+  /** A port connected to `remotePort` of `remoteDomid`. Its handler runs once at first (EC-inter-8). */
+  bindInterdomain(remoteDomid: number, remotePort: number, options: BindOptions): number {
+    return this.#make({ kind: 'interdomain', remoteDomid, remotePort }, options)
+  }
+
+  /** A port for a VIRQ, on the vCPU of `options`. */
+  bindVirq(virq: number, options: BindOptions): number {
+    return this.#make({ kind: 'virq', virq }, options)
+  }
+
+  /** A port that signals a vCPU of this guest. */
+  bindIpi(options: BindOptions): number {
+    return this.#make({ kind: 'ipi' }, options)
+  }
+
+  /** A handler for a port that the toolstack or another part of the guest made. Unmasks it. */
+  bindHandler(port: number, options: BindOptions): void {
+    this.#install(port, { kind: 'given' }, options)
+  }
+
+  #make(origin: Origin, options: BindOptions): number {
+    const port = this.#create(origin, options.vcpu ?? 0)
+    this.#install(port, origin, options)
+    return port
+  }
+
+  /** Makes a port as its origin says. */
+  #create(origin: Origin, vcpu: number): number {
+    switch (origin.kind) {
+      case 'unbound':
+        return this.op('alloc_unbound', { dom: DOMID_SELF, remote_dom: origin.remoteDomid, port: 0 }).port!
+      case 'interdomain': {
+        const { remoteDomid, remotePort } = origin
+        const args = { remote_dom: remoteDomid, remote_port: remotePort, local_port: 0 }
+        return this.op('bind_interdomain', args).local_port!
+      }
+      case 'virq':
+        return this.op('bind_virq', { virq: origin.virq, vcpu, port: 0 }).port!
+      case 'ipi':
+        return this.op('bind_ipi', { vcpu, port: 0 }).port!
+      case 'given':
+        throw new Error('guest: a port that was given cannot be made again')
+    }
+  }
+
+  #install(port: number, origin: Origin, options: BindOptions): void {
+    integer('GuestKernel', 'port', port, 1, this.#tree.maxEvtchns - 1)
+    const vcpu = integer('GuestKernel', 'vcpu', options.vcpu ?? 0, 0, this.#platform.vcpus - 1)
+    if (typeof options.handler !== 'function')
+      throw new ParameterError('GuestKernel', 'handler', options.handler, 'a function')
+    const binding = { ...options, name: options.name ?? `port ${port}`, vcpu, port, origin }
+    this.#handlers[port] = binding
+    // The filter first: an event that the vCPU is sent before its filter knows the port would be passed over.
+    this.#tree.filter(vcpu, port, true)
+    const fixed = origin.kind === 'virq' || origin.kind === 'ipi'
+    if (vcpu && !fixed) this.op('bind_vcpu', { port, vcpu })
+    this.unmask(port)
+  }
+
+  /** The handler's name, or undefined if no handler is bound. */
+  nameOf(port: number): string | undefined {
+    return this.#handlers[port]?.name
+  }
+
+  /**
+   * Moves a port to another vCPU. Above two levels the hypervisor raises a pending event there, after the filter was
+   * changed (NL-vcpu-1); at two levels Xen moves nothing, so the port is masked meanwhile and unmasked by hypercall.
+   */
+  moveToVcpu(port: number, vcpu: number): void {
+    const binding = this.#binding('moveToVcpu', port)
+    const old = binding.vcpu
+    const two = this.#tree.levels === 2
+    const wasMasked = this.#tree.isMasked(port)
+    if (two) this.#tree.mask(port)
+    binding.vcpu = integer('GuestKernel.moveToVcpu', 'vcpu', vcpu, 0, this.#platform.vcpus - 1)
+    if (!two) this.#refilter(port, old, vcpu)
+    this.op('bind_vcpu', { port, vcpu })
+    if (!two) return
+    this.#refilter(port, old, vcpu)
+    if (!wasMasked) this.op('unmask', { port })
+  }
+
+  #refilter(port: number, from: number, to: number): void {
+    this.#tree.filter(to, port, true)
+    if (from !== to) this.#tree.filter(from, port, false)
+  }
+
+  #binding(call: string, port: number): Binding {
+    const binding = this.#handlers[port]
+    if (!binding) throw new ParameterError(`GuestKernel.${call}`, 'port', port, 'a port with a handler')
+    return binding
+  }
+
+  /** Closes a port and forgets its handler. */
+  close(port: number): void {
+    const binding = this.#binding('close', port)
+    this.#tree.mask(port)
+    this.op('close', { port })
+    this.#tree.filter(binding.vcpu, port, false)
+    this.#handlers[port] = undefined
+  }
+
+  /** Signals the other end. */
+  send(port: number): void {
+    const rc = this.#calls.evtchn(this.#current, 'send', { port })
+    if (rc < 0) throw new XenError('EVTCHNOP_send', rc, `port ${port}`)
+  }
+
+  // --- masks ---------------------------------------------------------------------------------------------------------
+
+  /** Holds a port's events back; they stay pending. */
+  mask(port: number): void {
+    this.#tree.mask(port)
+  }
+
+  isPending(port: number): boolean {
+    return this.#tree.isPending(port)
+  }
+  isMasked(port: number): boolean {
+    return this.#tree.isMasked(port)
+  }
+
+  /**
+   * Lets a port's events through. On the port's own vCPU without a hypercall; on any other the mask stays set and
+   * EVTCHNOP_unmask does it, for only the hypervisor may raise events on another vCPU (NL-scan-5).
+   */
+  unmask(port: number): void {
+    const binding = this.#handlers[port]
+    if (binding && binding.vcpu === this.#current) {
+      // This code is the vCPU's own, so its upcalls are held off until it returns.
+      if (this.#tree.unmaskLocally(binding.vcpu, port)) this.upcall(binding.vcpu)
+    } else this.op('unmask', { port })
+  }
+
+  // --- upcalls -------------------------------------------------------------------------------------------------------
+
+  /**
+   * The upcall of a vCPU: scans until its flag stays 0 and runs the handlers. Answers how many events were handled. In an
+   * upcall of the same vCPU already it does nothing: that one goes on until the flag is 0.
+   * @throws what a handler threw, after all other handlers have run.
+   */
+  upcall(vcpu = 0): number {
+    if (this.#running[vcpu]) return 0
+    this.#running[vcpu] = true
+    const before = this.#current
+    this.#current = vcpu
+    const errors: unknown[] = []
+    let handled = 0
+    try {
+      do handled += this.#round(vcpu, errors)
+      while (this.#upcallPending(vcpu))
+    } finally {
+      this.#running[vcpu] = false
+      this.#current = before
+    }
+    if (errors.length === 1) throw errors[0]
+    if (errors.length) throw new AggregateError(errors, `${errors.length} event handlers failed`)
+    return handled
+  }
+
+  #upcallPending(vcpu: number): boolean {
+    return this.#platform.memory.view()[this.#infoGpas[vcpu]! + UPCALL_PENDING] !== 0
+  }
+
+  /** One scan and its handlers. */
+  #round(vcpu: number, errors: unknown[]): number {
+    const { memory } = this.#platform
+    const out = memory.base + this.#outGfns[vcpu]! * PAGE_SIZE
+    const count = this.#tree.scan(this.#tree.descriptor(vcpu), out, this.options.batch)
+    if (!count) return 0
+    // A copy: handlers may nest upcalls of other vCPUs and anything else that uses guest memory.
+    const ports = new Uint32Array(memory.memory.buffer, out, count).slice()
+    let handled = 0
+    for (const port of ports) {
+      const binding = this.#handlers[port]
+      if (!binding) continue
+      if (this.#tree.isMasked(port)) {
+        // Masked by an earlier handler of this round: the event goes back and waits for the unmask.
+        this.#tree.setPending(port)
+        continue
+      }
+      handled++
+      try {
+        binding.handler(port)
+      } catch (error) {
+        errors.push(error)
+      }
+    }
+    return handled
+  }
+
+  // --- migration -----------------------------------------------------------------------------------------------------
+
+  /**
+   * Goes on in a restored domain, which starts with two levels and no channels (NL-mig-1): registers again the deepest
+   * tree that the new host grants, makes the channels again in the order of their old numbers, and tells the handlers of
+   * those that no longer fit why (NL-mig-2). A port that was given is the toolstack's to make again: reported as lost.
+   */
+  resume(platform: GuestPlatform): ResumeReport {
+    const old = this.#handlers.filter((binding): binding is Binding => binding !== undefined)
+    // RAM is the same, so are the guest's own frames in it; those of the old tree are free again.
+    this.#tree.release()
+    this.#frames.release(this.#outGfns)
+    this.#frames.release(this.#infoFrames.values())
+    this.#infoFrames.clear()
+    this.#platform = platform
+    this.#calls = new GuestHypercalls(platform, this.#argumentGfn)
+    this.#handlers = []
+    this.#start()
+    const report: ResumeReport = {
+      levels: this.levels,
+      channels: this.channels,
+      attempts: this.#attempts,
+      rebound: [],
+      lost: [],
+    }
+    for (const binding of old) this.#remake(binding, report)
+    return report
+  }
+
+  #remake(binding: Binding, report: ResumeReport): void {
+    const { name, port: oldPort, origin } = binding
+    try {
+      if (origin.kind === 'given') throw new XenError('resume', 2, 'not made by this driver')
+      const port = this.#create(origin, binding.vcpu)
+      this.#install(port, origin, binding)
+      report.rebound.push({ name, oldPort, port })
+      binding.onRebound?.(port, oldPort)
+    } catch (error) {
+      if (!(error instanceof XenError)) throw error
+      const reason = errnoName(error.errno)
+      report.lost.push({ name, oldPort, reason })
+      binding.onLost?.(reason, oldPort)
+    }
+  }
+}

@@ -1,0 +1,162 @@
+/**
+ * Registering a tree by hypercall. The guest lays out frames of its own RAM, names the selectors of every vCPU, then
+ * commits with one register_nlevel. It asks for the deepest form first and falls back level by level, at last to two,
+ * keeping what each attempt was answered (NL-query-1, NL-reg-3, NL-mig-2).
+ */
+
+import {
+  type Args,
+  DOMID_SELF,
+  encode,
+  fullTreePages,
+  levelBytes,
+  maxDepth,
+  maxEvtchns,
+  PAGE_SIZE,
+  SELECTOR_AREA,
+  sharedInfo,
+} from '../abi/index.js'
+import { Errno, errnoName } from '../errno.js'
+import { type FrameAllocator, fillFrame } from './frames.js'
+import type { GuestHypercalls, GuestPlatform } from './platform.js'
+import { type SelectorFrames, Tree, type TreeFrames } from './tree.js'
+
+/** Levels to ask for: a number, or the deepest that host and RAM allow. */
+export type WantedLevels = 2 | 3 | 4 | 5 | 'best'
+
+/** One attempt to register and what it was answered. */
+export interface Attempt {
+  levels: number
+  nrPages: number
+  /** `ok`, an errno's name, or `no memory` if the guest itself lacks frames. */
+  answer: string
+}
+
+/** What registering works with. */
+export interface Registrar {
+  readonly platform: GuestPlatform
+  readonly calls: GuestHypercalls
+  readonly frames: FrameAllocator
+  /** Guest-physical address of each vCPU's vcpu_info. */
+  readonly infoGpas: readonly number[]
+}
+
+/** Registers the deepest tree that can be had, at last two levels. `attempts` gets what each try was answered. */
+export function registerTree(
+  by: Registrar,
+  wanted: { levels: WantedLevels; nrPages?: number | undefined },
+  attempts: Attempt[],
+): Tree {
+  const { bits } = by.platform
+  const deepest = wanted.levels === 'best' ? maxDepth(bits) : wanted.levels
+  for (let levels = deepest; levels > 2; levels--) {
+    const tree = tryLevels(by, levels, wanted.nrPages, attempts)
+    if (tree) return tree
+    const { answer } = attempts.at(-1)!
+    if (answer === 'ENOSYS' || answer === 'EPERM') break
+  }
+  attempts.push({ levels: 2, nrPages: 0, answer: 'ok' })
+  return new Tree(by, { levels: 2, channels: sharedInfo(bits).words ** 2, frames: null })
+}
+
+/** One depth: asks what is granted, clamps the pages, lays out and registers. Null leaves everything as it was. */
+function tryLevels(by: Registrar, levels: number, pages: number | undefined, attempts: Attempt[]): Tree | null {
+  let nrPages = Math.min(pages ?? Number.POSITIVE_INFINITY, fullTreePages(by.platform.bits, levels))
+  const failed = (answer: string) => {
+    attempts.push({ levels, nrPages, answer })
+    return null
+  }
+  const query: Args = { dom: DOMID_SELF, max_levels: 0, max_pages: 0, abi: 0 }
+  const asked = by.calls.evtchn(0, 'query_nlevel', query)
+  if (asked < 0) return failed(errnoName(asked))
+  if (query.max_levels! >= levels) nrPages = Math.min(nrPages, query.max_pages!)
+  const frames = layOut(by, levels, nrPages)
+  if (!frames) return failed('no memory')
+  const out: Args = {}
+  const rc = register(by, levels, nrPages, frames, out)
+  if (rc < 0) {
+    by.frames.release(frames.all)
+    return failed(errnoName(rc))
+  }
+  attempts.push({ levels, nrPages, answer: 'ok' })
+  return new Tree(by, { levels, channels: out.nr_channels!, frames })
+}
+
+/** Takes frames for a tree: pending zeroed, mask all ones, selectors zeroed (NL-reg-3). Null: not enough RAM. */
+function layOut({ platform, frames }: Registrar, levels: number, nrPages: number): TreeFrames | null {
+  const { bits, vcpus, memory } = platform
+  const channels = maxEvtchns(bits, levels, nrPages)
+  const sizes = Array.from({ length: levels - 2 }, (_, i) => levelBytes(bits, levels, i + 2, channels))
+  // A level that fits in a page shares one with the same level of other vCPUs, none crossing its end.
+  const perFrame = sizes.map((size) => (size > PAGE_SIZE ? 0 : Math.floor(PAGE_SIZE / size)))
+  const wanted = sizes.map((size, i) =>
+    perFrame[i] ? Math.ceil(vcpus / perFrame[i]) : vcpus * Math.ceil(size / PAGE_SIZE),
+  )
+  const all = frames.allocate(wanted.reduce((sum, count) => sum + count, 2 * nrPages))
+  if (!all) return null
+  const rest = all.values()
+  const take = (count: number) => Array.from({ length: count }, () => rest.next().value as number)
+  const pending = take(nrPages)
+  const mask = take(nrPages)
+  const selectors: SelectorFrames[][] = Array.from({ length: vcpus }, () => [])
+  sizes.forEach((size, i) => {
+    const each = perFrame[i]!
+    const gfns = take(wanted[i]!)
+    const own = Math.ceil(size / PAGE_SIZE)
+    selectors.forEach((levelsOf, vcpu) => {
+      if (each) levelsOf.push({ gfns: [gfns[Math.floor(vcpu / each)]!], offset: (vcpu % each) * size })
+      else levelsOf.push({ gfns: gfns.slice(vcpu * own, (vcpu + 1) * own), offset: 0 })
+    })
+  })
+  for (const gfn of all) fillFrame(memory, gfn, 0)
+  for (const gfn of mask) fillFrame(memory, gfn, 0xff)
+  return { pending, mask, selectors, all }
+}
+
+/** Names the selectors of every vCPU, then commits. A failure drops what was named. */
+function register(by: Registrar, levels: number, nrPages: number, frames: TreeFrames, out: Args): number {
+  const { calls, platform } = by
+  // Arrays for the hypercalls: a leaf array of at most 1,024 frame numbers is two frames long.
+  const scratch = by.frames.allocateRun(5)
+  if (!scratch) return -Errno.ENOMEM
+  const [pendingGpa, maskGpa, areasGpa] = [0, 2, 4].map((i) => scratch[i]! * PAGE_SIZE) as [number, number, number]
+  try {
+    for (let vcpu = 0; vcpu < platform.vcpus; vcpu++) {
+      writeAreas(calls, areasGpa, frames.selectors[vcpu]!)
+      const args = { vcpu, levels, nr_pages: nrPages, pad: 0, areas: areasGpa }
+      const rc = calls.evtchn(0, 'set_nlevel_selectors', args)
+      if (rc < 0) return dropSelectors(by, vcpu, rc)
+    }
+    writeGfns(calls, pendingGpa, frames.pending)
+    writeGfns(calls, maskGpa, frames.mask)
+    Object.assign(out, { levels, nr_pages: nrPages, pending_gfns: pendingGpa, mask_gfns: maskGpa, pad: 0 })
+    const rc = calls.evtchn(0, 'register_nlevel', out)
+    return rc < 0 ? dropSelectors(by, platform.vcpus, rc) : rc
+  } finally {
+    by.frames.release(scratch)
+  }
+}
+
+function dropSelectors({ calls }: Registrar, vcpus: number, rc: number): number {
+  for (let vcpu = 0; vcpu < vcpus; vcpu++)
+    calls.evtchn(0, 'set_nlevel_selectors', { vcpu, levels: 0, nr_pages: 0, pad: 0, areas: 0 })
+  return rc
+}
+
+/** selector_area[], level 2 first, each one's frame numbers behind it. */
+function writeAreas(calls: GuestHypercalls, gpa: number, levels: readonly SelectorFrames[]): void {
+  let at = gpa + levels.length * SELECTOR_AREA.size
+  levels.forEach((level, i) => {
+    const row = { gfns: at, nr_pages: level.gfns.length, offset: level.offset }
+    encode(SELECTOR_AREA, calls.view(gpa + i * SELECTOR_AREA.size, SELECTOR_AREA.size), row)
+    writeGfns(calls, at, level.gfns)
+    at += level.gfns.length * 8
+  })
+}
+
+function writeGfns(calls: GuestHypercalls, gpa: number, gfns: readonly number[]): void {
+  const view = calls.view(gpa, gfns.length * 8)
+  gfns.forEach((gfn, i) => {
+    view.setBigUint64(i * 8, BigInt(gfn), true)
+  })
+}
