@@ -1,6 +1,6 @@
 /**
- * Xen's error numbers (xen/include/public/errno.h), EFBIG of the Linux device beside them (EC-lib-6), and the errors
- * that typed calls throw.
+ * Xen's error numbers (xen/include/public/errno.h), three that the /dev/xen/evtchn handle adds (EBADF, EFBIG, ENOTCONN),
+ * and the errors that typed calls throw.
  */
 
 export const Errno = {
@@ -8,7 +8,7 @@ export const Errno = {
   ENOENT: 2,
   ESRCH: 3,
   ENXIO: 6,
-  E2BIG: 7,
+  EBADF: 9,
   EAGAIN: 11,
   ENOMEM: 12,
   EACCES: 13,
@@ -21,6 +21,7 @@ export const Errno = {
   ENOSYS: 38,
   ERESTART: 85,
   EOPNOTSUPP: 95,
+  ENOTCONN: 107,
 } as const
 
 /** Name of an error number, such as `EINVAL`. */
@@ -72,6 +73,13 @@ function show(value: unknown): string {
 export function integer(call: string, parameter: string, value: unknown, min: number, max: number): number {
   if (typeof value !== 'number' || !Number.isInteger(value) || value < min || value > max)
     throw new ParameterError(call, parameter, value, `an integer from ${min} to ${max}`)
+  return value
+}
+
+/** Returns `value` if it is undefined or has the type that `typeof` names, else throws a ParameterError. */
+export function optional<T>(call: string, parameter: string, value: T, type: 'function' | 'object'): T {
+  if (value !== undefined && (typeof value !== type || value === null))
+    throw new ParameterError(call, parameter, value, type === 'function' ? 'a function' : 'an object')
   return value
 }
 

@@ -18,7 +18,7 @@ import {
 import { type Clock, ManualClock } from './clock.js'
 import { Domain, type DomainHost, type DomainType } from './domain.js'
 import { DUMP_TITLE, type DumpItem, type DumpOptions, dumpItems, formatItem } from './dump.js'
-import { Errno, integer, oneOf, ParameterError, XenError } from './errno.js'
+import { Errno, integer, oneOf, optional, ParameterError, XenError } from './errno.js'
 import { destroyChannels, resetDomain, sendPort } from './event_channel.js'
 import type { GuestPlatform } from './guest/platform.js'
 import { dispatch, type Register, runOperation } from './hypercall.js'
@@ -144,7 +144,7 @@ export class Hypervisor {
    * @throws ParameterError for an option of the wrong type or range.
    */
   static create(options: HypervisorOptions = {}): Hypervisor {
-    return new Hypervisor(options)
+    return new Hypervisor(checkOptions(options))
   }
 
   #makeWorld(limits: HostLimits): SchedWorld {
@@ -613,17 +613,19 @@ export class Hypervisor {
   }
 }
 
+function checkOptions(options: HypervisorOptions): HypervisorOptions {
+  const call = 'Hypervisor.create'
+  optional(call, 'options', options, 'object')
+  for (const name of ['onUpcall', 'onUnblock', 'preempt'] as const) optional(call, name, options[name], 'function')
+  for (const name of ['clock', 'xsm', 'trace'] as const) optional(call, name, options[name], 'object')
+  return options
+}
+
 function readLimits(options: HypervisorOptions): HostLimits {
   const call = 'Hypervisor.create'
   const given = options.maxLevels ?? {}
-  const depth = (bits: Bits) =>
-    integer(
-      call,
-      'maxLevels',
-      (typeof given === 'number' ? Math.min(given, maxDepth(bits)) : given[bits]) ?? maxDepth(bits),
-      2,
-      maxDepth(bits),
-    )
+  const each = typeof given === 'object' ? given : { 32: given, 64: Math.min(given, maxDepth(64)) }
+  const depth = (bits: Bits) => integer(call, 'maxLevels', each[bits] ?? maxDepth(bits), 2, maxDepth(bits))
   return {
     maxLevels: { 32: depth(32), 64: depth(64) },
     maxLeafPages: integer(call, 'maxLeafPages', options.maxLeafPages ?? 512, 0, 1024),

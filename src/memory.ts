@@ -9,7 +9,7 @@
 
 import { PAGE_SIZE } from './abi/index.js'
 import { type Core, coreOf, createMemory } from './core.js'
-import { integer, ParameterError } from './errno.js'
+import { integer, oneOf, optional, ParameterError } from './errno.js'
 
 /** Turns a guest virtual address into a guest physical one, or -1. Identity unless the embedder has page tables. */
 export type Translate = (gva: number, write: boolean) => number
@@ -48,7 +48,11 @@ export class GuestMemory {
     if (this.base % PAGE_SIZE) throw new ParameterError(call, 'base', this.base, 'a multiple of 4096')
     if (options.base !== undefined && !options.memory)
       throw new ParameterError(call, 'base', options.base, 'only together with a memory')
-    this.memory = options.memory ?? createMemory(this.frames, options.shared ?? false)
+    if (options.memory !== undefined && !(options.memory instanceof WebAssembly.Memory))
+      throw new ParameterError(call, 'memory', options.memory, 'a WebAssembly.Memory')
+    const shared = oneOf(call, 'shared', options.shared ?? false, [true, false])
+    optional(call, 'translate', options.translate, 'function')
+    this.memory = options.memory ?? createMemory(this.frames, shared)
     this.bytes = this.frames * PAGE_SIZE
     if (this.base + this.bytes > this.memory.buffer.byteLength)
       throw new ParameterError(

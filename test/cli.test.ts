@@ -1,0 +1,101 @@
+/** The evtchn command as a user meets it: help, exit codes, what goes to which stream, nonsense. Runs what was built. */
+
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it } from 'vitest'
+
+const MAIN = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
+
+function evtchn(...args: string[]) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], { encoding: 'utf8' })
+  return { status, stdout, stderr }
+}
+
+describe('evtchn', () => {
+  it('--help names every command and the exit codes', () => {
+    const { status, stdout, stderr } = evtchn('--help')
+    expect(status).toBe(0)
+    for (const word of ['demo', 'bench', 'dump', 'Exit codes']) expect(stdout).toContain(word)
+    expect(stderr).toBe('')
+  })
+
+  it('without a command says how to use it, on standard error, and exits with 2', () => {
+    const { status, stdout, stderr } = evtchn()
+    expect(status).toBe(2)
+    expect(stdout).toBe('')
+    expect(stderr).toContain('usage: evtchn COMMAND')
+  })
+
+  it.each([
+    [['frobnicate'], 'unknown command "frobnicate"'],
+    [['demo', '--channels', 'many'], '--channels is "many"; allowed: a whole number from 1 to 250000'],
+    [['demo', '--channels', '0'], '--channels is "0"'],
+    [['demo', '--sends', '-5'], '--sends'],
+    [['bench', '--bits', '48'], '--bits is "48"; allowed: 32, 64'],
+    [['bench', '--samples', '1e3'], '--samples is "1e3"'],
+    [['dump', '--levels', '9'], '--levels is "9"; allowed: 2, 3, 4'],
+    [['dump', '--levels', '2', '--channels', '4096'], '--channels is "4096"; allowed: a whole number from 0 to 4095'],
+    [['dump', '--colour'], "Unknown option '--colour'"],
+    [['dump', 'extra'], 'extra'],
+  ])('%j is refused with a message that names the mistake, exit code 2', (args, message) => {
+    const { status, stdout, stderr } = evtchn(...args)
+    expect(stderr).toContain(message)
+    expect(stderr).not.toContain('    at ')
+    expect(stdout).toBe('')
+    expect(status).toBe(2)
+  })
+
+  it.each(['demo', 'bench', 'dump'])('%s --help tells its options', (command) => {
+    const { status, stdout } = evtchn(command, '--help')
+    expect(status).toBe(0)
+    expect(stdout).toContain(`usage: evtchn ${command}`)
+    expect(stdout).toContain('--json')
+  })
+
+  it('dump prints what debug key e prints, and its figures on standard error', () => {
+    const { status, stdout, stderr } = evtchn('dump', '--channels', '70', '--levels', '3', '--domid', '1')
+    const lines = stdout.trimEnd().split('\n')
+    expect(lines.slice(0, 4)).toEqual([
+      "'e' pressed -> dumping event-channel info",
+      'Event channel information for domain 1:',
+      'Polling vCPUs: {}',
+      '    port [p/m/s]',
+    ])
+    expect(lines.length).toBe(74)
+    for (const line of lines.slice(4))
+      expect(line).toMatch(/^ {4} *\d+ \[[01]\/[01]\/[01]{2}\]: s=3 n=0 x=0 d=0 p=\d+$/)
+    expect(stderr).toMatch(/70 channels, 2 holds of the event lock, at most 64 slots/)
+    expect(status).toBe(0)
+  })
+
+  it('dump --json prints a record a channel', () => {
+    const records = evtchn('dump', '--channels', '3', '--json').stdout.trimEnd().split('\n')
+    expect(records.map((line) => (JSON.parse(line) as { port: number }).port)).toEqual([1, 2, 3, 1, 2, 3])
+  })
+
+  it('demo adds up at a small size, in plain lines when piped', () => {
+    const { status, stdout, stderr } = evtchn('demo', '--channels', '5000', '--sends', '20000')
+    expect(stderr).toBe('')
+    expect(status).toBe(0)
+    expect(stdout).toContain('262,144')
+    expect(stdout).toContain('32,768')
+    expect(stdout).toContain('4,095 channels re-bound, 905 no longer fit')
+    expect(stdout).toContain('lost: vif4095 (ENOSPC)')
+    expect(stdout).toContain('Everything adds up')
+    expect(stdout.includes('\x1b')).toBe(false)
+    expect(stdout.includes('\r')).toBe(false)
+  })
+
+  it('demo --json is JSON and nothing else', () => {
+    const result = JSON.parse(evtchn('demo', '--channels', '100', '--sends', '1000', '--json').stdout)
+    expect(result.exchange.delivered + result.exchange.merged).toBe(1000)
+    expect(result.dumps.length).toBe(2)
+  })
+
+  it('the package offers the command', () => {
+    const pkg = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
+    expect(pkg.bin.evtchn).toBe('./dist/cli/main.js')
+    expect(readFileSync(MAIN, 'utf8').startsWith('#!/usr/bin/env node')).toBe(true)
+  })
+})
