@@ -84,12 +84,17 @@ function selectorWord<T>(n: u32, k: u32, d: usize, index: u32): usize {
   return (load<u32>(d + (k << 2)) as usize) + (index << (bitsOf<T>() - 3))
 }
 
-/** Address of leaf word `index` of the bitmap at descriptor offset `which`. */
+/**
+ * Address of the leaf words below word `index` of level n-1, in the bitmap at `bitmap`. There are W of them, W² ports, and
+ * W² divides a page: they are neighbours, so one look-up serves them all. 0 for an absent page of a filter.
+ */
 // @ts-ignore: decorator
 @inline
-function leafWord<T>(n: u32, bitmap: usize, index: u32): usize {
-  if (n == 2) return bitmap + (index << (bitsOf<T>() - 3))
-  return paged<T>(bitmap, index)
+function leafWords<T>(n: u32, bitmap: usize, index: u32): usize {
+  if (n == 2) return bitmap
+  const b = bitsOf<T>()
+  const page = load<u32>(bitmap + ((index >>> (15 - 2 * b)) << 2)) as usize
+  return page ? page + ((index & ((1 << (15 - 2 * b)) - 1)) << (2 * b - 3)) : 0
 }
 
 /** Splits a word on the path: pass 0 follows the answer, pass 1 what is kept, the start's own bit if ports lie below it. */
@@ -144,14 +149,17 @@ function scan<T>(n: u32, d: usize, out: usize, max: i32): i32 {
   const filter = load<u32>(d, FILTER) as usize
   for (let k: u32 = 2; k < n; k++) store<T>(d + (k << 3), 0 as T, KEPT)
   store<u32>(d + 4, 0, INDEX)
+  // Every level's bit count is the number of the last channel's bit plus one (NL-scan-1): compare in that unit.
+  const lastWord = (channels - 1) >>> b
+  const startWord = start >>> b
   let rest = cut<T>(n, 1, d, top, start)
   let k: u32 = 1
   let index: u32 = 0
   let served: i32 = 0
   let wrapped = false
 
-  while (true) {
-    // `rest` holds level k's bits of word `index`; the levels above wait in the scratch.
+  // `rest` holds level k's bits of word `index`; the levels above wait in the scratch.
+  while (served < max) {
     if (!rest) {
       if (k > 1) {
         k--
@@ -165,14 +173,12 @@ function scan<T>(n: u32, d: usize, out: usize, max: i32): i32 {
       store<T>(d + 8, 0 as T, KEPT)
       continue
     }
-    const bit = ctz<T>(rest)
-    rest = (rest & (rest - 1)) as T
-    const child = (index << b) | (bit as u32)
-    // Every level's bit count is the number of the last channel's bit plus one (NL-scan-1): compare in that unit.
-    if (child > (channels - 1) >>> (b * (n - k))) continue
-    const onPath = child == start >>> (b * (n - k))
 
     if (k < n - 1) {
+      const child = (index << b) | (ctz<T>(rest) as u32)
+      rest = (rest & (rest - 1)) as T
+      if (child > lastWord >>> (b * (n - 1 - k))) continue
+      const onPath = child == startWord >>> (b * (n - 1 - k))
       store<T>(d + (k << 3), rest, REST)
       k++
       index = child
@@ -186,39 +192,49 @@ function scan<T>(n: u32, d: usize, out: usize, max: i32): i32 {
       continue
     }
 
-    const word = leafWord<T>(n, pending, child)
-    let due = (read<T>(word) & ~read<T>(leafWord<T>(n, mask, child))) as T
-    if (filter) {
-      const page = load<u32>(filter + ((child >>> (15 - b)) << 2)) as usize
-      due = page ? ((due & load<T>(page + ((child & ((1 << (15 - b)) - 1)) << (b - 3)))) as T) : (0 as T)
+    const pendingWords = leafWords<T>(n, pending, index)
+    const maskWords = leafWords<T>(n, mask, index)
+    const filterWords = filter ? leafWords<T>(n, n == 2 ? load<u32>(filter) : filter, index) : 0
+    if (filter && !filterWords) {
+      rest = 0 as T
+      continue
     }
-    if (onPath) {
-      const early = below<T>((start & low) as i32)
-      due = (wrapped ? due & early : due & ~early) as T
-    }
-    if (!due) continue
-    const room = max - served
-    if ((popcnt<T>(due) as i32) > room) {
-      // The buffer ends inside this word: take the lowest `room` bits, and its selector bit goes back with the rest.
-      let left = due
-      for (let i = 0; i < room; i++) left = (left & (left - 1)) as T
-      due = (due & ~left) as T
-      rest = (rest | ((1 as T) << (bit as T))) as T
-    }
-    fetchAnd<T>(word, ~due as T)
-    const base = child << b
     do {
-      store<u32>(out + (served << 2), base | (ctz<T>(due) as u32))
-      served++
-      due = (due & (due - 1)) as T
-    } while (due)
-    if (served == max) {
-      store<T>(d + (k << 3), rest, REST)
-      let left = 0 as T
-      for (let j: u32 = 1; j < n; j++) left = (left | load<T>(d + (j << 3), REST) | load<T>(d + (j << 3), KEPT)) as T
-      if (left) giveBack<T>(n, d, start)
-      break
-    }
+      const bit = ctz<T>(rest) as u32
+      const at = bit << (b - 3)
+      const word = (index << b) | bit
+      rest = (rest & (rest - 1)) as T
+      if (word > lastWord) continue
+      let due = (read<T>(pendingWords + at) & ~read<T>(maskWords + at)) as T
+      if (filter) due = (due & load<T>(filterWords + at)) as T
+      if (word == startWord) {
+        const early = below<T>((start & low) as i32)
+        due = (wrapped ? due & early : due & ~early) as T
+      }
+      if (!due) continue
+      const room = max - served
+      if ((popcnt<T>(due) as i32) > room) {
+        // The buffer ends inside this word: take the lowest `room` bits, and its selector bit goes back with the rest.
+        let left = due
+        for (let i = 0; i < room; i++) left = (left & (left - 1)) as T
+        due = (due & ~left) as T
+        rest = (rest | ((1 as T) << (bit as T))) as T
+      }
+      fetchAnd<T>(pendingWords + at, ~due as T)
+      const base = word << b
+      do {
+        store<u32>(out + (served << 2), base | (ctz<T>(due) as u32))
+        served++
+        due = (due & (due - 1)) as T
+      } while (due)
+    } while (rest && served < max)
+  }
+
+  if (served == max) {
+    store<T>(d + (k << 3), rest, REST)
+    let left = 0 as T
+    for (let j: u32 = 1; j < n; j++) left = (left | load<T>(d + (j << 3), REST) | load<T>(d + (j << 3), KEPT)) as T
+    if (left) giveBack<T>(n, d, start)
   }
   if (served) {
     const last = load<u32>(out + ((served - 1) << 2))

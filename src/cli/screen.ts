@@ -62,7 +62,7 @@ export class Screen {
   /** Shows what is going on; only on a terminal, replaced by the next call or line. */
   progress(text: string): void {
     if (!this.#err.isTTY) return
-    this.#err.write(`\r\x1b[K${text.slice(0, (this.#err.columns ?? 80) - 1)}`)
+    this.#err.write(`\r\x1b[K${text.slice(0, (this.#err.columns || 80) - 1)}`)
     this.#progress = text
   }
 
