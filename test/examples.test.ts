@@ -1,0 +1,21 @@
+/** The small examples run as they are written. */
+
+import { spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it } from 'vitest'
+
+describe('examples', () => {
+  it.each([
+    ['ping-pong.mjs', '1000 replies\n'],
+    [
+      'raw-three-levels.mjs',
+      'up to 4 levels, 512 leaf pages per bitmap\n262144 channels\nport 1: leaf word 0 is 0x2\n',
+    ],
+  ])('%s prints what it says', (name, prints) => {
+    const file = fileURLToPath(new URL(`../examples/${name}`, import.meta.url))
+    const { status, stdout, stderr } = spawnSync(process.execPath, [file], { encoding: 'utf8' })
+    expect(stderr).toBe('')
+    expect(stdout).toBe(prints)
+    expect(status).toBe(0)
+  })
+})
