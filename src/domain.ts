@@ -18,6 +18,7 @@ import type { GuestMemory } from './memory.js'
 import { PirqTable } from './pirq.js'
 import { type Delivery, LevelPortOps, type PortOps, sharedInfoLeaf } from './port_ops.js'
 import { PortTable } from './ports.js'
+import { upcallDeliverable } from './upcall.js'
 import { type TypedCall, Vcpu } from './vcpu.js'
 import type { Subject } from './xsm.js'
 
@@ -248,10 +249,13 @@ export class Domain implements Delivery, Subject {
     else this.core.bitClear(this.pirqs.eoiMap, pirq)
   }
 
-  /** Tells a vCPU that its upcall flag went 0 → 1: unblock it and queue the upcall (EC-up-2). */
+  /**
+   * Tells a vCPU that its upcall flag went 0 → 1: queue the upcall and unblock it (EC-up-2). An HVM vCPU that cannot be
+   * called sleeps on (EC-up-3).
+   */
   kick(vcpu: Vcpu): void {
     this.#host.kick(vcpu)
-    this.unblock(vcpu)
+    if (this.type === 'pv' || upcallDeliverable(this, vcpu)) this.unblock(vcpu)
   }
 
   /** EC-up-1 for a vCPU with a vcpu_info. */

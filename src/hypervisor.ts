@@ -43,7 +43,7 @@ export interface HypervisorOptions {
    * Called after hypercalls, never inside one. A PV guest's evtchn_upcall_mask is 1 meanwhile.
    */
   onUpcall?: (vcpu: Vcpu) => void
-  /** A vCPU that was blocked in SCHEDOP_block or _poll goes on. */
+  /** A vCPU that was blocked in SCHEDOP_block or _poll goes on. Called where `onUpcall` is, and before it. */
   onUnblock?: (vcpu: Vcpu) => void
   /**
    * Hooks for recording and comparing, called in the middle of an operation: they look on and call nothing. `upcall`: a
@@ -114,6 +114,7 @@ export class Hypervisor {
   readonly #world: SchedWorld
   readonly #host: DomainHost
   readonly #upcalls: Vcpu[] = []
+  readonly #unblocked: Vcpu[] = []
   readonly #polls = new Map<Vcpu, bigint>()
   #depth = 0
   #delivering = false
@@ -132,7 +133,8 @@ export class Hypervisor {
       },
       unblocked: (vcpu) => {
         this.#polls.delete(vcpu)
-        this.#options.onUnblock?.(vcpu)
+        this.#unblocked.push(vcpu)
+        this.deliverUpcalls()
       },
       wallclockNs: () => this.clock.wallclockNs(),
       typedCall: (vcpu, op, args) => this.#typedCall(vcpu, op, args),
@@ -162,7 +164,7 @@ export class Hypervisor {
         this.#found = found
         return -errno
       },
-      pollTimers: { arm: ({ vcpu }, ns) => void this.#polls.set(vcpu, ns) },
+      pollTimers: { arm: ({ vcpu }, ns) => void (ns ? this.#polls.set(vcpu, ns) : this.#polls.delete(vcpu)) },
       shutdown: (domain, reason) => this.#shutdown(domain, reason),
     }
   }
@@ -248,6 +250,7 @@ export class Hypervisor {
     const domain = this.#must('unpauseDomain', domid)
     if (!domain.pauseCount) throw new XenError('unpauseDomain', Errno.EINVAL, `d${domid} is not paused`)
     domain.pauseCount--
+    this.#goesOn(domain)
   }
 
   /**
@@ -311,6 +314,7 @@ export class Hypervisor {
       for (const vcpu of domain.vcpus) domain.useLegacyInfo(vcpu)
       domain.shutdownCode = -1
     })
+    this.#goesOn(domain)
   }
 
   #shutdown(domain: Domain, reason: number): void {
@@ -327,7 +331,9 @@ export class Hypervisor {
 
   /** A domain that was shut down runs on: after a cancelled suspend. */
   resumeDomain(domid: number): void {
-    this.#must('resumeDomain', domid).shutdownCode = -1
+    const domain = this.#must('resumeDomain', domid)
+    domain.shutdownCode = -1
+    this.#goesOn(domain)
   }
 
   // --- hypercalls ----------------------------------------------------------------------------------------------------
@@ -351,10 +357,16 @@ export class Hypervisor {
   /**
    * A vCPU goes back to guest code, where a deliverable upcall is taken whether its flag was just raised or not
    * (EC-up-6): a guest that set its own flag (NL-scan-6) or has just unmasked upcalls is not forgotten. In the middle of
-   * an upcall handler there is no return to guest code.
+   * an upcall handler there is no return to guest code. An HVM vCPU's own vector is no level but an edge (EC-up-3).
    */
   #returnToGuest(vcpu: Vcpu): void {
-    if (!this.#depth && !this.#delivering) this.#upcalls.push(vcpu)
+    if (!this.#depth && !this.#delivering && !vcpu.upcallVector) this.#upcalls.push(vcpu)
+    this.deliverUpcalls()
+  }
+
+  /** A domain that was paused or shut down runs again: its vCPUs return to guest code. */
+  #goesOn(domain: Domain): void {
+    this.#upcalls.push(...domain.vcpus)
     this.deliverUpcalls()
   }
 
@@ -403,20 +415,35 @@ export class Hypervisor {
 
   /**
    * Hands due upcalls to `onUpcall`: happens by itself after every call. An embedder names a vCPU when its guest has
-   * made an upcall deliverable by itself, by clearing evtchn_upcall_mask or setting evtchn_upcall_pending.
+   * made an upcall deliverable by itself, by clearing evtchn_upcall_mask or setting evtchn_upcall_pending. vCPUs of a
+   * domain that is paused, shut down or dying return to no guest code.
    */
   deliverUpcalls(also?: Vcpu): void {
     if (also) this.#upcalls.push(also)
     if (this.#depth || this.#delivering) return
     this.#delivering = true
     try {
-      for (let vcpu = this.#upcalls.shift(); vcpu; vcpu = this.#upcalls.shift()) {
-        const domain = this.#byId[vcpu.domid]
-        if (domain?.vcpus[vcpu.vcpuId] === vcpu && upcallDeliverable(domain, vcpu)) this.#enter(domain, vcpu)
+      for (;;) {
+        const woken = this.#unblocked.shift()
+        if (woken) {
+          this.#options.onUnblock?.(woken)
+          continue
+        }
+        const vcpu = this.#upcalls.shift()
+        if (!vcpu) return
+        const domain = this.#running(vcpu)
+        if (domain && upcallDeliverable(domain, vcpu)) this.#enter(domain, vcpu)
       }
     } finally {
       this.#delivering = false
     }
+  }
+
+  /** The vCPU's domain, if it is one that runs guest code. */
+  #running(vcpu: Vcpu): Domain | null {
+    const domain = this.#byId[vcpu.domid]
+    if (domain?.vcpus[vcpu.vcpuId] !== vcpu || domain.dying !== 'alive') return null
+    return domain.pauseCount || domain.shutdownCode >= 0 ? null : domain
   }
 
   /** The upcall itself. PV: the mask is 1 in the handler and what it was when the handler returns (EC-up-6, EC-up-7). */

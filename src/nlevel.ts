@@ -98,7 +98,7 @@ export function setNlevelSelectors(world: World, { domain }: Caller, args: Args)
   const bits = domain.eventBits
   const areas = readAreas(world, domain, bits, levels, args.nr_pages!, args.areas!)
   if (typeof areas === 'number') return areas
-  domain.eventLock.write(() => vcpu.record({ levels, nrPages: args.nr_pages!, areas }))
+  domain.eventLock.write(() => vcpu.record({ levels, nrPages: args.nr_pages!, bits, areas }))
   if (domain.nlevel && !vcpu.onDummy) activate(domain, vcpu)
   return 0
 }
@@ -121,9 +121,8 @@ function readAreas(
   nrPages: number,
   gva: number,
 ): SelectorArea[] | number {
-  const { memory } = domain
   const bytes = new Uint8Array((levels - 2) * SELECTOR_AREA.size)
-  if (!memory.copyIn(gva, bytes, bytes.length)) return world.fail(EFAULT, `areas at ${hex(gva)} cannot be read`)
+  if (!copyArray(domain, gva, bytes)) return world.fail(EFAULT, `areas at ${hex(gva)} cannot be read`)
   const view = new DataView(bytes.buffer)
   const channels = maxEvtchns(bits, levels, nrPages)
   const wanted = []
@@ -153,10 +152,14 @@ function readAreas(
 
 const hex = (gva: number) => `0x${gva.toString(16)}`
 
+/** Copies what a u64 of a struct points to; a 32-bit guest has no addresses above 2³²-1. False is EFAULT. */
+const copyArray = ({ bits, memory }: Domain, gva: number, bytes: Uint8Array): boolean =>
+  (bits === 64 || gva + bytes.length <= 2 ** 32) && memory.copyIn(gva, bytes, bytes.length)
+
 /** An array of u64 frame numbers, or null for EFAULT. */
 function readGfns(domain: Domain, gva: number, count: number): number[] | null {
   const bytes = new Uint8Array(count * 8)
-  if (!domain.memory.copyIn(gva, bytes, bytes.length)) return null
+  if (!copyArray(domain, gva, bytes)) return null
   const view = new DataView(bytes.buffer)
   return Array.from({ length: count }, (_, i) => getField(view, { offset: 0, size: 8, dir: 'in' }, i * 8))
 }
@@ -178,7 +181,7 @@ export function registerNlevel(world: World, { domain, vcpu }: Caller, args: Arg
   const nrPages = args.nr_pages!
   const bad = checkSize(world, domain, levels, nrPages)
   if (bad) return bad
-  if (!matches(vcpu.recorded, levels, nrPages))
+  if (!matches(vcpu.recorded, levels, nrPages, domain.bits))
     return world.fail(EINVAL, `the calling vCPU ${vcpu.vcpuId} has no selectors for ${levels} levels, ${nrPages} pages`)
   const pendingGfns = readGfns(domain, args.pending_gfns!, nrPages)
   const maskGfns = readGfns(domain, args.mask_gfns!, nrPages)
@@ -196,8 +199,9 @@ export function registerNlevel(world: World, { domain, vcpu }: Caller, args: Arg
   return 0
 }
 
-const matches = (selectors: Selectors | null, levels: number, nrPages: number) =>
-  selectors?.levels === levels && selectors.nrPages === nrPages
+/** Of exactly this size: an area that was measured at the other width is too small or too large (NL-tree-3). */
+const matches = (selectors: Selectors | null, levels: number, nrPages: number, bits: Bits) =>
+  selectors?.levels === levels && selectors.nrPages === nrPages && selectors.bits === bits
 
 /**
  * The switch (NL-reg-4). Senders are outside: one thread runs hypercalls, so each send is wholly before or wholly after
@@ -217,7 +221,7 @@ function switchTo(
   domain.core.moveLeaf(old.pending[0]!, old.mask[0]!, leaf.pending[0]!, leaf.mask[0]!, words32)
   for (const vcpu of domain.vcpus) {
     // Selectors for another size than the one committed are worth nothing from here on.
-    if (!matches(vcpu.recorded, levels, registration.nrPages)) vcpu.record(null)
+    if (!matches(vcpu.recorded, levels, registration.nrPages, bits)) vcpu.record(null)
     vcpu.activeDepth = 0
     if (!vcpu.onDummy) domain.core.zeroWords(vcpu.info + sel, bits / 32)
   }

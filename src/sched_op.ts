@@ -10,7 +10,7 @@ const { EFAULT, EINVAL, ENOSYS } = Errno
 
 /** Timers of polls: absolute system time in ns. */
 export interface PollTimers {
-  /** The poll of this vCPU ends at `ns` at the latest. */
+  /** The poll of this vCPU ends at `ns` at the latest; 0 = there is no such time, nor one of an earlier poll. */
   arm(caller: Caller, ns: bigint): void
 }
 
@@ -76,6 +76,7 @@ function pollPorts(
   const { domain, vcpu } = caller
   // The marks come before the first look: an event between look and sleep finds them (EC-poll-4).
   domain.startPoll(vcpu, -1)
+  world.pollTimers.arm(caller, 0n)
   const early = (rc: number) => {
     domain.endPoll(vcpu)
     return rc

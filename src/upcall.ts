@@ -3,7 +3,6 @@
  * guest hears of it depends on how it runs.
  */
 
-import type { Domain } from './domain.js'
 import type { Vcpu } from './vcpu.js'
 
 /** How an HVM guest asked to be called (HVM parameter 0, EC-up-9). */
@@ -34,12 +33,18 @@ export function decodeCallbackVia(value: bigint): CallbackVia {
   }
 }
 
+/** What of a domain decides how its vCPUs are called. */
+interface Called {
+  readonly type: 'pv' | 'hvm'
+  readonly callbackVia: bigint
+}
+
 /**
  * True if the vCPU is to be upcalled when it next runs guest code. PV: flag set and mask 0 (EC-up-6). HVM: the flag, and
  * a way to call: its own vector, the callback vector, or, for vCPU 0, a line (EC-up-3). The HVM guest's own interrupt
  * flag and TPR are the embedder's to look at.
  */
-export function upcallDeliverable(domain: Domain, vcpu: Vcpu): boolean {
+export function upcallDeliverable(domain: Called, vcpu: Vcpu): boolean {
   if (vcpu.down || !vcpu.upcallPending) return false
   if (domain.type === 'pv') return vcpu.upcallMask === 0
   if (vcpu.upcallVector) return true

@@ -5,6 +5,7 @@ import { decode } from './abi/struct.js'
 import type { Domain } from './domain.js'
 import { Errno } from './errno.js'
 import { activate } from './nlevel.js'
+import { upcallDeliverable } from './upcall.js'
 import type { Vcpu } from './vcpu.js'
 import type { Caller, World } from './world.js'
 
@@ -28,6 +29,8 @@ export function vcpuOp(world: World, { domain }: Caller, cmd: number, vcpuId: nu
     case VCPUOP.up:
       if (domain.type === 'pv' && vcpu.onDummy) return world.fail(EINVAL, 'its vcpu_info is not registered')
       vcpu.down = false
+      // What was raised while it was down had nobody to tell; no edge will follow (EC-up-6).
+      if (upcallDeliverable(domain, vcpu)) domain.kick(vcpu)
       return 0
     case VCPUOP.down:
       vcpu.down = true

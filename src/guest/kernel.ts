@@ -45,7 +45,7 @@ export interface BindOptions {
 type Origin =
   | { kind: 'unbound'; remoteDomid: number }
   | { kind: 'interdomain'; remoteDomid: number; remotePort: number }
-  | { kind: 'virq'; virq: number }
+  | { kind: 'virq'; virq: number; vcpu: number }
   | { kind: 'ipi' }
   | { kind: 'given' }
 
@@ -208,7 +208,7 @@ export class GuestKernel {
 
   /** A port for a VIRQ, on the vCPU of `options`. */
   bindVirq(virq: number, options: BindOptions): number {
-    return this.#make({ kind: 'virq', virq }, options)
+    return this.#make({ kind: 'virq', virq, vcpu: options.vcpu ?? 0 }, options)
   }
 
   /** A port that signals a vCPU of this guest. */
@@ -238,7 +238,8 @@ export class GuestKernel {
         return this.op('bind_interdomain', args).local_port!
       }
       case 'virq':
-        return this.op('bind_virq', { virq: origin.virq, vcpu, port: 0 }).port!
+        // Where it was bound first: one that is not per vCPU binds on vCPU 0 only and moves from there (EC-virq-2).
+        return this.op('bind_virq', { virq: origin.virq, vcpu: origin.vcpu, port: 0 }).port!
       case 'ipi':
         return this.op('bind_ipi', { vcpu, port: 0 }).port!
       case 'given':
@@ -255,8 +256,8 @@ export class GuestKernel {
     this.#handlers[port] = binding
     // The filter first: an event that the vCPU is sent before its filter knows the port would be passed over.
     this.#tree.filter(vcpu, port, true)
-    const fixed = origin.kind === 'virq' || origin.kind === 'ipi'
-    if (vcpu && !fixed) this.op('bind_vcpu', { port, vcpu })
+    const bornOn = origin.kind === 'ipi' ? vcpu : origin.kind === 'virq' ? origin.vcpu : 0
+    if (vcpu !== bornOn) this.op('bind_vcpu', { port, vcpu })
     this.unmask(port)
   }
 
@@ -271,13 +272,23 @@ export class GuestKernel {
    */
   moveToVcpu(port: number, vcpu: number): void {
     const binding = this.#binding('moveToVcpu', port)
+    integer('GuestKernel.moveToVcpu', 'vcpu', vcpu, 0, this.#platform.vcpus - 1)
     const old = binding.vcpu
     const two = this.#tree.levels === 2
     const wasMasked = this.#tree.isMasked(port)
     if (two) this.#tree.mask(port)
-    binding.vcpu = integer('GuestKernel.moveToVcpu', 'vcpu', vcpu, 0, this.#platform.vcpus - 1)
-    if (!two) this.#refilter(port, old, vcpu)
-    this.op('bind_vcpu', { port, vcpu })
+    else this.#refilter(port, old, vcpu)
+    binding.vcpu = vcpu
+    try {
+      this.op('bind_vcpu', { port, vcpu })
+    } catch (error) {
+      // Refused, as for an IPI: the port stays where it was, and what a scan passed over meanwhile is raised again.
+      binding.vcpu = old
+      if (!two) this.#refilter(port, vcpu, old)
+      this.#tree.mask(port)
+      if (!wasMasked) this.op('unmask', { port })
+      throw error
+    }
     if (!two) return
     this.#refilter(port, old, vcpu)
     if (!wasMasked) this.op('unmask', { port })

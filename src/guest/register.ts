@@ -87,8 +87,10 @@ function layOut({ platform, frames }: Registrar, levels: number, nrPages: number
   const { bits, vcpus, memory } = platform
   const channels = maxEvtchns(bits, levels, nrPages)
   const sizes = Array.from({ length: levels - 2 }, (_, i) => levelBytes(bits, levels, i + 2, channels))
-  // A level that fits in a page shares one with the same level of other vCPUs, none crossing its end.
-  const perFrame = sizes.map((size) => (size > PAGE_SIZE ? 0 : Math.floor(PAGE_SIZE / size)))
+  // A level that fits in a page shares one with the same level of other vCPUs, none crossing its end, each from a
+  // multiple of 8 on (NL-sel-2).
+  const strides = sizes.map((size) => (size + 7) & ~7)
+  const perFrame = strides.map((stride) => (stride > PAGE_SIZE ? 0 : Math.floor(PAGE_SIZE / stride)))
   const wanted = sizes.map((size, i) =>
     perFrame[i] ? Math.ceil(vcpus / perFrame[i]) : vcpus * Math.ceil(size / PAGE_SIZE),
   )
@@ -104,7 +106,7 @@ function layOut({ platform, frames }: Registrar, levels: number, nrPages: number
     const gfns = take(wanted[i]!)
     const own = Math.ceil(size / PAGE_SIZE)
     selectors.forEach((levelsOf, vcpu) => {
-      if (each) levelsOf.push({ gfns: [gfns[Math.floor(vcpu / each)]!], offset: (vcpu % each) * size })
+      if (each) levelsOf.push({ gfns: [gfns[Math.floor(vcpu / each)]!], offset: (vcpu % each) * strides[i]! })
       else levelsOf.push({ gfns: gfns.slice(vcpu * own, (vcpu + 1) * own), offset: 0 })
     })
   })

@@ -1,0 +1,55 @@
+/**
+ * Builds the bench into build/bench: the wasm loops (both builds, with the options of asconfig.json), the C programs if
+ * there is a C compiler, and the TypeScript. Run by `npm run bench`, after the library itself was built.
+ */
+import { execFileSync, spawnSync } from 'node:child_process'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import asc from 'assemblyscript/asc'
+
+process.chdir(fileURLToPath(new URL('..', import.meta.url)))
+const OUT = 'build/bench'
+mkdirSync(OUT, { recursive: true })
+
+/** The core's own options and targets with another entry. Paths in a configuration are relative to it. */
+async function buildLoops() {
+  const { options, targets } = JSON.parse(readFileSync('asconfig.json', 'utf8'))
+  for (const [name, target] of Object.entries(targets)) {
+    target.outFile = `loops.${name}.wasm`
+    target.textFile = `loops.${name}.wat`
+  }
+  const config = `${OUT}/asconfig.json`
+  writeFileSync(config, JSON.stringify({ options, targets }))
+  for (const target of Object.keys(targets)) {
+    const { error, stderr } = await asc.main(['bench/wasm/loops.ts', '--config', config, '--target', target])
+    if (error) fail(`loops, target ${target}: ${error.message}\n${stderr}`)
+  }
+}
+
+/** One program per depth and width; without a compiler none, and the bench says so in their rows. */
+function buildNative() {
+  const cc = process.env.CC || 'cc'
+  const shapes = [2, 3, 4].flatMap((levels) => [32, 64].map((bits) => ({ levels, bits })))
+  const programOf = ({ levels, bits }) => `${OUT}/levels-${levels}-${bits}`
+  for (const shape of shapes) rmSync(programOf(shape), { force: true })
+  for (const shape of shapes) {
+    const { levels, bits } = shape
+    const options = ['-O2', '-std=c11', '-Wall', '-Wextra', `-DLEVELS=${levels}`, `-DBITS=${bits}`]
+    const { error, status, stderr } = spawnSync(cc, [...options, '-o', programOf(shape), 'bench/native/main.c'])
+    if (error) return
+    if (status) fail(`${cc}, ${levels} levels, ${bits} bits:\n${stderr}`)
+  }
+}
+
+function fail(message) {
+  process.stderr.write(`bench/build.mjs: ${message}\n`)
+  process.exit(1)
+}
+
+await buildLoops()
+buildNative()
+try {
+  execFileSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'bench'], { stdio: 'inherit' })
+} catch {
+  process.exit(1)
+}

@@ -1,0 +1,336 @@
+/** SCHEDOP_poll (spec 6.4): every errno in the order of the checks, who wakes a poller, and who does not. */
+
+import { describe, expect, it } from 'vitest'
+import { type Bits, HYPERVISOR, ManualClock, PAGE_SIZE, SCHEDOP, type Vcpu, VIRQ } from '../../src/index.js'
+import { ARGUMENT, END, FREE_GFN, type Guest, host, NOWHERE, nameOf, unchanged } from '../ops/raw.js'
+
+const LIST = FREE_GFN * PAGE_SIZE
+
+/** What sched_poll holds; the rest by default. */
+interface Poll {
+  ports?: readonly number[]
+  nrPorts?: number
+  timeoutNs?: bigint
+  list?: number
+  at?: number
+  vcpu?: number
+}
+
+/** Writes struct and list; answers the address of the struct. */
+function write(
+  { bits, view }: Guest,
+  { ports = [], nrPorts = ports.length, timeoutNs = 0n, list = LIST, at = ARGUMENT }: Poll,
+) {
+  if (at + 24 <= END) {
+    if (bits === 64) view.setBigUint64(at, BigInt(list), true)
+    else view.setUint32(at, list, true)
+    view.setUint32(at + (bits === 64 ? 8 : 4), nrPorts, true)
+    view.setBigUint64(at + (bits === 64 ? 16 : 8), timeoutNs, true)
+  }
+  for (const [i, port] of ports.entries()) if (list + 4 * i + 4 <= END) view.setUint32(list + 4 * i, port, true)
+  return at
+}
+
+/** Polls; after an error everything must be as before. */
+function poll(guest: Guest, what: Poll): string {
+  const at = write(guest, what)
+  return unchanged(guest.xen, () => guest.call(HYPERVISOR.sched_op, [SCHEDOP.poll, at], what.vcpu ?? 0))
+}
+
+const marks = ({ polling, pollEvtchn, blocked }: Vcpu) => [polling, pollEvtchn, blocked]
+const AWAKE = [false, 0, false]
+
+/** A host whose clock tests move, and the vCPUs of d1 that went on. */
+function asleep(bits: Bits) {
+  const clock = new ManualClock()
+  const woken: number[] = []
+  const all = host(bits, { clock, onUnblock: ({ domid, vcpuId }) => void (domid === 1 && woken.push(vcpuId)) })
+  return { ...all, clock, woken, v0: all.d1.domain.vcpu(0), v1: all.d1.domain.vcpu(1) }
+}
+
+describe.each([64, 32] as const)('the checks of a poll, %i-bit', (bits) => {
+  it('EC-poll-1: the struct cannot be read (EFAULT)', () => {
+    const { d1 } = host(bits)
+    const size = bits === 64 ? 24 : 16
+    expect(poll(d1, { at: NOWHERE })).toBe('EFAULT')
+    expect(poll(d1, { at: END - size + 1 })).toBe('EFAULT')
+    d1.bytes.fill(0, END - size)
+    expect(poll(d1, { at: END - size, vcpu: 1 })).toBe('ok')
+  })
+
+  it.each([129, 0x8000_0000, 0xffff_ffff])(
+    'EC-poll-2 before EC-poll-3: %i ports are too many (EINVAL), wherever they are',
+    (nrPorts) => {
+      const { d1 } = host(bits)
+      expect(poll(d1, { nrPorts })).toBe('EINVAL')
+      expect(poll(d1, { nrPorts, list: NOWHERE })).toBe('EINVAL')
+    },
+  )
+
+  it('EC-poll-2: 128 ports are not too many', () => {
+    const { d1 } = host(bits)
+    const port = d1.ipi()
+    expect(poll(d1, { ports: Array(128).fill(port) })).toBe('ok')
+    expect(d1.domain.vcpu(0).polling).toBe(true)
+  })
+
+  it('EC-poll-3 before EC-poll-5: the list is nowhere (EFAULT), though an upcall is due', () => {
+    const { d1 } = host(bits)
+    d1.setFlag(1)
+    expect(poll(d1, { ports: [1], list: NOWHERE })).toBe('EFAULT')
+    expect(poll(d1, { ports: [], list: NOWHERE })).toBe('ok')
+  })
+
+  it('EC-poll-5 before EC-poll-7: an upcall is due: 0 at once, whatever the ports', () => {
+    const { d1 } = host(bits)
+    d1.setFlag(1)
+    expect(poll(d1, { ports: [5000] })).toBe('ok')
+    expect(marks(d1.domain.vcpu(0))).toEqual(AWAKE)
+  })
+
+  it('EC-poll-5: a masked upcall is not due', () => {
+    const { d1 } = host(bits)
+    d1.setFlag(1)
+    d1.setMask(1)
+    expect(poll(d1, { ports: [5000] })).toBe('EINVAL')
+    expect(poll(d1, { ports: [] })).toBe('ok')
+    expect(marks(d1.domain.vcpu(0))).toEqual([true, -1, true])
+  })
+
+  it('EC-poll-6: the list vanishes between check and copy (EFAULT), and all marks with it', () => {
+    let looks = 0
+    const { d1 } = host(bits, {}, { translate: (gva) => (gva < END ? gva : looks-- > 0 ? gva - END : -1) })
+    looks = 1
+    expect(poll(d1, { ports: [], nrPorts: 1, list: END + LIST })).toBe('EFAULT')
+    expect(marks(d1.domain.vcpu(0))).toEqual(AWAKE)
+  })
+
+  it('EC-poll-7: a port that is not valid, free, 0, or Xen-attached (EINVAL)', () => {
+    const { xen, d1 } = host(bits)
+    const attached = xen.allocXenPort(1, { remoteDomid: 2, notify: () => {} })
+    for (const port of [0, 9, 64, 4096, 0x8000_0000, 0xffff_ffff, attached])
+      expect(poll(d1, { ports: [port] }), `port ${port}`).toBe('EINVAL')
+    expect(marks(d1.domain.vcpu(0))).toEqual(AWAKE)
+  })
+
+  it('EC-poll-7, EC-poll-8: ports are looked at in order: the first that is bad or pending decides', () => {
+    const { d1 } = host(bits)
+    const [one, two] = [d1.ipi(), d1.ipi()]
+    d1.setBit('pending', two)
+    expect(poll(d1, { ports: [one, two, 5000] })).toBe('ok')
+    expect(marks(d1.domain.vcpu(0))).toEqual(AWAKE)
+    expect(poll(d1, { ports: [one, 5000, two] })).toBe('EINVAL')
+  })
+
+  it('EC-poll-8: a pending port is enough, masked or not', () => {
+    const { d1 } = host(bits)
+    const port = d1.ipi()
+    d1.setBit('pending', port)
+    d1.setBit('mask', port)
+    expect(poll(d1, { ports: [port] })).toBe('ok')
+    expect(marks(d1.domain.vcpu(0))).toEqual(AWAKE)
+  })
+
+  it('EC-poll-8: any usable port may be polled, a VIRQ of another vCPU too', () => {
+    const { d1 } = host(bits)
+    const port = d1.virq(VIRQ.TIMER, 1)
+    expect(poll(d1, { ports: [port] })).toBe('ok')
+    expect(marks(d1.domain.vcpu(0))).toEqual([true, port, true])
+  })
+
+  it('EC-poll-9: no early exit leaves a mark or a timer', () => {
+    const { xen, d1 } = host(bits)
+    const port = d1.ipi()
+    d1.setBit('pending', port)
+    for (const ports of [[port], [9], [5000]]) poll(d1, { ports, timeoutNs: 5n })
+    d1.setFlag(1)
+    poll(d1, { ports: [9], timeoutNs: 5n })
+    expect([marks(d1.domain.vcpu(0)), xen.nextTimerNs]).toEqual([AWAKE, null])
+  })
+})
+
+describe.each([64, 32] as const)('a poller, %i-bit', (bits) => {
+  it('EC-poll-4: has its marks, and the dump names it', () => {
+    const { xen, d1 } = host(bits)
+    poll(d1, { ports: [], vcpu: 1 })
+    expect(marks(d1.domain.vcpu(1))).toEqual([true, -1, true])
+    expect([...xen.dump({ domid: 1 })]).toContain('Polling vCPUs: {1}')
+  })
+
+  it('EC-poll-10, EC-up-11: one port: that port wakes it, no other', () => {
+    const { d1, woken, v1 } = asleep(bits)
+    const [one, two] = [d1.ipi(0), d1.ipi(0)]
+    poll(d1, { ports: [two], vcpu: 1 })
+    expect(marks(v1)).toEqual([true, two, true])
+    d1.must('send', { port: one })
+    expect([woken, marks(v1)]).toEqual([[], [true, two, true]])
+    d1.must('send', { port: two })
+    expect([woken, marks(v1)]).toEqual([[1], AWAKE])
+  })
+
+  it.each([0, 2])('EC-poll-10, EC-poll-13: %i ports: any event of the domain wakes it', (count) => {
+    const { d1, woken } = asleep(bits)
+    const [one, two, three] = [d1.ipi(0), d1.ipi(0), d1.ipi(0)]
+    expect(poll(d1, { ports: [one, two].slice(0, count), vcpu: 1 })).toBe('ok')
+    d1.must('send', { port: three })
+    expect(woken).toEqual([1])
+  })
+
+  it('EC-poll-10: a time-out is an absolute system time; 0 is for ever', () => {
+    const { xen, d1, clock, woken, v0, v1 } = asleep(bits)
+    clock.advance(1000)
+    poll(d1, { timeoutNs: 5000n })
+    poll(d1, { vcpu: 1 })
+    expect(xen.nextTimerNs).toBe(5000n)
+    clock.advance(3999)
+    xen.runTimers()
+    expect(woken).toEqual([])
+    clock.advance(1)
+    xen.runTimers()
+    expect([woken, marks(v0), xen.nextTimerNs]).toEqual([[0], AWAKE, null])
+    clock.advance(1e15)
+    xen.runTimers()
+    expect(marks(v1)).toEqual([true, -1, true])
+  })
+
+  it('EC-poll-10: the earliest of several time-outs is the next', () => {
+    const { xen, d1, clock, woken } = asleep(bits)
+    poll(d1, { timeoutNs: (1n << 63n) + 5n })
+    poll(d1, { timeoutNs: 70n, vcpu: 1 })
+    expect(xen.nextTimerNs).toBe(70n)
+    clock.advance(70)
+    xen.runTimers()
+    expect([woken, xen.nextTimerNs]).toEqual([[1], (1n << 63n) + 5n])
+  })
+
+  it('EC-poll-11, EC-odd-15: event, upcall and time-out all answer 0', () => {
+    const { xen, d1, clock } = asleep(bits)
+    const port = d1.ipi(1)
+    expect(poll(d1, { ports: [port], timeoutNs: 5n })).toBe('ok')
+    clock.advance(5)
+    xen.runTimers()
+    d1.setBit('pending', port)
+    expect(poll(d1, { ports: [port] })).toBe('ok')
+    d1.setFlag(1)
+    expect(poll(d1, { ports: [port] })).toBe('ok')
+  })
+
+  it('EC-poll-12, EC-odd-6: a masked port wakes too, but only when it becomes pending', () => {
+    const { d1, woken } = asleep(bits)
+    const port = d1.ipi(0)
+    d1.setBit('mask', port)
+    poll(d1, { ports: [port], vcpu: 1 })
+    d1.must('send', { port })
+    expect(woken).toEqual([1])
+    const other = d1.ipi(0)
+    poll(d1, { ports: [other], vcpu: 1 })
+    d1.must('send', { port })
+    expect(woken).toEqual([1])
+  })
+
+  it('EC-poll-12: its own upcall flag wakes it, though upcalls are masked', () => {
+    const { d1, woken } = asleep(bits)
+    const [polled, other] = [d1.ipi(1), d1.ipi(1)]
+    d1.setMask(1, 1)
+    poll(d1, { ports: [polled], vcpu: 1 })
+    d1.must('send', { port: other })
+    expect([woken, d1.mask(1)]).toEqual([[1], 1])
+  })
+
+  it('EC-poll-12: not woken: another port fires while the flag was 1 already and masked', () => {
+    const { d1, woken } = asleep(bits)
+    const [polled, other] = [d1.ipi(1), d1.ipi(1)]
+    d1.setMask(1, 1)
+    d1.setFlag(1, 1)
+    poll(d1, { ports: [polled], vcpu: 1 })
+    d1.must('send', { port: other })
+    expect(woken).toEqual([])
+    d1.must('send', { port: polled })
+    expect(woken).toEqual([1])
+  })
+
+  it('EC-poll-13: the upcall mask is as it was', () => {
+    const { d1 } = host(bits)
+    d1.setMask(7)
+    poll(d1, {})
+    expect(d1.mask()).toBe(7)
+  })
+
+  it('EC-poll-14: whatever unblocks it ends the poll, its timer too', () => {
+    const { xen, d1, v1, woken } = asleep(bits)
+    const port = d1.ipi(1)
+    poll(d1, { ports: [port], timeoutNs: 99n, vcpu: 1 })
+    d1.must('send', { port })
+    expect([woken, marks(v1), xen.nextTimerNs]).toEqual([[1], AWAKE, null])
+  })
+
+  it('EC-poll-14: a poll that replaces another takes its timer along', () => {
+    const { xen, d1, clock, woken, v1 } = asleep(bits)
+    const port = d1.ipi(0)
+    poll(d1, { timeoutNs: 99n, vcpu: 1 })
+    poll(d1, { ports: [port], vcpu: 1 })
+    clock.advance(100)
+    xen.runTimers()
+    expect([woken, marks(v1), xen.nextTimerNs]).toEqual([[], [true, port, true], null])
+  })
+
+  it('EC-poll-9: a poll that ends early takes the timer of the one before along', () => {
+    const { xen, d1, clock, woken } = asleep(bits)
+    const port = d1.ipi(0)
+    poll(d1, { timeoutNs: 99n, vcpu: 1 })
+    d1.setBit('pending', port)
+    expect(poll(d1, { ports: [port], vcpu: 1 })).toBe('ok')
+    clock.advance(100)
+    xen.runTimers()
+    expect([woken, xen.nextTimerNs]).toEqual([[], null])
+  })
+
+  it('EC-poll-14: a domain that dies leaves no poller and no timer behind', () => {
+    const { xen, d1, clock, woken, v1 } = asleep(bits)
+    poll(d1, { timeoutNs: 99n, vcpu: 1 })
+    xen.killDomain(1)
+    expect([marks(v1), xen.nextTimerNs, woken]).toEqual([AWAKE, null, []])
+    clock.advance(100)
+    xen.runTimers()
+  })
+
+  it('EC-poll-12: a poller of the remote end’s domain is woken by a send, one of the sender’s is not', () => {
+    const { d1, d2, woken } = asleep(bits)
+    const [theirs, ours] = d2.connect(d1)
+    poll(d1, { ports: [ours], vcpu: 1 })
+    d2.call(HYPERVISOR.sched_op, [SCHEDOP.poll, write(d2, { ports: [theirs] })], 1)
+    d2.must('send', { port: theirs })
+    expect([woken, d2.domain.vcpu(1).polling]).toEqual([[1], true])
+  })
+
+  it('EC-poll-10: all pollers of a port go on, in the order of the vCPUs', () => {
+    const { d1, woken } = asleep(bits)
+    const port = d1.ipi(0)
+    for (const vcpu of [1, 0])
+      expect(nameOf(d1.call(HYPERVISOR.sched_op, [SCHEDOP.poll, write(d1, { ports: [port] })], vcpu))).toBe('ok')
+    d1.setMask(1)
+    d1.setFlag(1)
+    d1.must('send', { port })
+    expect(woken).toEqual([0, 1])
+  })
+})
+
+describe('an HVM poller', () => {
+  it('EC-poll-5: 0 at once if its upcall could be injected; not if there is no way to call it', () => {
+    const { d1 } = host(64, {}, { type: 'hvm' })
+    d1.setFlag(1)
+    expect(poll(d1, { ports: [5000] })).toBe('EINVAL')
+    d1.domain.vcpu(0).upcallVector = 0x30
+    expect(poll(d1, { ports: [5000] })).toBe('ok')
+  })
+
+  it('EC-poll-12, EC-up-3: an event for a vCPU that cannot be called wakes it only by its port', () => {
+    const { d1 } = host(64, {}, { type: 'hvm' })
+    const [polled, other] = [d1.ipi(1), d1.ipi(1)]
+    poll(d1, { ports: [polled], vcpu: 1 })
+    d1.must('send', { port: other })
+    expect(d1.domain.vcpu(1).polling).toBe(true)
+    d1.must('send', { port: polled })
+    expect(d1.domain.vcpu(1).polling).toBe(false)
+  })
+})

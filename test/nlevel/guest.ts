@@ -1,0 +1,216 @@
+/**
+ * A guest without a driver: raw hypercalls with structs in guest memory, and its words as bits. What the library's own
+ * driver does for itself is done here by hand, so that every step can be done wrongly on purpose.
+ *
+ *     gfn 1 shared_info · 2 arguments · 3, 4 pending_gfns[] · 5, 6 mask_gfns[] · 7 areas and their gfns[] · 8 … free
+ */
+
+import {
+  type Args,
+  type Domain,
+  type DomainOptions,
+  decode,
+  EVTCHN_STRUCTS,
+  EVTCHNOP,
+  type EvtchnOpName,
+  encode,
+  HYPERVISOR,
+  Hypervisor,
+  type HypervisorOptions,
+  sharedInfo,
+  VCPU_INFO_SIZE,
+} from '../../src/index.js'
+import { type Area, bitAt, PAGE, type Plan } from './geometry.js'
+
+export const ARGUMENT = 2 * PAGE
+export const PENDING_GFNS = 3 * PAGE
+export const MASK_GFNS = 5 * PAGE
+export const AREAS = 7 * PAGE
+export const FIRST_FREE = 8
+const SHARED = PAGE
+
+/** A domain and the raw view of it that its guest has. */
+export class RawGuest {
+  readonly xen: Hypervisor
+  readonly domain: Domain
+  /** The registered tree; null = two levels, in shared_info. */
+  tree: Plan | null = null
+  /** OUT members of the last operation that succeeded. */
+  out: Args = {}
+  /** Where vcpu_info of each vCPU is, if not in shared_info. */
+  readonly infoGpa: number[] = []
+
+  constructor(xen: Hypervisor, options: DomainOptions) {
+    this.xen = xen
+    this.domain = xen.createDomain(options)
+    for (let v = 0; v < Math.min(32, this.domain.vcpus.length); v++) this.infoGpa[v] = SHARED + v * VCPU_INFO_SIZE
+  }
+
+  static on(host: HypervisorOptions, options: Partial<DomainOptions> = {}): RawGuest {
+    return new RawGuest(Hypervisor.create(host), { domid: 1, frames: 128, maxEvtchnPort: -1, ...options })
+  }
+
+  get bytes(): Uint8Array {
+    return this.domain.memory.view()
+  }
+  view(gpa = 0, length = this.domain.memory.bytes - gpa): DataView {
+    return new DataView(this.domain.memory.memory.buffer, this.domain.memory.base + gpa, length)
+  }
+
+  /** An event channel operation: its struct is encoded at `gpa`, -errno or what the hypercall answers comes back. */
+  op(name: EvtchnOpName, args: Readonly<Args>, vcpu = 0, gpa = ARGUMENT): number {
+    const layout = EVTCHN_STRUCTS[name]
+    const inside = gpa + layout.size <= this.domain.memory.bytes
+    if (inside) encode(layout, this.view(gpa, layout.size), args)
+    const rc = this.call(HYPERVISOR.event_channel_op, [EVTCHNOP[name], gpa], vcpu)
+    if (rc >= 0 && inside) this.out = decode(layout, this.view(gpa, layout.size), 'out')
+    return rc
+  }
+  call(nr: number, registers: readonly (number | bigint)[], vcpu = 0): number {
+    return this.xen.hypercall(this.domain.vcpu(vcpu), nr, registers)
+  }
+
+  // --- registration --------------------------------------------------------------------------------------------------
+
+  /** Writes an array of u64 frame numbers. */
+  writeGfns(gpa: number, gfns: readonly (number | bigint)[]): void {
+    const view = this.view(gpa)
+    for (const [i, gfn] of gfns.entries()) view.setBigUint64(i * 8, BigInt(gfn), true)
+  }
+
+  /** Writes selector_area[] at AREAS, its arrays behind it. */
+  writeAreas(areas: readonly Area[]): void {
+    let at = AREAS + areas.length * 16
+    const view = this.view()
+    for (const [i, { gfns, offset }] of areas.entries()) {
+      view.setBigUint64(AREAS + i * 16, BigInt(at), true)
+      view.setUint32(AREAS + i * 16 + 8, gfns.length, true)
+      view.setUint32(AREAS + i * 16 + 12, offset, true)
+      this.writeGfns(at, gfns)
+      at += gfns.length * 8
+    }
+  }
+
+  /** Zeroes pending frames and selectors and masks all (NL-reg-3). */
+  clean(tree: Plan): void {
+    const fill = (gfn: number, byte: number) => this.bytes.fill(byte, gfn * PAGE, (gfn + 1) * PAGE)
+    for (const gfn of tree.pending) fill(gfn, 0)
+    for (const gfn of tree.mask) fill(gfn, 0xff)
+    for (const area of tree.selectors.flat()) for (const gfn of area.gfns) fill(gfn, 0)
+  }
+
+  setSelectors(tree: Plan, vcpu: number, over: Args = {}): number {
+    this.writeAreas(tree.selectors[vcpu] ?? tree.selectors[0]!)
+    return this.op('set_nlevel_selectors', {
+      vcpu,
+      levels: tree.levels,
+      nr_pages: tree.nrPages,
+      pad: 0,
+      areas: AREAS,
+      ...over,
+    })
+  }
+
+  /** The commit alone. */
+  commit(tree: Plan, over: Args = {}, vcpu = 0): number {
+    this.writeGfns(PENDING_GFNS, tree.pending)
+    this.writeGfns(MASK_GFNS, tree.mask)
+    const args = {
+      levels: tree.levels,
+      nr_pages: tree.nrPages,
+      pending_gfns: PENDING_GFNS,
+      mask_gfns: MASK_GFNS,
+      pad: 0,
+    }
+    const rc = this.op('register_nlevel', { ...args, ...over }, vcpu)
+    if (rc === 0) this.tree = tree
+    return rc
+  }
+
+  /** Selectors of these vCPUs, then the commit. Throws if anything is refused. */
+  register(tree: Plan, vcpus: readonly number[] = tree.selectors.map((_, v) => v)): void {
+    this.clean(tree)
+    for (const vcpu of vcpus) this.must(this.setSelectors(tree, vcpu))
+    this.must(this.commit(tree))
+  }
+
+  must(rc: number): void {
+    if (rc < 0) throw new Error(`refused with ${rc}`)
+  }
+
+  // --- words ---------------------------------------------------------------------------------------------------------
+
+  /** Guest-physical address of bit 0 of the page of a bitmap that holds `port`, and the bit within. */
+  leaf(which: 'pending' | 'mask', port: number): [gpa: number, bit: number] {
+    if (this.tree) return [this.tree[which][port >> 15]! * PAGE, port & 32767]
+    return [SHARED + sharedInfo(this.domain.bits)[which], port]
+  }
+  bit([gpa, bit]: readonly [number, number]): number {
+    return (this.bytes[gpa + (bit >> 3)]! >> (bit & 7)) & 1
+  }
+  setBit([gpa, bit]: readonly [number, number], value: number): void {
+    const at = gpa + (bit >> 3)
+    this.bytes[at] = (this.bytes[at]! & ~(1 << (bit & 7))) | (value << (bit & 7))
+  }
+  pending(port: number): number {
+    return this.bit(this.leaf('pending', port))
+  }
+  masked(port: number): number {
+    return this.bit(this.leaf('mask', port))
+  }
+  /** Guest-physical address of evtchn_pending_sel. */
+  level1(vcpu: number): number {
+    return this.infoGpa[vcpu]! + ((this.tree?.bits ?? this.domain.bits) === 64 ? 8 : 4)
+  }
+  /** Where the bit of a port in selector level k of a vCPU is. */
+  selector(vcpu: number, k: number, port: number): [gpa: number, bit: number] {
+    const { bits, levels, selectors } = this.tree ?? { bits: this.domain.bits, levels: 2, selectors: [] as Area[][] }
+    const bit = bitAt(bits, levels, k, port)
+    if (k === 1) return [this.level1(vcpu), bit]
+    const { gfns, offset } = selectors[vcpu]![k - 2]!
+    return [gfns[bit >> 15]! * PAGE + offset, bit & 32767]
+  }
+  /** Selector bits of a port on a vCPU, level n-1 first: what the dump's column S shows. */
+  path(vcpu: number, port: number): number[] {
+    const levels = this.tree?.levels ?? 2
+    return Array.from({ length: levels - 1 }, (_, i) => this.bit(this.selector(vcpu, levels - 1 - i, port)))
+  }
+  flag(vcpu: number): number {
+    return this.bytes[this.infoGpa[vcpu]!]!
+  }
+  setFlag(vcpu: number, value: number): void {
+    this.bytes[this.infoGpa[vcpu]!] = value
+  }
+
+  /** All selector words and the upcall flag of a vCPU become 0, as after a scan that found nothing to serve. */
+  quiet(vcpu: number): void {
+    const bits = this.tree?.bits ?? this.domain.bits
+    this.bytes.fill(0, this.level1(vcpu), this.level1(vcpu) + bits / 8)
+    this.setFlag(vcpu, 0)
+    for (const { gfns } of this.tree?.selectors[vcpu] ?? [])
+      for (const gfn of gfns) this.bytes.fill(0, gfn * PAGE, (gfn + 1) * PAGE)
+  }
+
+  /** Opens channels until `port` is open, the last one as an IPI of `vcpu`. */
+  openIpi(port: number, vcpu = 0): void {
+    for (;;) {
+      this.must(this.op('bind_ipi', { vcpu }))
+      if (this.out.port === port) return
+      if (this.out.port! > port) throw new Error(`port ${port} was open`)
+    }
+  }
+}
+
+/** Everything that a refused operation must leave alone: RAM, references, and what the hypervisor has noted. */
+export function stateOf(guest: RawGuest): unknown {
+  const { domain } = guest
+  return {
+    levels: domain.levels,
+    nlevel: domain.nlevel,
+    maxEvtchns: domain.maxEvtchns,
+    held: Array.from({ length: domain.memory.frames }, (_, gfn) => domain.memory.references(gfn)),
+    vcpus: domain.vcpus.map((vcpu) => [vcpu.activeDepth, vcpu.recorded, vcpu.info, vcpu.blocked, vcpu.polling]),
+    ports: [domain.ports.activeEvtchns, domain.ports.validEvtchns, domain.ports.xenEvtchns, domain.nextEvtchn],
+    dump: [...guest.xen.dump()],
+  }
+}

@@ -1,0 +1,112 @@
+/** EVTCHNOP_query_nlevel (NL-query-1): its errors in their order, and what it answers for every kind of limit. */
+
+import { describe, expect, it } from 'vitest'
+import { DOMID_SELF, type DomainOptions, HYPERVISOR, Hypervisor, type HypervisorOptions } from '../../src/index.js'
+import { PAGE, plan } from './geometry.js'
+import { ARGUMENT, FIRST_FREE, RawGuest, stateOf } from './guest.js'
+
+const [EPERM, ESRCH, EFAULT, ENOSYS] = [-1, -3, -14, -38]
+
+describe('EVTCHNOP_query_nlevel', () => {
+  it('NL-query-1: checks the struct, then the domain, then the right to ask', () => {
+    const xen = Hypervisor.create()
+    const guest = new RawGuest(xen, { domid: 1 })
+    const other = new RawGuest(xen, { domid: 2 })
+    const control = new RawGuest(xen, { domid: 0 })
+    const end = guest.domain.memory.bytes
+    expect(guest.op('query_nlevel', { dom: DOMID_SELF }, 0, end - 15)).toBe(EFAULT)
+    expect(guest.op('query_nlevel', { dom: 3 })).toBe(ESRCH)
+    // The other reserved numbers name no domain (EC-lay-1).
+    for (const dom of [0x7ff1, 0x7ff2, 0x7ff4, 0x7fff, 0xffff]) expect(guest.op('query_nlevel', { dom })).toBe(ESRCH)
+    expect(guest.op('query_nlevel', { dom: 2 })).toBe(EPERM)
+    expect(guest.op('query_nlevel', { dom: 0 })).toBe(EPERM)
+    for (const dom of [1, DOMID_SELF]) expect(guest.op('query_nlevel', { dom })).toBe(0)
+    for (const dom of [0, 1, 2]) expect(control.op('query_nlevel', { dom })).toBe(0)
+    expect(other.op('query_nlevel', { dom: 2 })).toBe(0)
+  })
+
+  it('NL-query-1: a stub device model has no privilege over its target here', () => {
+    const xen = Hypervisor.create()
+    const stub = new RawGuest(xen, { domid: 1 })
+    new RawGuest(xen, { domid: 2 })
+    xen.setTarget(1, 2)
+    expect([0, EPERM]).toContain(stub.op('query_nlevel', { dom: 2 }))
+  })
+
+  it('NL-query-1: bytes 2 and 3 of the struct are ignored', () => {
+    const guest = RawGuest.on({})
+    guest.bytes.set([0xf0, 0x7f, 0xde, 0xad], ARGUMENT)
+    expect(guest.call(HYPERVISOR.event_channel_op, [64, ARGUMENT])).toBe(0)
+    const view = guest.view(ARGUMENT, 16)
+    expect([4, 8, 12].map((offset) => view.getUint32(offset, true))).toEqual([4, 512, 2])
+  })
+
+  it('EC-op-3: an answer that cannot be written is EFAULT', () => {
+    const guest = RawGuest.on({})
+    guest.domain.memory.protect(FIRST_FREE)
+    expect(guest.op('query_nlevel', { dom: DOMID_SELF }, 0, FIRST_FREE * PAGE)).toBe(EFAULT)
+  })
+
+  it('NL-mig-2: a host that never heard of N levels answers ENOSYS to all three, without looking at the argument', () => {
+    const guest = RawGuest.on({ nlevel: false })
+    for (const cmd of [64, 65, 66])
+      for (const gpa of [ARGUMENT, 2 ** 40]) expect(guest.call(HYPERVISOR.event_channel_op, [cmd, gpa])).toBe(ENOSYS)
+    for (const cmd of [15, 63, 67, -1, 2 ** 31])
+      expect(guest.call(HYPERVISOR.event_channel_op, [cmd, ARGUMENT])).toBe(ENOSYS)
+  })
+
+  const rows: [string, HypervisorOptions, Partial<DomainOptions>, levels: number, pages: number][] = [
+    ['64 bits by default', {}, {}, 4, 512],
+    ['32 bits by default', {}, { bits: 32 }, 5, 512],
+    ['32 bits on a host with 1,024 pages', { maxLeafPages: 1024 }, { bits: 32 }, 5, 1024],
+    ['64 bits on the same: a full tree takes no more', { maxLeafPages: 1024 }, {}, 4, 512],
+    ['a host of three levels: 64 bits take 8 pages', { maxLevels: 3 }, {}, 3, 8],
+    ['a host of three levels: 32 bits take one page', { maxLevels: 3 }, { bits: 32 }, 3, 1],
+    ['a host of four levels: 32 bits take 32 pages', { maxLevels: 4 }, { bits: 32 }, 4, 32],
+    ['a limit for one width only', { maxLevels: { 64: 3 } }, { bits: 32 }, 5, 512],
+    ['a host of two levels', { maxLevels: 2 }, {}, 2, 0],
+    ['a domain of three levels', {}, { maxLevels: 3 }, 3, 8],
+    ['a domain of five pages', {}, { maxLeafPages: 5 }, 4, 5],
+    ['the lower of two limits on levels', { maxLevels: 3 }, { bits: 32, maxLevels: 4 }, 3, 1],
+    ['the lower of two limits on pages', { maxLeafPages: 7 }, { maxLeafPages: 5 }, 4, 5],
+    ['a domain that may not', {}, { nlevelAllowed: false }, 2, 0],
+    ['a domain without a page', {}, { maxLeafPages: 0 }, 2, 0],
+  ]
+  it.each(rows)('NL-query-1: %s', (_, host, domain, max_levels, max_pages) => {
+    const guest = RawGuest.on(host, domain)
+    expect(guest.op('query_nlevel', { dom: DOMID_SELF })).toBe(0)
+    expect(guest.out).toEqual({ max_levels, max_pages, abi: 2 })
+  })
+
+  it('NL-query-1: the answer is what can be registered: so much is granted, and no more', () => {
+    for (const [, host, domain, levels, pages] of rows.filter(([, , , levels, pages]) => levels > 2 && pages < 40)) {
+      const guest = RawGuest.on(host, { ...domain, frames: 256 })
+      guest.register(plan(guest.domain.bits, levels, pages, 1, FIRST_FREE))
+      expect(guest.domain.levels).toBe(levels)
+      const more = RawGuest.on(host, { ...domain, frames: 256 })
+      expect(more.setSelectors(plan(more.domain.bits, levels, pages + 1, 1, FIRST_FREE), 0)).toBeLessThan(0)
+    }
+  })
+
+  it('NL-query-1: abi is the number of levels in force, and asking changes nothing', () => {
+    for (const levels of [3, 4]) {
+      const guest = RawGuest.on({})
+      guest.register(plan(64, levels, 1, 1, FIRST_FREE))
+      const state = stateOf(guest)
+      const ram = guest.bytes.slice()
+      for (let i = 0; i < 3; i++) expect(guest.op('query_nlevel', { dom: DOMID_SELF })).toBe(0)
+      expect(guest.out).toEqual({ max_levels: 4, max_pages: 512, abi: levels })
+      expect(stateOf(guest)).toEqual(state)
+      ram.set(guest.bytes.subarray(ARGUMENT, ARGUMENT + 16), ARGUMENT)
+      expect(guest.bytes.every((byte, i) => byte === ram[i])).toBe(true)
+    }
+  })
+
+  it('NL-tree-3: a registered domain is answered for the width it registered with, whatever is latched', () => {
+    const guest = RawGuest.on({})
+    guest.register(plan(64, 3, 1, 1, FIRST_FREE))
+    guest.domain.latchWidth(32)
+    expect(guest.op('query_nlevel', { dom: DOMID_SELF })).toBe(0)
+    expect(guest.out).toEqual({ max_levels: 4, max_pages: 512, abi: 3 })
+  })
+})
