@@ -61,7 +61,6 @@ describe('the activation of selectors', () => {
     [2, 1, 1, 1],
     [3, 0, 1, 1],
     [3, 1, 0, 1],
-    [3, 1, 1, 1],
   ] as const)(
     'NL-sel-3: beside two senders loses nothing (n = %i, flag %i and upcall %i before, over %i states)',
     (n, flag, due, states) => {

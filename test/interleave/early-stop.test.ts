@@ -168,13 +168,7 @@ describe('orders that nlevel.md excludes and that lose nothing here', () => {
   })
 
   // Whoever has set the bit meanwhile is a climb, and a climb goes on to the flag. All other bits do go back.
-  it.each([
-    [3, 1],
-    [4, 1],
-  ] as const)(
-    'NL-scan-2: the ancestors of a bit that is set already stay away (n = %i, over %i states)',
-    (n, states) => {
-      losesNothing(one(n, { stop: 'branch' }), states)
-    },
-  )
+  it('NL-scan-2: the ancestors of a bit that is set already stay away (n = 3, over 1 states)', () => {
+    losesNothing(one(3, { stop: 'branch' }), 1)
+  })
 })

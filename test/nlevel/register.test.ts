@@ -1,16 +1,7 @@
 /** EVTCHNOP_register_nlevel: every error in the order of NL-reg-1, all or nothing (NL-reg-2), what it answers (NL-reg-6). */
 
 import { describe, expect, it } from 'vitest'
-import {
-  DOMID_SELF,
-  EVTCHN_STRUCTS,
-  EVTCHNOP,
-  encode,
-  HYPERVISOR,
-  Hypervisor,
-  SCHEDOP,
-  sharedInfo,
-} from '../../src/index.js'
+import { DOMID_SELF, EVTCHN_STRUCTS, EVTCHNOP, encode, HYPERVISOR } from '../../src/index.js'
 import { channelsOf, P, PAGE, plan } from './geometry.js'
 import { ARGUMENT, FIRST_FREE, MASK_GFNS, PENDING_GFNS, RawGuest, stateOf } from './guest.js'
 import { attempt, type Break, later, type Operation } from './order.js'

@@ -1,8 +1,8 @@
 /** EVTCHNOP_set_nlevel_selectors: every error in the order of NL-sel-1, areas (NL-sel-2), what is recorded (NL-sel-3). */
 
 import { describe, expect, it } from 'vitest'
-import { DOMID_SELF, sharedInfo } from '../../src/index.js'
-import { type Area, bitsAt, bytesAt, channelsOf, fullPages, PAGE, plan } from './geometry.js'
+import { DOMID_SELF } from '../../src/index.js'
+import { type Area, bytesAt, channelsOf, PAGE, plan } from './geometry.js'
 import { AREAS, ARGUMENT, FIRST_FREE, RawGuest, stateOf } from './guest.js'
 import { attempt, type Break, later, type Operation } from './order.js'
 
