@@ -99,10 +99,10 @@ function checkSize({ who, rules }: Scene, perms: Permissions, valueBytes: number
 
 /** RM: removes a node with all below it; a missing one is as good as removed if its parent exists (XS-path-7). */
 export function remove(scene: Scene, path: string): void {
-  if (path === '/') refuse('EINVAL')
   const node = scene.view.get(path)
   if (node) {
     if (!permits(node, scene.who, NEED.write, scene.rules.birth)) refuse('EACCES')
+    if (path === '/') refuse('EINVAL')
     scene.view.remove(path)
     return
   }

@@ -92,8 +92,8 @@ function permissionsIn(call: Call, texts: readonly string[]): Permissions {
 function setPerms(call: Call): undefined {
   const { server, connection } = call
   const [given, ...texts] = several(call, 2) as [string, ...string[]]
-  const path = pathIn(call, given)
   const perms = permissionsIn(call, texts)
+  const path = pathIn(call, given)
   if (!isSpecial(path)) {
     server.mutate(call, (scene) => setPermissions(scene, path, perms))
     return
@@ -123,7 +123,10 @@ function watch(call: Call): undefined {
 
 function unwatch(call: Call): undefined {
   const [given, token] = several(call, 2, 2) as [string, string]
-  if (!call.server.removeWatch(call.connection, pathIn(call, given), token)) refuse('ENOENT')
+  const { server, connection } = call
+  // The C daemon does not look at the path: none that is not valid can have been watched.
+  const path = absolutePath(given, connection.domid, Number.POSITIVE_INFINITY)
+  if (path === null || !server.removeWatch(connection, path, token)) refuse('ENOENT')
 }
 
 function transactionEnd(call: Call): undefined {
@@ -146,10 +149,7 @@ function introduce(call: Call): undefined {
 
 function setTarget(call: Call): undefined {
   const [id, target] = several(call, 2).map(atoi) as [number, number]
-  for (const each of [id, target]) {
-    if (!call.server.domains.know(each)) refuse('ENOENT')
-    if (each !== 0 && !call.server.domains.get(each)!.connection) refuse('EINVAL')
-  }
+  for (const each of [id, target]) if (each !== 0 && !call.server.domains.get(each)?.connection) refuse('ENOENT')
   call.server.domains.get(id)!.target = target
 }
 

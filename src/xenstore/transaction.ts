@@ -181,7 +181,8 @@ export class Transaction implements View {
       const below = names.map((name) => this.#cell(childPath(cell!.path, name))).filter((each) => each.exists)
       stack.push(...below.reverse())
       cell.unmake()
-      cell.event = cell.path === path ? 'subtree' : 'exact'
+      // What its ancestors' watchers were to be told of it they are still told.
+      if (cell.event !== 'subtree') cell.event = cell.path === path ? 'subtree' : 'exact'
     }
     parent.removeName(baseName(path))
     this.#relisted(parent)
