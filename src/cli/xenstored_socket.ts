@@ -53,6 +53,11 @@ class SocketConnection implements Transport {
 
   fail(): void {
     this.#socket.destroySoon()
+    this.close()
+  }
+
+  /** Ends the connection from this side. */
+  close(): void {
     this.#daemon.disconnect(this.#connection)
   }
 
@@ -75,11 +80,11 @@ export interface SocketServer {
  */
 export async function serveSocket(daemon: XenStored, path: string): Promise<SocketServer> {
   await removeStale(path)
-  const sockets = new Set<Socket>()
+  const open = new Set<SocketConnection>()
   const server = createServer({ highWaterMark: 4 * CHUNK, noDelay: false }, (socket) => {
-    sockets.add(socket)
-    socket.on('close', () => sockets.delete(socket))
-    new SocketConnection(daemon, socket)
+    const connection = new SocketConnection(daemon, socket)
+    open.add(connection)
+    socket.on('close', () => open.delete(connection))
   })
   await listen(server, path)
   return {
@@ -87,7 +92,7 @@ export async function serveSocket(daemon: XenStored, path: string): Promise<Sock
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve())
-        for (const socket of sockets) socket.destroy()
+        for (const connection of open) connection.close()
       }),
   }
 }

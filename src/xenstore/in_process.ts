@@ -33,7 +33,6 @@ export class InProcessTransport implements ClientTransport, Transport {
   wake(): void {
     const { output } = this.connection
     while (output.bytes) this.#receive(output.take(65536))
-    this.#server.resume(this.connection)
   }
   fail(): void {
     this.#closed()

@@ -211,13 +211,20 @@ export class XenStored implements Daemon {
       for (const connection of this.#due) {
         this.#due.delete(connection)
         if (connection.closed) continue
-        this.#serve(connection)
-        if (connection.output.bytes > (this.#options.outputMax ?? 16 * 1024 * 1024)) this.disconnect(connection)
-        else connection.transport.wake()
+        this.#turn(connection)
       }
     } finally {
       this.#flushing = false
     }
+  }
+
+  /** Serves and sends in turn, for what is sent makes room for more replies. */
+  #turn(connection: Connection): void {
+    do {
+      this.#serve(connection)
+      if (connection.output.bytes > (this.#options.outputMax ?? 16 * 1024 * 1024)) this.disconnect(connection)
+      else connection.transport.wake()
+    } while (connection.input.ready && this.mayServe(connection))
   }
 
   /** Lets time take effect: drops events that nobody fetched, and lets guests go on that had to wait. */

@@ -175,6 +175,11 @@ export class PacketReader {
     return HEADER_SIZE + getU32(this.#bytes, this.#at + 12) - this.held
   }
 
+  /** Is a whole packet held? */
+  get ready(): boolean {
+    return !this.#tooLong && this.held >= HEADER_SIZE && this.wanted <= 0
+  }
+
   /** Copies what is held, so that the pushed bytes may be written over before all of their packets were taken. */
   detach(): void {
     this.#keep()

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { C_4_23, OCAML_4_17, parsePermission } from '../../src/xenstore/index.js'
-import { Script, script } from './script.js'
+import { Script } from './script.js'
 
 /** A node with these permissions, made by domain 0. */
 function node(s: Script, path: string, perms: string): Script {

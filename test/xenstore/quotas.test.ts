@@ -164,11 +164,14 @@ it('XS-adv-483: a domain that takes over a number begins with no usage', () => {
 
 it('privileged clients have no quota, but what waits for one of them is bounded', async () => {
   const server = new XenStored({ outputMax: 10_000 })
-  const slow = { wake: () => {}, fail: () => {}, ended: false, end: () => void (slow.ended = true) }
-  const connection = server.connect(slow)
+  let ended = false
+  const end = () => {
+    ended = true
+  }
+  const connection = server.connect({ wake: () => {}, fail: () => {}, end })
   server.addWatch(connection, '/', 't', false, null)
   const client = connectInProcess(server)
-  for (let i = 0; i < 1000 && !slow.ended; i++) await client.write(`/x${i}`, 'v')
-  expect(slow.ended).toBe(true)
+  for (let i = 0; i < 1000 && !ended; i++) await client.write(`/x${i}`, 'v')
+  expect(ended).toBe(true)
   expect(connection.output.bytes).toBe(0)
 })
