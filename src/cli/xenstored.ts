@@ -24,6 +24,9 @@ const PROFILES: Record<string, { profile: Profile; quotas?: Quotas }> = {
   'ocaml-4.17': { profile: OCAML_4_17, quotas: OCAML_QUOTAS },
 }
 
+/** The subcommand. */
+export const xenstored = { summary: 'a xenstore daemon on a unix socket', run }
+
 /** Runs the command; resolves to its exit code. */
 export async function run(argv: string[]): Promise<number> {
   const wrong = (why: string) => {

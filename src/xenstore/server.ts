@@ -500,7 +500,7 @@ export class XenStored implements Daemon {
   #bury(domain: KnownDomain): void {
     const { domid, connection } = domain
     const view = this.#direct()
-    for (const path of view.topsOwnedBy(domid)) view.remove(path)
+    view.removeOwnedBy(domid)
     if (this.profile.deadEntriesDeleted) view.dropEntries(domid)
     view.commit()
     this.#fire(view.changes, null)

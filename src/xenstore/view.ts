@@ -124,13 +124,22 @@ export class DirectView implements View {
   }
 
   /** The nodes at and below a path that `domid` owns, without those below another of them. */
-  topsOwnedBy(domid: number): string[] {
+  #topsOwnedBy(domid: number): string[] {
     const tops: string[] = []
     for (const { path, node } of walk('/', this.#root)) {
       const last = tops.at(-1)
       if (ownerOf(node.perms) === domid && path !== '/' && !(last && path.startsWith(`${last}/`))) tops.push(path)
     }
     return tops
+  }
+
+  /** Removes what a dead domain owned. The root cannot go: it falls back to domain 0. */
+  removeOwnedBy(domid: number): void {
+    for (const path of this.#topsOwnedBy(domid)) this.remove(path)
+    const { value, perms, generation } = this.get('/')!
+    if (ownerOf(perms) !== domid) return
+    const [first, ...others] = settle({ perms, generation }, this.#birth)
+    this.change('/', value, [{ letter: first!.letter, domid: 0 }, ...others])
   }
 
   /** Deletes a domain's entries from all permission lists, silently (XS-dom-8). */

@@ -142,6 +142,15 @@ it('XS-dom-7, XS-adv-419: the order of a death; its nodes go, they are handed to
   expect(s.peer('g5').ended).toBe(true)
 })
 
+it('XS-dom-7: the root of a dead owner falls back to domain 0', () => {
+  const s = new Script({}, 'a', 'g5')
+  s.run(
+    ['a', 0, 'SET_PERMS', '/|r5|w6|', 'OK|'],
+    ['a', 0, 'RELEASE', '5|', 'OK|'],
+    ['a', 0, 'GET_PERMS', '/|', 'r0|w6|'],
+  )
+})
+
 it('XS-dom-8: entries of a dead domain stay listed; 4.23 deletes them', () => {
   for (const [profile, perms] of [
     [undefined, 'n0|r5|w6|'],
