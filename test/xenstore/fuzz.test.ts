@@ -187,6 +187,7 @@ it('a million random and mutated messages leave a sound store and nothing behind
   const last = fuzz.client()
   last.connection = server.connect(last)
   for (const path of server.store.root.names()) server.receive(last.connection, encodeText(XS.RM, 0, 0, `/${path}\0`))
+  server.receive(last.connection, encodeText(XS.SET_PERMS, 0, 0, '/\0n0\0'))
   expect(server.store.root.names(), about).toEqual([])
   server.disconnect(last.connection)
   const left = [...server.store.accounts.entries()].filter(([, usage]) => Object.values(usage).some((each) => each > 0))
