@@ -192,8 +192,16 @@ export class XenStoreClient extends StoreAccess {
       if (body.length > PAYLOAD_MAX) throw new XenStoreError(typeName(type), about, 'E2BIG')
       do this.#lastRequest = (this.#lastRequest + 1) >>> 0
       while (this.#pending.has(this.#lastRequest))
-      this.#pending.set(this.#lastRequest, { type, about, resolve, reject })
-      signal?.addEventListener('abort', () => reject(signal.reason as Error))
+      const giveUp = () => reject(signal!.reason as Error)
+      // One signal may serve many requests: what has been answered listens no more.
+      const settled =
+        <T>(settle: (value: T) => void) =>
+        (value: T) => {
+          signal?.removeEventListener('abort', giveUp)
+          settle(value)
+        }
+      signal?.addEventListener('abort', giveUp)
+      this.#pending.set(this.#lastRequest, { type, about, resolve: settled(resolve), reject: settled(reject) })
       this.#transport.send(encodePacket(type, this.#lastRequest, txId, body))
     })
   }
@@ -267,7 +275,10 @@ export class XenStoreClient extends StoreAccess {
         this.request(XS.UNWATCH, strings(XS.UNWATCH, path, token), path).catch(() => {})
       throw error
     }
-    options.signal?.addEventListener('abort', () => void watch.close().catch(() => {}))
+    const { signal } = options
+    const close = () => void watch.close().catch(() => {})
+    signal?.addEventListener('abort', close)
+    watch.onEnd = () => signal?.removeEventListener('abort', close)
     return watch
   }
 

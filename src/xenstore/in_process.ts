@@ -7,6 +7,7 @@ import type { XenStored } from './server.js'
 /** The way from a client to a daemon in the same program. */
 export class InProcessTransport implements ClientTransport, Transport {
   readonly #server: XenStored
+  /** Undefined only while the daemon is taking the connection up. */
   readonly connection: Connection
   readonly #domid: number
   #receive: (bytes: Uint8Array) => void = () => {}
@@ -31,8 +32,8 @@ export class InProcessTransport implements ClientTransport, Transport {
     else if (!this.connection.closed) this.#server.reset(this.connection)
   }
   wake(): void {
-    const { output } = this.connection
-    while (output.bytes) this.#receive(output.take(65536))
+    const output = this.connection?.output
+    while (output?.bytes) this.#receive(output.take(65536))
   }
   fail(): void {
     this.#closed()

@@ -34,6 +34,8 @@ export interface Profile {
   readonly introduceOnce: boolean
   /** DIRECTORY_PART is known (XS-ox-14). */
   readonly directoryPart: boolean
+  /** `CONTROL help` answers guests too (XS-ox-15). */
+  readonly helpForAll: boolean
   /** READ and the like of an `@` name (XS-ox-16). */
   readonly readSpecial: XsErrorName
   /** GET_PERMS of a special name answers (XS-path-4). */
@@ -69,6 +71,7 @@ export const C_4_17: Profile = {
   releaseUnknown: 'ENOENT',
   introduceOnce: false,
   directoryPart: true,
+  helpForAll: false,
   readSpecial: 'EINVAL',
   specialPermsReadable: false,
   releaseDomainOpen: false,
@@ -108,6 +111,7 @@ export const OCAML_4_17: Profile = {
   releaseUnknown: 'EINVAL',
   introduceOnce: true,
   directoryPart: false,
+  helpForAll: true,
   readSpecial: 'ENOENT',
   features: FEATURE.reconnection,
 }

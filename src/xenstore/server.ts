@@ -23,7 +23,7 @@ import { Store } from './store.js'
 import { Transaction } from './transaction.js'
 import { type Change, DirectView } from './view.js'
 import { eventText, type Watch, WatchTable, watchBytes, watchKey } from './watch.js'
-import { encodeText, PAYLOAD_MAX, type Packet, XS } from './wire.js'
+import { encodeText, oneString, PAYLOAD_MAX, type Packet, XS } from './wire.js'
 
 /** Options of a daemon. */
 export interface XenStoredOptions {
@@ -259,7 +259,7 @@ export class XenStored implements Daemon {
     const reply = connection.ticket()
     let call: Call | null = null
     try {
-      const kind = this.#kind(connection, type)
+      const kind = this.#kind(connection, packet)
       const transaction = kind.outside || txId === 0 ? null : this.#transaction(connection, txId)
       call = { server: this, connection, packet, transaction }
       const text = kind.handle(call) ?? 'OK\0'
@@ -273,10 +273,11 @@ export class XenStored implements Daemon {
   }
 
   /** Unknown types and requests that are not for guests (XS-wire-9). */
-  #kind(connection: Connection, type: number): RequestKind {
+  #kind({ privileged }: Connection, { type, body }: Packet): RequestKind {
     const kind = requestKind(type)
     if (!kind) return refuse('ENOSYS')
-    return kind.privileged && !connection.privileged ? refuse('EACCES') : kind
+    const help = type === XS.CONTROL && this.profile.helpForAll && oneString(body) === 'help'
+    return kind.privileged && !privileged && !help ? refuse('EACCES') : kind
   }
 
   #transaction(connection: Connection, id: number): Transaction {
@@ -449,6 +450,7 @@ export class XenStored implements Daemon {
   attachDomain(domid: number, transport: Transport): Connection {
     const domain = this.domains.know(domid)
     if (!domain) throw new Error(`there is no domain ${domid}`)
+    domain.unmap?.()
     this.#attach(domain, () => transport)
     this.#flush()
     return domain.connection!

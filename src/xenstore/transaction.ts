@@ -18,6 +18,8 @@ import { findNode, type NodeView, nodeCost, putNode, StoreNode } from './tree.js
 import type { Change, View } from './view.js'
 
 const ABSENT = -1
+/** What the memory quota counts for a cell, beside its path and value. */
+const CELL_BYTES = 64
 
 /** What a transaction knows of one path. */
 class Cell implements NodeView {
@@ -134,12 +136,11 @@ export class Transaction implements View {
     return this.#cells.size
   }
 
-  /** Bytes that it keeps for its owner: changed values and the cells. */
+  /** Bytes that it keeps for its owner: the cells, and the values that were written. */
   get bytes(): number {
-    let sum = 0
-    for (const cell of this.#cells.values()) sum += 64 + cell.path.length + (cell.modified ? cell.value.length : 0)
-    return sum
+    return this.#bytes
   }
+  #bytes = 0
 
   #cell(path: string): Cell {
     let cell = this.#cells.get(path)
@@ -150,6 +151,7 @@ export class Transaction implements View {
     }
     cell = new Cell(path, this.#store.get(path))
     this.#cells.set(path, cell)
+    this.#bytes += CELL_BYTES + path.length
     return cell
   }
 
@@ -160,6 +162,7 @@ export class Transaction implements View {
 
   change(path: string, value: string, perms: Permissions): void {
     const cell = this.#cell(path)
+    this.#weigh(cell, value)
     if (perms !== cell.perms) cell.before = { perms: cell.perms, generation: cell.generation }
     cell.set(value, perms, this.#store.nextGeneration())
     this.modified = true
@@ -168,9 +171,14 @@ export class Transaction implements View {
   create(path: string, value: string, perms: Permissions): void {
     const cell = this.#cell(path)
     const parent = this.#cell(parentPath(path))
+    this.#weigh(cell, value)
     cell.make(value, perms, this.#store.nextGeneration())
     parent.addName(baseName(path))
     this.#relisted(parent)
+  }
+
+  #weigh(cell: Cell, value: string): void {
+    this.#bytes += value.length - (cell.modified ? cell.value.length : 0)
   }
 
   remove(path: string): void {

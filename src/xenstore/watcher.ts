@@ -5,6 +5,7 @@ export interface AbortSignalLike {
   readonly aborted: boolean
   readonly reason: unknown
   addEventListener(type: 'abort', listener: () => void): void
+  removeEventListener(type: 'abort', listener: () => void): void
 }
 
 /** Something changed at or below a watched path. */
@@ -21,6 +22,8 @@ export class StoreWatch implements AsyncIterable<WatchEvent> {
   readonly path: string
   readonly #onEvent: ((event: WatchEvent) => void) | undefined
   readonly #unwatch: () => Promise<void>
+  /** Called once, when the watch has ended by whatever cause. */
+  onEnd: () => void = () => {}
   #waiting = new Map<string, WatchEvent>()
   #takers: ((result: IteratorResult<WatchEvent>) => void)[] = []
   #ended = false
@@ -49,7 +52,9 @@ export class StoreWatch implements AsyncIterable<WatchEvent> {
 
   /** No more events; what waits can still be taken. */
   end(): void {
+    if (this.#ended) return
     this.#ended = true
+    this.onEnd()
     for (const taker of this.#takers.splice(0)) taker({ done: true, value: undefined })
   }
 

@@ -132,6 +132,38 @@ describe('watches', () => {
     expect(server.watches.size).toBe(0)
   })
 
+  it('one signal for many requests and watches keeps no listener of what is over', async () => {
+    const { client } = pair()
+    const stop = new AbortController()
+    let listeners = 0
+    const { signal } = stop
+    const counted = {
+      aborted: false,
+      reason: undefined,
+      addEventListener: (type: 'abort', listener: () => void) => {
+        listeners++
+        signal.addEventListener(type, listener)
+      },
+      removeEventListener: (type: 'abort', listener: () => void) => {
+        listeners--
+        signal.removeEventListener(type, listener)
+      },
+    }
+    const watch = await client.watch('/w', { signal: counted })
+    await client.transaction((t) => t.write('/w/x', 'v'), { signal: counted })
+    expect(listeners).toBe(1)
+    await watch.close()
+    expect(listeners).toBe(0)
+  })
+
+  it('a domain that is attached again, with replies on their way, gets a fresh connection', async () => {
+    const { server } = pair()
+    const first = connectInProcess(server, 5)
+    const again = connectInProcess(server, 5)
+    expect(first.closed).toBe(true)
+    expect(await again.getDomainPath(5)).toBe('/local/domain/5')
+  })
+
   it('XS-watch-14: passes a depth on', async () => {
     const { client, other } = pair()
     const seen: string[] = []

@@ -3,6 +3,7 @@ import {
   C_4_17,
   encodePacket,
   encodeText,
+  OCAML_4_17,
   PAYLOAD_MAX,
   PacketReader,
   splitStrings,
@@ -189,6 +190,13 @@ describe('requests', () => {
     expect(s.ask('a', 0, 'CONTROL', 'memreport|')).toMatch(/nodes +: 3/)
     expect(s.ask('a', 0, 'CONTROL', 'quota|0|')).toContain('nodes')
     s.run(['a', 0, 'CONTROL', 'quota|77|', 'ENOENT'], ['a', 0, 'CONTROL', 'toString|', 'EINVAL'])
+  })
+
+  it('XS-ox-14, XS-ox-15: OCaml’s daemon tells guests its commands, and knows no DIRECTORY_PART', () => {
+    const s = new Script({ profile: OCAML_4_17 }, 'a', 'g5')
+    expect(s.ask('g5', 0, 'CONTROL', 'help|')).toContain('check')
+    s.run(['g5', 0, 'CONTROL', 'check|', 'EACCES'], ['a', 0, 'DIRECTORY_PART', '/|0|', 'ENOSYS'])
+    new Script({}, 'g5').run(['g5', 0, 'CONTROL', 'help|', 'EACCES'])
   })
 
   it('XS-wire-14: GET_DOMAIN_PATH answers for any number, read as atoi does', () => {
