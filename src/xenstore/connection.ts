@@ -83,9 +83,9 @@ export class Connection implements Subject {
     this.sendPacket(encodeText(type, reqId, txId, text), ticket)
   }
 
-  /** Queues a packet; an event that is waiting already is not queued again. */
+  /** Queues a packet; `key` names an event that need not be told twice while it waits. */
   sendPacket(bytes: Uint8Array, ticket: Ticket | null, key: string | null = null, deadline?: number): void {
-    if (this.ignored || this.closed || (key !== null && this.output.has(key))) return
+    if (this.ignored || this.closed) return
     this.output.push(bytes, ticket, key, deadline)
     this.#config.due(this)
   }

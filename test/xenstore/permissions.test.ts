@@ -129,6 +129,7 @@ it('XS-perm-7, XS-adv-322, XS-adv-417: an entry does not mean a later domain of 
   }
   const s = new Script({ host }, 'a', 'g5')
   node(s, '/x', 'n0|r5|r6|')
+  node(s, '/y', 'n0|r5|')
   s.run(['g5', 0, 'READ', '/x|', 'v'], ['a', 0, 'GET_PERMS', '/x|', 'n0|r5|r6|'])
   alive.delete(5)
   s.server.domainsChanged()
@@ -139,6 +140,8 @@ it('XS-perm-7, XS-adv-322, XS-adv-417: an entry does not mean a later domain of 
   s.run(['h5', 0, 'READ', '/x|', 'EACCES'], ['g6', 0, 'READ', '/x|', 'EACCES'])
   // A write stores the mark: the entry does not come back to life with the node's new generation.
   s.run(['a', 0, 'WRITE', '/x|w', 'OK|'], ['h5', 0, 'READ', '/x|', 'EACCES'], ['g6', 0, 'READ', '/x|', 'EACCES'])
+  // Nor with a new child.
+  s.run(['a', 0, 'MKDIR', '/y/c|', 'OK|'], ['h5', 0, 'READ', '/y|', 'EACCES'], ['h5', 0, 'READ', '/y/c|', 'EACCES'])
   s.run(['a', 0, 'MKDIR', '/x/c|', 'OK|'], ['h5', 0, 'DIRECTORY', '/x/c|', 'EACCES'])
   s.run(['a', 0, 'SET_PERMS', '/x|n0|r5|', 'OK|'], ['h5', 0, 'READ', '/x|', 'w'])
 })

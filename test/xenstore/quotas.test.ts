@@ -146,10 +146,14 @@ it('XS-adv-416: a request costs its guest nothing once it is handled, even if th
 it('XS-adv-483: a domain that takes over a number begins with no usage', () => {
   const s = withGuest()
   s.run(['g5', 0, 'MKDIR', '/g/x|', 'OK|'], ['g5', 0, 'WATCH', '/g|t|', 'OK|', ['g5 /g|t|']])
-  s.run(['g5', 0, 'TRANSACTION_START', '|', '1|'])
+  s.run(['g5', 0, 'TRANSACTION_START', '|', '1|'], ['a', 0, 'WATCH', '/g/x|t|', 'OK|', ['a /g/x|t|']])
+  // Events of the old one’s requests that others have not fetched are not the new one’s.
+  s.peer('a').reading = false
+  s.send('g5', 0, 'WRITE', '/g/x|v')
+  expect(s.server.store.accounts.of(5).outstanding).toBe(1)
   s.peer('g5').reading = false
   s.send('g5', 0, 'READ', '/g|')
-  s.run(['a', 0, 'RELEASE', '5|', 'OK|'])
+  s.server.release(5)
   s.connect('h5')
   expect(s.server.store.accounts.of(5)).toEqual({
     nodes: 0,
