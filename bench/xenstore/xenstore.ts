@@ -1,0 +1,202 @@
+/**
+ * Requests per second through the unix socket, ours and the C daemon's with the same client in the same run; and memory
+ * per 100,000 nodes. `npm run bench:xenstore`; the C daemon comes with `.ci/xenstore-tools`.
+ *
+ * Rounds of the two daemons alternate, so that a change of the machine's speed meets both; the median counts.
+ */
+
+import { cpus } from 'node:os'
+import { XS } from '../../src/xenstore/index.js'
+import { BenchClient, request } from './client.js'
+import { type Daemon, startC, startOurs } from './daemons.js'
+
+const ROUNDS = 7
+const ROUND_MS = 400
+const DEPTH = 100
+const WATCHERS = 1000
+const NODES = 100_000
+
+/** One kind of load: returns how many requests (or events) it made. */
+interface Load {
+  readonly name: string
+  /** What our rate is to be of the C daemon's. */
+  readonly aim?: number
+  readonly unit: string
+  run(client: BenchClient, all: readonly BenchClient[]): Promise<number>
+}
+
+const one = (bytes: Uint8Array) => async (client: BenchClient) => {
+  for (let i = 0; i < 100; i++) await client.exchange(bytes, 1)
+  return 100
+}
+const many = (bytes: Uint8Array) => {
+  const all = Buffer.concat(Array.from({ length: DEPTH }, () => bytes))
+  return async (client: BenchClient) => {
+    for (let i = 0; i < 10; i++) await client.exchange(all, DEPTH)
+    return 10 * DEPTH
+  }
+}
+
+const read = request(XS.READ, '/bench/key|')
+const write = request(XS.WRITE, '/bench/key|some value')
+const list = request(XS.DIRECTORY, '/bench/dir|')
+
+/** Start, read, write, commit: as `xs_transaction_start` and so on do, one request at a time. */
+async function transaction(client: BenchClient): Promise<number> {
+  for (let i = 0; i < 25; i++) {
+    await client.exchange(request(XS.TRANSACTION_START, '|'), 1)
+    const id = Number(client.last)
+    await client.exchange(request(XS.READ, '/bench/key|', id), 1)
+    await client.exchange(request(XS.WRITE, `/bench/key|${i}`, id), 1)
+    await client.exchange(request(XS.TRANSACTION_END, 'T|', id), 1)
+  }
+  return 25
+}
+
+/** The same without waiting: ids are 1, 2, 3 and so on within a connection. */
+async function transactions(client: BenchClient): Promise<number> {
+  await client.exchange(request(XS.TRANSACTION_START, '|'), 1)
+  const first = Number(client.last)
+  await client.exchange(request(XS.TRANSACTION_END, 'F|', first), 1)
+  const all: Uint8Array[] = []
+  for (let i = 1; i <= 100; i++)
+    all.push(
+      request(XS.TRANSACTION_START, '|'),
+      request(XS.READ, '/bench/key|', first + i),
+      request(XS.WRITE, `/bench/key|${i}`, first + i),
+      request(XS.TRANSACTION_END, 'T|', first + i),
+    )
+  await client.exchange(Buffer.concat(all), all.length)
+  return 100
+}
+
+/** A write that a thousand connections watch. */
+async function fanOut(client: BenchClient, watchers: readonly BenchClient[]): Promise<number> {
+  const totals = watchers.map(({ replies, events }) => replies + events)
+  await client.exchange(request(XS.WRITE, '/watched|v'), 1)
+  await Promise.all(watchers.map((watcher, i) => watcher.received(totals[i]! + 1)))
+  return watchers.length
+}
+
+const LOADS: readonly Load[] = [
+  { name: 'read, one at a time', aim: 0.9, unit: 'requests', run: one(read) },
+  { name: 'write, one at a time', aim: 0.9, unit: 'requests', run: one(write) },
+  { name: 'directory (20 names), one at a time', aim: 0.9, unit: 'requests', run: one(list) },
+  { name: 'transaction (read, write), one at a time', aim: 1, unit: 'commits', run: transaction },
+  { name: `read, ${DEPTH} at a time`, aim: 1.5, unit: 'requests', run: many(read) },
+  { name: `write, ${DEPTH} at a time`, aim: 1.5, unit: 'requests', run: many(write) },
+  { name: `directory, ${DEPTH} at a time`, aim: 1.5, unit: 'requests', run: many(list) },
+  { name: 'transaction, 100 at a time', aim: 1, unit: 'commits', run: transactions },
+]
+
+async function prepare(client: BenchClient): Promise<void> {
+  await client.exchange(write, 1)
+  for (let i = 0; i < 20; i++) await client.exchange(request(XS.WRITE, `/bench/dir/child-${i}|x`), 1)
+}
+
+/** Per second, for at least ROUND_MS. */
+async function rate(load: Load, client: BenchClient, all: readonly BenchClient[]): Promise<number> {
+  const begin = performance.now()
+  let count = 0
+  let now = begin
+  for (; now - begin < ROUND_MS; now = performance.now()) count += await load.run(client, all)
+  if (client.errors) throw new Error(`${load.name}: ${client.errors} errors`)
+  return (count * 1000) / (now - begin)
+}
+
+const median = (values: number[]) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!
+
+/** Medians of all loads for each daemon. */
+async function measure(daemons: readonly Daemon[]): Promise<Map<string, number[]>> {
+  const clients = await Promise.all(daemons.map(({ socket }) => BenchClient.open(socket)))
+  for (const client of clients) await prepare(client)
+  const results = new Map<string, number[]>()
+  for (const load of LOADS) {
+    const rates: number[][] = daemons.map(() => [])
+    for (let round = -1; round < ROUNDS; round++)
+      for (const [i, client] of clients.entries()) {
+        const value = await rate(load, client, [])
+        if (round >= 0) rates[i]!.push(value)
+      }
+    results.set(load.name, rates.map(median))
+  }
+  for (const client of clients) client.close()
+  return results
+}
+
+/** Events per second to a thousand connections that watch one node. */
+async function measureFanOut(daemons: readonly Daemon[]): Promise<number[]> {
+  const rates: number[] = []
+  const load: Load = { name: 'watch', unit: 'events', run: fanOut }
+  for (const { socket } of daemons) {
+    const client = await BenchClient.open(socket)
+    const watchers: BenchClient[] = []
+    for (let i = 0; i < WATCHERS; i++) {
+      const watcher = await BenchClient.open(socket)
+      await watcher.exchange(request(XS.WATCH, '/watched|token|'), 2)
+      watchers.push(watcher)
+    }
+    const all: number[] = []
+    for (let round = 0; round < 3; round++) all.push(await rate(load, client, watchers))
+    rates.push(median(all))
+    for (const each of [client, ...watchers]) each.close()
+  }
+  return rates
+}
+
+/** Bytes of memory for NODES nodes with short values, a hundred in each directory. */
+async function measureMemory(daemons: readonly Daemon[]): Promise<number[]> {
+  const grown: number[] = []
+  for (const { socket, memory } of daemons) {
+    const client = await BenchClient.open(socket)
+    const before = memory()
+    for (let i = 0; i < NODES; i += 100) {
+      const batch = Array.from({ length: 100 }, (_, j) => request(XS.WRITE, `/nodes/${i / 100}/child-${j}|value ${j}`))
+      await client.exchange(Buffer.concat(batch), 100)
+    }
+    // Let a collector run if there is one.
+    for (let i = 0; i < 20_000; i += 100) await client.exchange(Buffer.concat(Array(100).fill(read)), 100)
+    grown.push(memory() - before)
+    client.close()
+  }
+  return grown
+}
+
+function row(...cells: readonly string[]): string {
+  return [cells[0]!.padEnd(42), ...cells.slice(1).map((cell) => cell.padStart(16))].join('')
+}
+
+async function main(): Promise<void> {
+  const ours = await startOurs()
+  const c = await startC()
+  const daemons = typeof c === 'string' ? [ours] : [ours, c]
+  const thousands = (value: number) => Math.round(value).toLocaleString('en')
+  try {
+    console.log(`${cpus()[0]?.model ?? 'unknown processor'}, ${cpus().length} processors, Node ${process.version}`)
+    console.log(typeof c === 'string' ? `C daemon: not run: ${c}` : `beside it: ${c.name}, over the shim`)
+    console.log(row('per second, median of 7 rounds', 'evtchn', 'C', 'ratio', 'aim'))
+    const results = await measure(daemons)
+    const missing = ['not run', '', '']
+    for (const { name, aim } of LOADS) {
+      const [mine, other] = results.get(name)!
+      const rest = other ? [thousands(other), (mine! / other).toFixed(2), `${aim}`] : missing
+      console.log(row(name, thousands(mine!), ...rest))
+    }
+    const [mine, other] = await measureFanOut(daemons)
+    const rest = other ? [thousands(other), (mine! / other).toFixed(2), ''] : missing
+    console.log(row(`events to ${WATCHERS} watchers`, thousands(mine!), ...rest))
+    const [bytes, others] = await measureMemory(daemons)
+    const mib = (value: number) => `${(value / 2 ** 20).toFixed(1)} MiB`
+    console.log(
+      row(
+        `memory for ${thousands(NODES)} nodes`,
+        mib(bytes!),
+        ...(others ? [mib(others), (bytes! / others).toFixed(2), ''] : missing),
+      ),
+    )
+  } finally {
+    for (const daemon of daemons) daemon.stop()
+  }
+}
+
+await main()

@@ -1,0 +1,162 @@
+/** The daemon and the client on a unix socket, for Node. */
+
+import { existsSync, lstatSync, unlinkSync } from 'node:fs'
+import { connect, createServer, type Server, type Socket } from 'node:net'
+import {
+  type ClientTransport,
+  type Connection,
+  type Transport,
+  XenStoreClient,
+  type XenStored,
+} from '../xenstore/index.js'
+
+// Enough for many replies at once, little enough for many slow clients.
+const CHUNK = 64 * 1024
+
+/** Where Xen's tools look for the daemon (XS-sock-2). */
+export function defaultSocketPath(env: Record<string, string | undefined> = process.env): string {
+  if (env.XENSTORED_PATH) return env.XENSTORED_PATH
+  return `${env.XENSTORED_RUNDIR || '/var/run/xenstored'}/socket`
+}
+
+/** One client of the daemon on a socket. */
+class SocketConnection implements Transport {
+  readonly #daemon: XenStored
+  readonly #socket: Socket
+  readonly #connection: Connection
+  #blocked = false
+
+  constructor(daemon: XenStored, socket: Socket) {
+    this.#daemon = daemon
+    this.#socket = socket
+    this.#connection = daemon.connect(this)
+    socket.on('data', (bytes: Buffer) => {
+      daemon.receive(this.#connection, bytes)
+      // Its replies wait, so its requests wait too: in the kernel's buffer, where they cost us nothing.
+      if (!daemon.mayServe(this.#connection)) socket.pause()
+    })
+    socket.on('drain', () => {
+      this.#blocked = false
+      this.wake()
+      daemon.resume(this.#connection)
+      if (daemon.mayServe(this.#connection)) socket.resume()
+    })
+    // A connection that breaks is a connection that has ended; 'close' follows.
+    socket.on('error', () => {})
+    socket.on('close', () => daemon.disconnect(this.#connection))
+  }
+
+  wake(): void {
+    const { output } = this.#connection
+    while (output.bytes && !this.#blocked) this.#blocked = !this.#socket.write(output.take(CHUNK))
+  }
+
+  fail(): void {
+    this.#socket.destroySoon()
+    this.close()
+  }
+
+  /** Ends the connection from this side. */
+  close(): void {
+    this.#daemon.disconnect(this.#connection)
+  }
+
+  end(): void {
+    if (!this.#socket.writableEnded) this.#socket.destroy()
+  }
+}
+
+/** A daemon that listens. */
+export interface SocketServer {
+  readonly path: string
+  /** Ends all connections, stops listening and removes the socket file. */
+  close(): Promise<void>
+}
+
+/**
+ * Serves a daemon on a unix socket. Whoever may open the socket is domain 0, so only its owner may. A socket file that
+ * nobody listens on is replaced.
+ * @throws Error if somebody listens there already, if the path is something else, or if it cannot be made.
+ */
+export async function serveSocket(daemon: XenStored, path: string): Promise<SocketServer> {
+  await removeStale(path)
+  const open = new Set<SocketConnection>()
+  const server = createServer({ highWaterMark: 4 * CHUNK, noDelay: false }, (socket) => {
+    const connection = new SocketConnection(daemon, socket)
+    open.add(connection)
+    socket.on('close', () => open.delete(connection))
+  })
+  await listen(server, path)
+  return {
+    path,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve())
+        for (const connection of open) connection.close()
+      }),
+  }
+}
+
+function listen(server: Server, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    // The file is made with the mode of this moment, before anybody could open it.
+    const mask = process.umask(0o177)
+    server.listen(path, () => {
+      server.off('error', reject)
+      resolve()
+    })
+    process.umask(mask)
+  })
+}
+
+async function removeStale(path: string): Promise<void> {
+  if (!existsSync(path)) return
+  if (!lstatSync(path).isSocket()) throw new Error(`${path} exists and is not a socket`)
+  if (await answers(path)) throw new Error(`${path} is in use by another daemon`)
+  unlinkSync(path)
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = connect(path)
+    const done = (alive: boolean) => {
+      probe.destroy()
+      resolve(alive)
+    }
+    probe.once('connect', () => done(true))
+    probe.once('error', () => done(false))
+  })
+}
+
+/** A client's way to a daemon over a unix socket. */
+export class SocketTransport implements ClientTransport {
+  readonly #socket: Socket
+
+  constructor(socket: Socket) {
+    this.#socket = socket
+  }
+  send(bytes: Uint8Array): void {
+    this.#socket.write(bytes)
+  }
+  listen(receive: (bytes: Uint8Array) => void, closed: () => void): void {
+    this.#socket.on('data', receive)
+    this.#socket.on('error', () => {})
+    this.#socket.on('close', closed)
+  }
+  close(): void {
+    this.#socket.destroy()
+  }
+}
+
+/** Connects to a daemon. Default: where Xen's tools would. */
+export function connectSocket(path: string = defaultSocketPath()): Promise<XenStoreClient> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(path)
+    socket.once('error', reject)
+    socket.once('connect', () => {
+      socket.off('error', reject)
+      resolve(new XenStoreClient(new SocketTransport(socket)))
+    })
+  })
+}

@@ -1,0 +1,34 @@
+/** XenStore: the daemon, its wire protocol, its ring, and a client. No I/O of its own: it runs wherever bytes can be brought. */
+
+export { type Checked, checkStore } from './checker.js'
+export {
+  type ClientTransaction,
+  type ClientTransport,
+  type RequestOptions,
+  type TransactionRunOptions,
+  type WatchOptions,
+  XenStoreClient,
+} from './client.js'
+export { type Connection, RING_ERROR, type Transport } from './connection.js'
+export { type DomainHost, type DomainState, NO_HYPERVISOR } from './domains.js'
+export { XenStoreError, type XsErrorName } from './errors.js'
+export { connectInProcess, InProcessTransport } from './in_process.js'
+export { formatPermission, type Permission, type Permissions, type PermLetter, parsePermission } from './perms.js'
+export { C_4_17, C_4_23, FEATURE, OCAML_4_17, type Profile } from './profile.js'
+export { DEFAULT_QUOTAS, OCAML_QUOTAS, type Quotas, type Usage } from './quota.js'
+export { type EventChannelEnd, REQUESTS, RESPONSES, RING_SIZE, Ring, type RingPage, type RingPeer } from './ring.js'
+export { RingClientTransport } from './ring_client.js'
+export { XenStored, type XenStoredOptions } from './server.js'
+export type { AbortSignalLike, StoreWatch, WatchEvent } from './watcher.js'
+export {
+  encodePacket,
+  encodeText,
+  HEADER_SIZE,
+  PAYLOAD_MAX,
+  type Packet,
+  PacketReader,
+  splitStrings,
+  typeName,
+  XS,
+  type XsTypeName,
+} from './wire.js'

@@ -1,0 +1,107 @@
+/** A guest's end of a ring: requests into the page, responses out of it. */
+
+import type { ClientTransport } from './client.js'
+import { CORRUPT, REQUESTS, RESPONSES, Ring, type RingPeer } from './ring.js'
+
+/** The way to a daemon over a ring. */
+export class RingClientTransport implements ClientTransport {
+  readonly #peer: RingPeer
+  readonly #ring: Ring
+  readonly #waiting: Uint8Array[] = []
+  #sent = 0
+  #receive: (bytes: Uint8Array) => void = () => {}
+  #closed: () => void = () => {}
+  #running = false
+  #again = false
+  #ended = false
+
+  constructor(peer: RingPeer) {
+    this.#peer = peer
+    this.#ring = new Ring(peer.page)
+    peer.channel.onEvent(() => this.pump())
+  }
+
+  listen(receive: (bytes: Uint8Array) => void, closed: () => void): void {
+    this.#receive = receive
+    this.#closed = closed
+  }
+
+  send(bytes: Uint8Array): void {
+    this.#waiting.push(bytes)
+    this.pump()
+  }
+
+  close(): void {
+    if (this.#ended) return
+    this.#ended = true
+    this.#peer.channel.onEvent(() => {})
+    this.#closed()
+    this.#peer.close()
+  }
+
+  /** Reads and writes until neither can go on. Called for each event; harmless at any other time. */
+  pump(): void {
+    // A notification may bring the daemon's answer before it returns.
+    this.#again = true
+    if (this.#running) return
+    this.#running = true
+    try {
+      while (this.#again) {
+        this.#again = false
+        while (this.#step());
+      }
+    } finally {
+      this.#running = false
+    }
+  }
+
+  #step(): boolean {
+    if (this.#ended) return false
+    if (this.#ring.get('error') !== 0) {
+      this.close()
+      return false
+    }
+    // Linux's client holds back while the daemon has not answered a wish to reconnect.
+    if (this.#ring.get('connection') !== 0) return false
+    const wrote = this.#write()
+    return this.#read() || wrote
+  }
+
+  #write(): boolean {
+    if (!this.#waiting.length) return false
+    const written = this.#ring.write(REQUESTS, (to, at, max) => this.#fill(to, at, max))
+    if (written === CORRUPT) return this.#corrupt()
+    if (written) this.#peer.channel.notify()
+    return written > 0
+  }
+
+  #fill(to: Uint8Array, at: number, max: number): number {
+    let done = 0
+    while (done < max && this.#waiting.length) {
+      const first = this.#waiting[0]!
+      const run = Math.min(max - done, first.length - this.#sent)
+      to.set(first.subarray(this.#sent, this.#sent + run), at + done)
+      done += run
+      this.#sent += run
+      if (this.#sent < first.length) continue
+      this.#waiting.shift()
+      this.#sent = 0
+    }
+    return done
+  }
+
+  #read(): boolean {
+    if (this.#ended) return false
+    const bytes = this.#ring.read(RESPONSES, Number.POSITIVE_INFINITY)
+    if (bytes === CORRUPT) return this.#corrupt()
+    if (!bytes.length) return false
+    this.#peer.channel.notify()
+    this.#receive(bytes)
+    return true
+  }
+
+  #corrupt(): false {
+    this.close()
+    return false
+  }
+}

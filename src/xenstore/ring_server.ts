@@ -1,0 +1,116 @@
+/**
+ * The daemon's end of a ring. An event makes it read and write until neither side can go on, and look again after each
+ * step, for a guest need not send a second event (XS-ring-4).
+ */
+
+import { type Connection, RING_ERROR, type Transport } from './connection.js'
+import { FEATURE } from './profile.js'
+import { CORRUPT, REQUESTS, RESPONSES, Ring, type RingPeer } from './ring.js'
+
+/** What the ring asks of the daemon. */
+export interface RingDaemon {
+  mayServe(connection: Connection): boolean
+  receive(connection: Connection, bytes: Uint8Array): void
+  /** Forgets all that the connection had begun (XS-ring-9). */
+  reset(connection: Connection): void
+  /** The peer misbehaved. */
+  fault(connection: Connection, error: number): void
+}
+
+/** A guest's connection by ring. */
+export class RingTransport implements Transport {
+  readonly #daemon: RingDaemon
+  readonly #connection: Connection
+  readonly #peer: RingPeer
+  readonly #ring: Ring
+  readonly #features: number
+  #running = false
+  #again = false
+  #ended = false
+
+  constructor(daemon: RingDaemon, connection: Connection, peer: RingPeer, features: number) {
+    this.#daemon = daemon
+    this.#connection = connection
+    this.#peer = peer
+    this.#features = features
+    this.#ring = new Ring(peer.page)
+  }
+
+  /** Brings the page into its first state, says so to a guest that waits for it, and listens (XS-dom-1, XS-ring-7). */
+  start(): void {
+    this.#ring.clear()
+    this.#ring.set('server_features', this.#ring.get('server_features') | this.#features)
+    this.#ring.set('error', 0)
+    this.#peer.channel.onEvent(() => this.wake())
+    if (this.#ring.get('connection') !== 1) return
+    this.#ring.set('connection', 0)
+    this.#peer.channel.notify()
+  }
+
+  wake(): void {
+    // A notification may bring the guest's answer before it returns.
+    this.#again = true
+    if (this.#running) return
+    this.#running = true
+    try {
+      while (this.#again) {
+        this.#again = false
+        while (this.#step());
+      }
+    } finally {
+      this.#running = false
+    }
+  }
+
+  #step(): boolean {
+    if (this.#ended || this.#connection.ignored) return false
+    if (this.#features & FEATURE.reconnection && this.#ring.get('connection') === 1) this.#reconnect()
+    const read = this.#read()
+    return this.#write() || read
+  }
+
+  #reconnect(): void {
+    this.#daemon.reset(this.#connection)
+    this.#ring.clear()
+    this.#ring.set('connection', 0)
+    this.#peer.channel.notify()
+  }
+
+  /** Reads no further than the end of one request: what must wait waits in the ring (XS-quota-3). */
+  #read(): boolean {
+    const connection = this.#connection
+    if (!this.#daemon.mayServe(connection)) return false
+    const bytes = this.#ring.read(REQUESTS, connection.input.wanted)
+    if (bytes === CORRUPT) return this.#corrupt()
+    if (!bytes.length) return false
+    this.#peer.channel.notify()
+    this.#daemon.receive(connection, bytes)
+    return true
+  }
+
+  #write(): boolean {
+    const { output, ignored } = this.#connection
+    if (this.#ended || ignored || !output.bytes) return false
+    const written = this.#ring.write(RESPONSES, (to, at, max) => output.copy(to, at, max))
+    if (written === CORRUPT) return this.#corrupt()
+    if (written) this.#peer.channel.notify()
+    return written > 0
+  }
+
+  #corrupt(): false {
+    this.#daemon.fault(this.#connection, RING_ERROR.index)
+    return false
+  }
+
+  fail(error: number): void {
+    this.#ring.set('error', error)
+    this.#peer.channel.notify()
+  }
+
+  end(): void {
+    if (this.#ended) return
+    this.#ended = true
+    this.#peer.channel.onEvent(() => {})
+    this.#peer.close()
+  }
+}

@@ -1,0 +1,519 @@
+/**
+ * The daemon: connections, requests in, replies and events out. It does no I/O and knows no time: transports bring bytes
+ * and fetch bytes, the embedder passes a clock and calls `tick`.
+ *
+ *     bytes → PacketReader → request → operation on a view → new root → events queued → reply queued → transports woken
+ */
+
+import type { Call, Daemon } from './call.js'
+import { Connection, RING_ERROR, type Transport } from './connection.js'
+import { type DomainHost, Domains, type KnownDomain, NO_HYPERVISOR, SpecialNames } from './domains.js'
+import { Refusal, refuse } from './errors.js'
+import type { Scene } from './operations.js'
+import type { Ticket } from './output.js'
+import { domainPath, INTRODUCE_DOMAIN, isSpecial, RELEASE_DOMAIN } from './path.js'
+import { NEED, permits } from './perms.js'
+import { C_4_17, type Profile } from './profile.js'
+import { DEFAULT_QUOTAS, type Quotas } from './quota.js'
+import { WriteRate } from './rate.js'
+import { type RequestKind, requestKind } from './requests.js'
+import type { RingPeer } from './ring.js'
+import { RingTransport } from './ring_server.js'
+import { Store } from './store.js'
+import { Transaction } from './transaction.js'
+import { type Change, DirectView } from './view.js'
+import { eventText, type Watch, WatchTable, watchBytes, watchKey } from './watch.js'
+import { encodeText, oneString, PAYLOAD_MAX, type Packet, XS } from './wire.js'
+
+/** Options of a daemon. */
+export interface XenStoredOptions {
+  /** Which daemon it takes after. Default: the C daemon of Xen 4.17. */
+  profile?: Profile
+  /** Limits for guests. Default: the C daemon's. */
+  quotas?: Partial<Quotas>
+  /** The hypervisor. Default: one that has every domain and maps none. */
+  host?: DomainHost
+  /** Time in milliseconds, never going back. Without it nothing times out and writes have no rate limit. */
+  now?: () => number
+  /** Bytes that may wait for a privileged client before its requests wait too. Default 256 KiB. */
+  outputHigh?: number
+  /** Bytes that may wait for a privileged client that does not read before it is cut off. Default 16 MiB. */
+  outputMax?: number
+  /** A guest came near its memory limit. */
+  onMemoryWarning?: (domid: number, bytes: number) => void
+}
+
+/** A xenstore daemon. */
+export class XenStored implements Daemon {
+  readonly profile: Profile
+  readonly quotas: Quotas
+  readonly store = new Store()
+  readonly domains: Domains
+  readonly specials: SpecialNames
+  readonly watches: WatchTable<Connection>
+  readonly #options: XenStoredOptions
+  readonly #connections = new Set<Connection>()
+  readonly #due = new Set<Connection>()
+  readonly #rate: WriteRate | null
+  readonly #warned = new Set<number>()
+  #ids = 0
+  #watchSeq = 0
+  #openTransactions = 0
+  #handling = false
+  #flushing = false
+
+  constructor(options: XenStoredOptions = {}) {
+    this.#options = options
+    this.profile = options.profile ?? C_4_17
+    this.quotas = { ...DEFAULT_QUOTAS, ...options.quotas }
+    this.domains = new Domains(options.host ?? NO_HYPERVISOR, this.store)
+    this.specials = new SpecialNames(this.profile.releaseDomainOpen)
+    this.watches = new WatchTable(this.profile.watchOrder === 'newest')
+    this.#rate = options.now ? new WriteRate(options.now) : null
+    this.domains.know(0)
+  }
+
+  /** For permissions: since when a domain is known. */
+  get birth(): Domains['birth'] {
+    return this.domains.birth
+  }
+
+  /** Connections in order of creation. */
+  get connections(): Connection[] {
+    return [...this.#connections]
+  }
+
+  // --- connections ---------------------------------------------------------------------------------------------------
+
+  /** A new privileged connection of domain 0, as a socket is (XS-sock-1). */
+  connect(transport: Transport): Connection {
+    return this.#open(0, transport)
+  }
+
+  #open(domid: number, transport: Transport): Connection {
+    const connection = new Connection({
+      id: ++this.#ids,
+      domid,
+      privileged: domid === 0,
+      usage: this.store.accounts.of(domid),
+      transport,
+      target: () => this.domains.get(domid)?.target ?? null,
+      due: (each) => void this.#due.add(each),
+    })
+    this.#connections.add(connection)
+    return connection
+  }
+
+  /** The client is gone: its watches and transactions go without events (XS-sock-4, XS-watch-15). */
+  disconnect(connection: Connection): void {
+    if (connection.closed) return
+    this.reset(connection)
+    connection.closed = true
+    this.#connections.delete(connection)
+    this.#due.delete(connection)
+    connection.transport.end()
+    this.#flush()
+  }
+
+  /** Forgets all that a connection had begun. */
+  reset(connection: Connection): void {
+    this.dropRequests(connection)
+    connection.input.reset()
+    connection.output.clear()
+  }
+
+  /** The peer sent what cannot be: it is not listened to any more, but not forgotten (XS-dom-9). */
+  fault(connection: Connection, error: number): void {
+    if (connection.ignored || connection.closed) return
+    this.reset(connection)
+    connection.ignored = true
+    connection.transport.fail(error)
+    this.#flush()
+  }
+
+  /** RESET_WATCHES: all watches and transactions of a connection (XS-watch-12). */
+  dropRequests(connection: Connection): void {
+    for (const watch of connection.watches.values()) this.#forgetWatch(watch)
+    for (const id of [...connection.transactions.keys()]) this.#forgetTransaction(connection, id)
+  }
+
+  // --- bytes in, bytes out -------------------------------------------------------------------------------------------
+
+  /** May a request of this connection be handled now? If not, its transport leaves bytes where they are. */
+  mayServe(connection: Connection): boolean {
+    if (connection.ignored || connection.closed) return false
+    const { output, domid, usage } = connection
+    if (connection.privileged) return output.bytes < (this.#options.outputHigh ?? 256 * 1024)
+    if (usage.outstanding >= this.quotas.outstanding) return false
+    if (this.#rate?.inDebt(domid)) return false
+    return !this.#overMemory(connection)
+  }
+
+  #overMemory(connection: Connection): boolean {
+    const { memory, domid } = connection
+    if (memory < this.quotas.memorySoft) this.#warned.delete(domid)
+    else if (!this.#warned.has(domid)) {
+      this.#warned.add(domid)
+      this.#options.onMemoryWarning?.(domid, memory)
+    }
+    return memory >= this.quotas.memoryHard
+  }
+
+  /** Bytes from a client. They may be written over as soon as this returns. */
+  receive(connection: Connection, bytes: Uint8Array): void {
+    if (connection.ignored || connection.closed) return
+    connection.input.push(bytes)
+    this.#serve(connection)
+    connection.input.detach()
+    this.#flush()
+  }
+
+  /** The transport has taken output: requests that waited for that go on. */
+  resume(connection: Connection): void {
+    this.#serve(connection)
+    this.#flush()
+  }
+
+  #serve(connection: Connection): void {
+    // A client in the same program may call from within a reply; its request waits until this one is over.
+    if (this.#handling) {
+      this.#due.add(connection)
+      return
+    }
+    this.#handling = true
+    try {
+      while (this.mayServe(connection)) {
+        const packet = connection.input.next()
+        if (!packet) break
+        this.#handle(connection, packet)
+      }
+    } finally {
+      this.#handling = false
+    }
+    const refused = connection.input.refusedHeader
+    if (refused) this.#overLong(connection, refused)
+  }
+
+  #overLong(connection: Connection, { reqId, txId }: Packet): void {
+    if (this.profile.overLong === 'E2BIG') {
+      connection.send(XS.ERROR, reqId, txId, 'E2BIG\0', null)
+      connection.transport.wake()
+    }
+    this.fault(connection, RING_ERROR.protocol)
+  }
+
+  /** Wakes the transports of all connections that have become due. */
+  #flush(): void {
+    if (this.#handling || this.#flushing) return
+    this.#flushing = true
+    try {
+      // A set goes on through what is added while it is gone through.
+      for (const connection of this.#due) {
+        this.#due.delete(connection)
+        if (connection.closed) continue
+        this.#turn(connection)
+      }
+    } finally {
+      this.#flushing = false
+    }
+  }
+
+  /** Serves and sends in turn, for what is sent makes room for more replies. */
+  #turn(connection: Connection): void {
+    do {
+      this.#serve(connection)
+      if (connection.output.bytes > (this.#options.outputMax ?? 16 * 1024 * 1024)) this.disconnect(connection)
+      else connection.transport.wake()
+    } while (connection.input.ready && this.mayServe(connection))
+  }
+
+  /** Lets time take effect: drops events that nobody fetched, and lets guests go on that had to wait. */
+  tick(): void {
+    const now = this.#options.now?.()
+    if (now === undefined) return
+    for (const connection of this.connections) {
+      if (connection.privileged) continue
+      connection.output.expire(now)
+      this.#due.add(connection)
+    }
+    this.#flush()
+  }
+
+  /** When `tick` has something to do next, on the clock that was passed in; Infinity if never. */
+  get nextTick(): number {
+    const now = this.#options.now?.()
+    let next = Number.POSITIVE_INFINITY
+    if (now === undefined) return next
+    for (const { privileged, domid, output } of this.#connections) {
+      if (privileged) continue
+      next = Math.min(next, output.deadline)
+      if (this.#rate!.inDebt(domid)) next = Math.min(next, now + this.#rate!.recovery(domid))
+    }
+    return next
+  }
+
+  // --- requests ------------------------------------------------------------------------------------------------------
+
+  #handle(connection: Connection, packet: Packet): void {
+    const { type, reqId, txId } = packet
+    const reply = connection.ticket()
+    let call: Call | null = null
+    try {
+      const kind = this.#kind(connection, packet)
+      const transaction = kind.outside || txId === 0 ? null : this.#transaction(connection, txId)
+      call = { server: this, connection, packet, transaction }
+      const text = kind.handle(call) ?? 'OK\0'
+      if (text.length > PAYLOAD_MAX) refuse('E2BIG')
+      connection.send(type, reqId, txId, text, reply)
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error
+      connection.send(XS.ERROR, reqId, txId, `${error.code}\0`, reply)
+    }
+    call?.afterwards?.()
+  }
+
+  /** Unknown types and requests that are not for guests (XS-wire-9). */
+  #kind({ privileged }: Connection, { type, body }: Packet): RequestKind {
+    const kind = requestKind(type)
+    if (!kind) return refuse('ENOSYS')
+    const help = type === XS.CONTROL && this.profile.helpForAll && oneString(body) === 'help'
+    return kind.privileged && !privileged && !help ? refuse('EACCES') : kind
+  }
+
+  #transaction(connection: Connection, id: number): Transaction {
+    return connection.transactions.get(id) ?? refuse(this.profile.unknownTransaction)
+  }
+
+  /** What a request reads from: its transaction, or the store. */
+  scene({ connection, transaction }: Call): Scene {
+    return { view: transaction ?? this.#direct(), who: connection, rules: this }
+  }
+
+  #direct(): DirectView {
+    return new DirectView(this.store, this.birth, this.profile.removalOrder === 'top')
+  }
+
+  /** Runs an operation that changes nodes; outside a transaction it takes effect, and its events are queued, at once. */
+  mutate(call: Call, operation: (scene: Scene) => void): void {
+    const { connection, transaction } = call
+    if (transaction) {
+      this.#mutateInside(transaction, connection, operation)
+      return
+    }
+    const view = this.#direct()
+    operation({ view, who: connection, rules: this })
+    view.commit()
+    this.#debit(connection, this.#openTransactions)
+    this.#fire(view.changes, connection)
+  }
+
+  #mutateInside(transaction: Transaction, who: Connection, operation: (scene: Scene) => void): void {
+    try {
+      operation({ view: transaction, who, rules: this })
+    } catch (error) {
+      // What a quota stopped may be half done: such a transaction must never be committed (XS-tx-9, XS-adv-415).
+      if (error instanceof Refusal && (error.code === 'ENOSPC' || error.code === this.profile.nodeTooLarge))
+        transaction.failed = true
+      throw error
+    }
+  }
+
+  #debit(connection: Connection, othersOpen: number): void {
+    if (!connection.privileged && othersOpen > 0) this.#rate?.debit(connection.domid)
+  }
+
+  // --- transactions --------------------------------------------------------------------------------------------------
+
+  /** Opens a transaction and returns its number. */
+  startTransaction(connection: Connection, inside: Transaction | null): number {
+    if (inside) refuse('EBUSY')
+    const { usage, privileged } = connection
+    const limit = this.quotas.transactions + this.profile.slack.transactions
+    if (!privileged && usage.transactions >= limit) refuse('ENOSPC')
+    const id = connection.nextTransaction()
+    const maxNodes = privileged ? Number.POSITIVE_INFINITY : this.quotas.transactionNodes
+    connection.transactions.set(id, new Transaction(id, this.store, { birth: this.birth, maxNodes }))
+    usage.transactions++
+    this.#openTransactions++
+    return id
+  }
+
+  /** Ends a transaction; whatever the answer, its number is dead (XS-tx-6). */
+  endTransaction(connection: Connection, transaction: Transaction, commit: boolean): void {
+    this.#forgetTransaction(connection, transaction.id)
+    if (!commit) return
+    const limit = connection.privileged ? Number.POSITIVE_INFINITY : this.quotas.nodes + this.profile.slack.nodes
+    const changes = transaction.commit(connection.domid, limit)
+    if (transaction.modified) this.#debit(connection, this.#openTransactions)
+    this.#fire(changes, connection)
+  }
+
+  #forgetTransaction(connection: Connection, id: number): void {
+    if (!connection.transactions.delete(id)) return
+    connection.usage.transactions--
+    this.#openTransactions--
+  }
+
+  // --- watches -------------------------------------------------------------------------------------------------------
+
+  /** Registers a watch; `relative` says that its path was given without the home of the domain. */
+  addWatch(
+    connection: Connection,
+    path: string,
+    token: string,
+    relative: boolean,
+    depth: number | null,
+  ): Watch<Connection> {
+    const { usage, privileged, domid, watches } = connection
+    const key = watchKey(path, token)
+    if (watches.has(key)) refuse('EEXIST')
+    const limit = this.quotas.watches + this.profile.slack.watches
+    if (!privileged && usage.watches >= limit) refuse(this.profile.tooManyWatches)
+    const cut = relative ? domainPath(domid).length + 1 : 0
+    const watch = { connection, path, token, cut, depth, seq: ++this.#watchSeq }
+    watches.set(key, watch)
+    this.watches.add(watch)
+    usage.watches++
+    usage.watchBytes += watchBytes(watch)
+    return watch
+  }
+
+  /** Takes a watch away; false if there is none. */
+  removeWatch(connection: Connection, path: string, token: string): boolean {
+    const watch = connection.watches.get(watchKey(path, token))
+    if (watch) this.#forgetWatch(watch)
+    return watch !== undefined
+  }
+
+  #forgetWatch(watch: Watch<Connection>): void {
+    const { connection, path, token } = watch
+    connection.watches.delete(watchKey(path, token))
+    this.watches.remove(watch)
+    connection.usage.watches--
+    connection.usage.watchBytes -= watchBytes(watch)
+  }
+
+  #fire(changes: readonly Change[], cause: Connection | null): void {
+    if (!changes.length || !this.watches.size) return
+    const ticket = cause?.ticket() ?? null
+    for (const { path, exact, readers } of changes)
+      for (const watch of this.watches.concerned(path, exact)) {
+        const { connection } = watch
+        if (connection.privileged || readers.some((node) => permits(node, connection, NEED.read, this.birth)))
+          this.sendEvent(watch, path, ticket)
+      }
+  }
+
+  /** Tells the watches of a special name about a domain (XS-watch-9, XS-watch-14). */
+  #fireSpecial(name: string, domid: number): void {
+    const guarded = this.specials.get(name)!
+    for (const watch of this.watches.concerned(name, true))
+      if (permits(guarded, watch.connection, NEED.read, this.birth))
+        this.sendEvent(watch, watch.depth ? `${name}/${domid}` : name, null)
+  }
+
+  /** Queues an event. One that is too long is dropped (XS-wire-8), as is one that is waiting already (XS-watch-10). */
+  sendEvent(watch: Watch<Connection>, path: string, ticket: Ticket | null): void {
+    const { connection } = watch
+    const text = eventText(watch, path)
+    if (text.length > PAYLOAD_MAX) return
+    const key = isSpecial(path) ? null : text
+    if (key !== null && connection.output.has(key)) return
+    const now = connection.privileged ? undefined : this.#options.now?.()
+    const deadline = now === undefined ? undefined : now + this.quotas.eventTimeoutMs
+    connection.sendPacket(encodeText(XS.WATCH_EVENT, 0, 0, text), ticket, key, deadline)
+  }
+
+  // --- domains -------------------------------------------------------------------------------------------------------
+
+  /** INTRODUCE: connects a domain by its ring, or anew (XS-dom-1, XS-dom-3). */
+  introduce(domid: number, gfn: number, port: number): void {
+    const domain = this.domains.know(domid) ?? refuse('EINVAL')
+    if (domain.connection && this.profile.introduceOnce && (domain.gfn !== gfn || domain.port !== port))
+      refuse('EINVAL')
+    domain.unmap?.()
+    domain.unmap = null
+    const peer = (this.#options.host ?? NO_HYPERVISOR).connect(domid, gfn, port)
+    if (!peer) refuse('EINVAL')
+    this.#attach(domain, (connection) => this.#startRing(connection, peer!))
+    domain.gfn = gfn
+    domain.port = port
+  }
+
+  #startRing(connection: Connection, peer: RingPeer): Transport {
+    const transport = new RingTransport(this, connection, peer, this.profile.features)
+    transport.start()
+    return transport
+  }
+
+  /** Connects a domain by a transport in the same program instead of a ring, as INTRODUCE does. */
+  attachDomain(domid: number, transport: Transport): Connection {
+    const domain = this.domains.know(domid)
+    if (!domain) throw new Error(`there is no domain ${domid}`)
+    domain.unmap?.()
+    this.#attach(domain, () => transport)
+    this.#flush()
+    return domain.connection!
+  }
+
+  #attach(domain: KnownDomain, transport: (connection: Connection) => Transport): void {
+    const fresh = !domain.connection
+    const connection = domain.connection ?? this.#open(domain.domid, NOWHERE)
+    domain.connection = connection
+    this.reset(connection)
+    connection.ignored = false
+    connection.transport = transport(connection)
+    domain.unmap = () => connection.transport.end()
+    if (fresh) this.#fireSpecial(INTRODUCE_DOMAIN, domain.domid)
+  }
+
+  #connected(domid: number): KnownDomain {
+    if (domid === 0) refuse(this.profile.releaseDomain0)
+    const domain = this.domains.get(domid)
+    return domain?.connection ? domain : refuse(this.profile.releaseUnknown)
+  }
+
+  /** RELEASE: as if the domain had died, though it may run on (XS-dom-5). */
+  release(domid: number): void {
+    this.#bury(this.#connected(domid))
+  }
+
+  /** RESUME: its next shutdown is told again (XS-dom-6). */
+  resumeDomain(domid: number): void {
+    this.#connected(domid).shutdown = false
+  }
+
+  /** VIRQ_DOM_EXC: some domain changed; all are looked at (XS-dom-6). */
+  domainsChanged(): void {
+    const host = this.#options.host ?? NO_HYPERVISOR
+    for (const domain of this.domains.all()) {
+      if (domain.domid === 0) continue
+      const state = host.state(domain.domid)
+      if (state?.shutdown && !domain.shutdown && domain.connection) {
+        domain.shutdown = true
+        this.#fireSpecial(RELEASE_DOMAIN, domain.domid)
+      }
+      if (!state || state.dying) this.#bury(domain)
+    }
+    this.#flush()
+  }
+
+  /** XS-dom-7, in its order. */
+  #bury(domain: KnownDomain): void {
+    const { domid, connection } = domain
+    const view = this.#direct()
+    view.removeOwnedBy(domid)
+    if (this.profile.deadEntriesDeleted) view.dropEntries(domid)
+    view.commit()
+    this.#fire(view.changes, null)
+    this.specials.drop(domid)
+    this.domains.forget(domid)
+    if (connection) this.disconnect(connection)
+    this.store.accounts.close(domid)
+    this.#rate?.forget(domid)
+    this.#warned.delete(domid)
+    if (connection) this.#fireSpecial(RELEASE_DOMAIN, domid)
+  }
+}
+
+const NOWHERE: Transport = { wake: () => {}, fail: () => {}, end: () => {} }

@@ -1,0 +1,92 @@
+/** `evtchn xenstored` as a program. It is the built one: `npm test` builds first. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { describe, expect, it } from 'vitest'
+import { connectSocket } from '../../src/cli/xenstored_socket.js'
+import { execute, haveTools, temporary, title } from './real.js'
+
+const built = join(fileURLToPath(new URL('../..', import.meta.url)), 'dist/cli/xenstored.js')
+const program = `import { run } from ${JSON.stringify(pathToFileURL(built).href)}
+process.exitCode = await run(process.argv.slice(1))`
+const command = (...args: string[]) => ['--input-type=module', '-e', program, '--', ...args]
+
+async function start(...args: string[]): Promise<{ child: ChildProcess; ended: Promise<number | null>; said: string }> {
+  const child = spawn(process.execPath, command(...args))
+  const ended = new Promise<number | null>((resolve) => child.on('close', resolve))
+  const said = await new Promise<string>((resolve, reject) => {
+    child.stdout.once('data', (data) => resolve(String(data)))
+    child.once('exit', () => reject(new Error('it ended')))
+  })
+  return { child, ended, said }
+}
+
+describe.skipIf(!existsSync(built))(title('evtchn xenstored', existsSync(built), 'dist is not built'), () => {
+  it('--help says what it does, and so does a wrong argument say what is wrong', async () => {
+    const help = await execute(process.execPath, command('--help'))
+    expect(help).toMatchObject({ code: 0, stderr: '' })
+    expect(help.stdout).toContain('--socket PATH')
+    for (const [args, text] of [
+      [['--nonsense'], "Unknown option '--nonsense'"],
+      [['stray'], 'stray'],
+      [['--profile', 'other'], "no profile is named 'other'"],
+      [['--socket'], 'socket'],
+      [['--socket', ''], '--socket needs a path'],
+    ] as const) {
+      const wrong = await execute(process.execPath, command(...args))
+      expect(wrong).toMatchObject({ code: 2, stdout: '' })
+      expect(wrong.stderr).toContain(text)
+    }
+  })
+
+  it('a socket that cannot be made is exit 1', async () => {
+    const failed = await execute(process.execPath, command('--socket', '/nonexistent/folder/s'))
+    expect(failed).toMatchObject({ code: 1, stdout: '' })
+    expect(failed.stderr).toMatch(/^evtchn xenstored: .*nonexistent/)
+  })
+
+  it('SIGTERM and SIGINT end it cleanly: exit 0, connections closed, no socket file left', async () => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      using place = temporary()
+      const path = join(place.path, 's')
+      const { child, ended, said } = await start('--socket', path)
+      expect(said).toBe(`listening on ${path}\n`)
+      const client = await connectSocket(path)
+      await client.write('/x', 'v')
+      const watch = await client.watch('/x')
+      child.kill(signal)
+      expect(await ended).toBe(0)
+      expect(existsSync(path)).toBe(false)
+      for await (const _ of watch);
+      expect(client.closed).toBe(true)
+    }
+  })
+
+  it('takes the socket from XENSTORED_PATH and a profile by name', async () => {
+    using place = temporary()
+    const path = join(place.path, 's')
+    const child = spawn(process.execPath, command('--profile', 'ocaml-4.17'), {
+      env: { ...process.env, XENSTORED_PATH: path },
+    })
+    const ended = new Promise((resolve) => child.on('close', resolve))
+    await new Promise((resolve) => child.stdout.once('data', resolve))
+    const client = await connectSocket(path)
+    await client.mkdir('/z')
+    await client.mkdir('/a')
+    expect(await client.ls('/')).toEqual(['a', 'tool', 'z'])
+    client.close()
+    child.kill()
+    expect(await ended).toBe(0)
+  })
+
+  it.skipIf(!haveTools)(title('a tool finds it', haveTools, 'xenstore-utils is not installed'), async () => {
+    using place = temporary()
+    const path = join(place.path, 's')
+    const { child, ended } = await start('--socket', path)
+    const listed = await execute('xenstore-ls', [], { XENSTORED_PATH: path })
+    expect(listed.stdout).toBe('tool = ""\n xenstored = ""\n')
+    child.kill()
+    await ended
+  })
+})

@@ -1,0 +1,197 @@
+/** A million random and mutated messages: no exception, no leak, and the store still sound. */
+import { expect, it } from 'vitest'
+import { type Connection, checkStore, encodeText, type Transport, XenStored, XS } from '../../src/xenstore/index.js'
+
+const MESSAGES = 1_000_000
+const CHECK_EVERY = 50_000
+
+/** A generator that can be started again from the seed that a failure prints (mulberry32). */
+function generator(seed: number): (below: number) => number {
+  let state = seed >>> 0
+  return (below) => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) % below
+  }
+}
+
+const PATHS = [
+  '/',
+  '/a',
+  '/a/b',
+  '/a/b/c',
+  '/d',
+  'x',
+  'x/y',
+  '/local/domain/5',
+  '/local/domain/',
+  '//',
+  '@releaseDomain',
+  '',
+]
+const PERMS = ['n0', 'r5', 'b6', 'n5', 'w7', 'x1', '']
+const TOKENS = ['t', '', 'token', 't'.repeat(300)]
+const TYPES = Object.values(XS)
+
+/** A connection that fetches what it is sent, most of the time. */
+class Client implements Transport {
+  connection!: Connection
+  fetching = true
+  lost = false
+  readonly #count: (bytes: number) => void
+
+  constructor(count: (bytes: number) => void) {
+    this.#count = count
+  }
+  wake(): void {
+    if (this.fetching) while (this.connection.output.bytes) this.#count(this.connection.output.take(1 << 16).length)
+  }
+  fail(): void {
+    this.lost = true
+  }
+  end(): void {
+    this.lost = true
+  }
+}
+
+class Fuzz {
+  readonly random: (below: number) => number
+  now = 0
+  readonly server = new XenStored({ now: () => this.now })
+  readonly clients: Client[] = []
+  fetched = 0
+
+  constructor(seed: number) {
+    this.random = generator(seed)
+    for (let i = 0; i < 5; i++) this.open(i)
+    for (const [path, perm] of [
+      ['/d', 'b0'],
+      ['/local/domain/5', 'n5'],
+      ['/local/domain/6', 'n6'],
+    ]) {
+      this.send(0, encodeText(XS.MKDIR, 0, 0, `${path}\0`))
+      this.send(0, encodeText(XS.SET_PERMS, 0, 0, `${path}\0${perm}\0`))
+    }
+  }
+
+  client(): Client {
+    return new Client((bytes) => {
+      this.fetched += bytes
+    })
+  }
+
+  /** Connections 0 to 2 are privileged, 3 and 4 are domains 5 and 6. */
+  open(index: number): void {
+    const client = this.client()
+    client.connection =
+      index < 3 ? this.server.connect(client) : this.server.attachDomain(index + 2, { wake() {}, fail() {}, end() {} })
+    client.connection.transport = client
+    this.clients[index] = client
+  }
+
+  pick<T>(from: readonly T[]): T {
+    return from[this.random(from.length)]!
+  }
+
+  message(): Uint8Array {
+    const type = this.pick(TYPES)
+    const path = this.pick(PATHS)
+    const transaction = this.random(3) ? 0 : this.random(12)
+    const payloads: Partial<Record<number, string>> = {
+      [XS.WATCH]: `${path}\0${this.pick(TOKENS)}\0`,
+      [XS.UNWATCH]: `${path}\0${this.pick(TOKENS)}\0`,
+      [XS.WRITE]: `${path}\0${'v'.repeat(this.random(4) ? this.random(20) : this.random(3000))}`,
+      [XS.SET_PERMS]: `${path}\0${this.pick(PERMS)}\0${this.random(2) ? `${this.pick(PERMS)}\0` : ''}`,
+      [XS.TRANSACTION_END]: this.pick(['T\0', 'T\0', 'F\0', 'x\0']),
+      [XS.DIRECTORY_PART]: `${path}\0${this.random(50)}\0`,
+      // Guests come back by attachDomain; RELEASE of one of them, now and then.
+      [XS.RELEASE]: `${this.random(200) ? 99 : 5 + this.random(2)}\0`,
+      [XS.SET_TARGET]: `${5 + this.random(2)}\0${5 + this.random(3)}\0`,
+      [XS.CONTROL]: `${this.pick(['help', 'quota', 'log', 'nonsense'])}\0`,
+    }
+    return encodeText(type, this.random(2 ** 31), transaction, payloads[type] ?? `${path}\0`)
+  }
+
+  /** Turns bits, cuts, doubles, or replaces everything. */
+  mutate(bytes: Uint8Array): Uint8Array {
+    switch (this.random(8)) {
+      case 0: // any byte of the payload
+        if (bytes.length > 16) bytes[16 + this.random(bytes.length - 16)] = this.random(256)
+        return bytes
+      case 1: // type, request or transaction
+        bytes[this.random(12)] = this.random(256)
+        return bytes
+      case 2: // length, seldom: most such streams end
+        if (!this.random(20)) bytes[12 + this.random(4)] = this.random(256)
+        return bytes
+      case 3: // without the last nul
+        bytes[12] = (bytes[12]! + 255) & 255
+        return bytes[12] === 255 ? bytes : bytes.subarray(0, -1)
+      default:
+        return bytes
+    }
+  }
+
+  send(index: number, bytes: Uint8Array): void {
+    const client = this.clients[index]!
+    const cut = this.random(3) ? bytes.length : this.random(bytes.length)
+    this.server.receive(client.connection, bytes.subarray(0, cut))
+    if (cut < bytes.length) this.server.receive(client.connection, bytes.subarray(cut))
+  }
+
+  step(): void {
+    const index = this.random(5)
+    const client = this.clients[index]!
+    if (client.lost) {
+      if (index < 3) this.server.disconnect(client.connection)
+      this.open(index)
+    }
+    this.send(index, this.mutate(this.message()))
+    if (!this.random(100)) client.fetching = !client.fetching
+    if (!this.random(1000)) {
+      this.now += this.random(30_000)
+      this.server.tick()
+    }
+    if (!this.random(2000)) this.reset()
+  }
+
+  /** Drops what has piled up at domain 0, which has no quota. */
+  reset(): void {
+    for (const path of ['/a', '/local/domain/0']) this.send(0, encodeText(XS.RM, 0, 0, `${path}\0`))
+    const index = this.random(3)
+    this.server.disconnect(this.clients[index]!.connection)
+    this.open(index)
+  }
+}
+
+it('a million random and mutated messages leave a sound store and nothing behind', () => {
+  const seed = Number(process.env.FUZZ_SEED ?? Math.floor(Math.random() * 2 ** 32))
+  const about = `FUZZ_SEED=${seed}`
+  const fuzz = new Fuzz(seed)
+  for (let i = 1; i <= MESSAGES; i++) {
+    try {
+      fuzz.step()
+    } catch (error) {
+      throw new Error(`${about}, message ${i}`, { cause: error })
+    }
+    if (i % CHECK_EVERY === 0) expect(checkStore(fuzz.server), `${about}, message ${i}`).toEqual([])
+  }
+  // Most of them were understood and answered.
+  expect(fuzz.fetched, about).toBeGreaterThan(10 * MESSAGES)
+  // Everybody leaves: nothing stays but the nodes, and domain 0 can remove these.
+  const { server } = fuzz
+  for (const domid of [5, 6]) if (server.domains.get(domid)?.connection) server.release(domid)
+  for (const connection of server.connections) server.disconnect(connection)
+  expect(server.watches.size, about).toBe(0)
+  const last = fuzz.client()
+  last.connection = server.connect(last)
+  for (const path of server.store.root.names()) server.receive(last.connection, encodeText(XS.RM, 0, 0, `/${path}\0`))
+  server.receive(last.connection, encodeText(XS.SET_PERMS, 0, 0, '/\0n0\0'))
+  expect(server.store.root.names(), about).toEqual([])
+  server.disconnect(last.connection)
+  const left = [...server.store.accounts.entries()].filter(([, usage]) => Object.values(usage).some((each) => each > 0))
+  expect(left, about).toEqual([
+    [0, { ...server.store.accounts.of(0), nodes: 1, watches: 0, transactions: 0, outstanding: 0 }],
+  ])
+}, 60_000)
