@@ -13,6 +13,7 @@ import {
   EVTCHNOP,
   type EvtchnOpName,
   maxDepth,
+  NR_VIRQS,
   SHUTDOWN,
 } from './abi/index.js'
 import { type Clock, ManualClock } from './clock.js'
@@ -271,6 +272,7 @@ export class Hypervisor {
         this.#polls.delete(vcpu)
         vcpu.down = true
       }
+      domain.pirqs.dropEoiMap(domain.memory)
       domain.dying = 'dead'
       this.virqs.domainChanged(domid)
       return true
@@ -468,16 +470,19 @@ export class Hypervisor {
   /** Raises a per-vCPU VIRQ; dropped if it is not bound (EC-vclass-2). */
   sendVirq(domid: number, vcpuId: number, virq: number): void {
     const domain = this.#must('sendVirq', domid)
+    integer('sendVirq', 'virq', virq, 0, NR_VIRQS - 1)
     this.#outside(() => this.virqs.sendVcpu(domain, vcpuId, virq))
   }
 
   /** Raises a per-domain VIRQ (EC-vclass-3). */
   sendDomainVirq(domid: number, virq: number): void {
+    integer('sendDomainVirq', 'virq', virq, 0, NR_VIRQS - 1)
     this.#outside(() => this.virqs.sendDomain(this.#byId[domid], virq))
   }
 
   /** Raises a global VIRQ for its handler domain (EC-vclass-4). */
   sendGlobalVirq(virq: number): void {
+    integer('sendGlobalVirq', 'virq', virq, 0, NR_VIRQS - 1)
     this.#outside(() => this.virqs.sendGlobal(virq))
   }
 
@@ -509,7 +514,8 @@ export class Hypervisor {
 
   /**
    * A Xen-attached port of `domid` that `remoteDomid` may bind to (EC-xen-1). `notify` runs when the remote end sends.
-   * @throws XenError as the allocation answers; ENOSPC if seven other functions are in use.
+   * @throws XenError as the allocation answers; ENOSPC if seven other functions are in use. ParameterError for a vCPU
+   * that the domain has not, or a value of the wrong type.
    */
   allocXenPort(
     domid: number,
@@ -518,11 +524,12 @@ export class Hypervisor {
     const op = 'alloc_unbound_xen_event_channel'
     const domain = this.#must(op, domid)
     const caller = this.#must(op, options.caller ?? domid)
+    const vcpuId = integer(op, 'vcpuId', options.vcpuId ?? 0, 0, domain.vcpus.length - 1)
+    const remoteDomid = integer(op, 'remoteDomid', options.remoteDomid, 0, 0xffff)
+    if (typeof options.notify !== 'function') throw new ParameterError(op, 'notify', options.notify, 'a function')
     const slot = this.#notifiers.slotOf(options.notify)
     if (slot < 0) throw new XenError(op, Errno.ENOSPC, 'seven notification functions are in use')
-    const rc = this.#outside(() =>
-      allocUnboundXen(this.#world, caller, domain, options.vcpuId ?? 0, options.remoteDomid, slot),
-    )
+    const rc = this.#outside(() => allocUnboundXen(this.#world, caller, domain, vcpuId, remoteDomid, slot))
     if (rc < 0) throw new XenError(op, rc, this.#found)
     return rc
   }

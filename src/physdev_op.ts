@@ -10,6 +10,8 @@ const { EFAULT, EINVAL, EBUSY, ENOSPC, ENOSYS } = Errno
 /** physdev_op commands. */
 export const PHYSDEVOP = { irq_status_query: 5, eoi: 12, pirq_eoi_gmfn_v1: 17, pirq_eoi_gmfn_v2: 28 } as const
 
+/** An HVM guest's GSIs below are edges (EC-irq-4). */
+const NR_ISA_IRQS = 16
 const XENIRQSTAT_needs_eoi = 1
 const XENIRQSTAT_shared = 2
 
@@ -43,7 +45,8 @@ function eoi(world: World, domain: Domain, gva: number): number {
     if (!pirq) return world.fail(EINVAL, `PIRQ ${irq} has never been bound`)
     if (domain.pirqs.autoUnmask && pirq.port) domain.unmask(pirq.port)
     pirq.inFlight = false
-    if (pirq.port && world.irqs.isAsserted(irq)) deliverPirq(domain, irq)
+    const level = domain.type === 'pv' || irq >= NR_ISA_IRQS
+    if (pirq.port && level && world.irqs.isAsserted(irq)) deliverPirq(domain, irq)
     return 0
   })
 }

@@ -3,6 +3,8 @@
  * the guest registered (spec 6.2). The lines themselves belong to the host (src/irq.ts).
  */
 
+import type { GuestMemory } from './memory.js'
+
 /** One PIRQ of a domain. */
 export interface Pirq {
   /** 0 = not bound. */
@@ -42,5 +44,11 @@ export class PirqTable {
       this.#records.set(pirq, record)
     }
     return record
+  }
+
+  /** Lets go of the EOI map: the domain is dead. */
+  dropEoiMap(memory: GuestMemory): void {
+    if (this.eoiMapGfn >= 0) memory.release(this.eoiMapGfn)
+    this.eoiMapGfn = -1
   }
 }

@@ -46,7 +46,7 @@ export class Virqs {
 
   /** Makes a domain the handler of a global VIRQ (EC-vclass-5). 0 or -errno. */
   setHandler(domain: Domain, virq: number): number {
-    if (virq >= NR_VIRQS || virqClass(virq) !== 'global') return -Errno.EINVAL
+    if (!(virq >= 0 && virq < NR_VIRQS) || virqClass(virq) !== 'global') return -Errno.EINVAL
     const current = this.handler(virq)
     if (current === domain) return 0
     if (domain.dying !== 'alive') return -Errno.EINVAL

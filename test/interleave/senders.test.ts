@@ -48,7 +48,7 @@ describe('senders and a scan', () => {
     [2, 166_000],
     [3, 276_000],
   ] as const)('NL-set-1: three senders and a scanner lose nothing (n = %i, over %i states)', (n, states) => {
-    losesNothing(senders(n, [[0, 1], [1, last(n)], [2]]), states)
+    losesNothing(senders(n, [[0, 1], [last(n)], [2]]), states)
   })
 
   it('NL-scan-1: a driver that scans while the flag is set loses nothing (n = 3, over 309000 states)', () => {
