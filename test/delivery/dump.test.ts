@@ -63,7 +63,7 @@ describe.each([64, 32] as const)('the dump, %i-bit', (bits) => {
     for (let port = 1; port <= 100; port++) d1.ipi(port % 2)
     d1.must('send', { port: 99 })
     const shown = lines(d1)
-    expect([1, 2, 98, 99].map((port) => shown[port - 1]!.slice(0, 16).trim())).toEqual([
+    expect([1, 2, 98, 99].map((port) => shown[port - 1]!.slice(0, 17).trim())).toEqual([
       '1 [0/0/0]:',
       '2 [0/0/0]:',
       '98 [0/0/0]:',

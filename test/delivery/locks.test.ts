@@ -45,7 +45,7 @@ describe('the event lock', () => {
 
   it('EC-lock-1: status takes it for reading, beside other readers', () => {
     const { d1 } = world()
-    held(d1, 'Read', () => expect(d1.answer('status', { dom: DOMID_SELF, port: 1 })).toBe('ok'))
+    held(d1, 'Read', () => expect(d1.op('status', { dom: DOMID_SELF, port: 1 })).toBe(0))
     held(d1, 'Write', () => expect(() => d1.op('status', { dom: DOMID_SELF, port: 1 })).toThrow('event_lock'))
   })
 
@@ -55,7 +55,7 @@ describe('the event lock', () => {
     held(d1, 'Write', () => expect(() => [...xen.dump({ domid: 1 })]).toThrow('event_lock'))
     d0.must('bind_pirq', { pirq: 0, flags: 0 })
     d0.view.setUint32(ARGUMENT, 0, true)
-    held(d0, 'Read', () => expect(d0.callAnswer(HYPERVISOR.physdev_op, [12, ARGUMENT])).toBe('ok'))
+    held(d0, 'Read', () => expect(d0.call(HYPERVISOR.physdev_op, [12, ARGUMENT])).toBe(0))
     held(d0, 'Write', () => expect(() => d0.call(HYPERVISOR.physdev_op, [12, ARGUMENT])).toThrow('event_lock'))
   })
 
@@ -63,10 +63,10 @@ describe('the event lock', () => {
     const { d1, d2 } = world()
     held(d1, 'Write', () =>
       held(d2, 'Write', () => {
-        expect(d1.answer('send', { port: 3 })).toBe('ok')
-        expect(d1.answer('send', { port: 1 })).toBe('ok')
-        expect(d1.answer('unmask', { port: 1 })).toBe('ok')
-        expect(d1.callAnswer(HYPERVISOR.sched_op, [SCHEDOP.poll, FREE_GFN * 4096], 1)).toBe('ok')
+        expect(d1.op('send', { port: 3 })).toBe(0)
+        expect(d1.op('send', { port: 1 })).toBe(0)
+        expect(d1.op('unmask', { port: 1 })).toBe(0)
+        expect(d1.call(HYPERVISOR.sched_op, [SCHEDOP.poll, FREE_GFN * 4096], 1)).toBe(0)
       }),
     )
     expect(d2.bit('pending', 1)).toBe(1)
@@ -77,7 +77,7 @@ describe('the event lock', () => {
     held(d2, 'Write', () => {
       expect(() => d1.op('bind_interdomain', { remote_dom: 2, remote_port: 2 })).toThrow('event_lock')
       expect(() => d1.op('close', { port: 3 })).toThrow('event_lock')
-      expect(d1.answer('close', { port: 1 })).toBe('ok')
+      expect(d1.op('close', { port: 1 })).toBe(0)
     })
     expect([d1.domain.eventLock.held, d2.domain.eventLock.held]).toEqual([false, false])
   })

@@ -212,7 +212,7 @@ describe.each([64, 32] as const)('soft reset, %i-bit', (bits) => {
       xen.resumeDomain(1)
     })
     xen.softirqs.raise(SOFTIRQ.TASKLET)
-    expect(d1.answer('reset', { dom: 1 })).toBe('ok')
+    expect(d1.op('reset', { dom: 1 })).toBe(0)
     expect(answer).toBe('EBUSY')
   })
 })
@@ -262,10 +262,10 @@ describe('long walks', () => {
     const seen: unknown[] = []
     xen.softirqs.open(SOFTIRQ.TASKLET, () => {
       state.due = false
-      seen.push(d1.domain.nextEvtchn, d1.state(64), d1.answer('reset', { dom: 1 }), d1.domain.eventLock.held)
+      seen.push(d1.domain.nextEvtchn, d1.state(64), nameOf(d1.op('reset', { dom: 1 })), d1.domain.eventLock.held)
     })
     xen.softirqs.raise(SOFTIRQ.TASKLET)
-    expect(d1.answer('reset', { dom: 1 })).toBe('ok')
+    expect(d1.op('reset', { dom: 1 })).toBe(0)
     expect(seen).toEqual([64, ECS.FREE, 'EBUSY', false])
   })
 })

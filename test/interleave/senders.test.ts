@@ -45,8 +45,8 @@ describe('senders and a scan', () => {
   })
 
   it.each([
-    [2, 166_000],
-    [3, 276_000],
+    [2, 86_000],
+    [3, 145_000],
   ] as const)('NL-set-1: three senders and a scanner lose nothing (n = %i, over %i states)', (n, states) => {
     losesNothing(senders(n, [[0, 1], [last(n)], [2]]), states)
   })
