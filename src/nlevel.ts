@@ -77,6 +77,12 @@ function checkAllowed(world: World, domain: Domain): number {
   return domain.nlevelLimits.nlevelAllowed ? 0 : world.fail(EPERM, `d${domain.domid} may not have more than two levels`)
 }
 
+/** What registering a tree of this size answers on this host: ENOSYS, EPERM, EINVAL, ENOSPC; 0 = granted. */
+export function refuseNlevel(world: World, domain: Domain, levels: number, nrPages: number): number {
+  if (!world.limits.nlevel) return world.fail(Errno.ENOSYS, 'this host knows two levels only')
+  return checkAllowed(world, domain) || checkSize(world, domain, levels, nrPages)
+}
+
 const resetInProgress = (world: World, domain: Domain) =>
   world.fail(EBUSY, `a reset of d${domain.domid} is in progress at port ${domain.nextEvtchn}`)
 
@@ -98,7 +104,7 @@ export function setNlevelSelectors(world: World, { domain }: Caller, args: Args)
   const bits = domain.eventBits
   const areas = readAreas(world, domain, bits, levels, args.nr_pages!, args.areas!)
   if (typeof areas === 'number') return areas
-  domain.eventLock.write(() => vcpu.record({ levels, nrPages: args.nr_pages!, areas }))
+  domain.eventLock.write(() => vcpu.record({ levels, nrPages: args.nr_pages!, bits, areas }))
   if (domain.nlevel && !vcpu.onDummy) activate(domain, vcpu)
   return 0
 }
@@ -110,6 +116,20 @@ function checkAgainstActive(world: World, domain: Domain, vcpu: Vcpu, args: Args
   if (args.levels !== active.levels || args.nr_pages !== active.nrPages)
     return world.fail(EINVAL, `d${domain.domid} has ${active.levels} levels with ${active.nrPages} leaf pages`)
   return vcpu.recorded ? world.fail(EBUSY, `d${domain.domid}v${vcpu.vcpuId} has its selectors`) : 0
+}
+
+/** Do `nrPages` frames from `offset` hold level k? (NL-sel-2) */
+export function areaFits(
+  bits: Bits,
+  levels: number,
+  k: number,
+  channels: number,
+  nrPages: number,
+  offset: number,
+): boolean {
+  const size = levelBytes(bits, levels, k, channels)
+  if (nrPages !== Math.ceil(size / PAGE_SIZE)) return false
+  return size <= PAGE_SIZE ? offset % 8 === 0 && offset + size <= PAGE_SIZE : offset === 0
 }
 
 /** Copies and checks the areas of levels 2 … n-1: all arrays first (EFAULT), then their fit, then the frames (EINVAL). */
@@ -135,18 +155,17 @@ function readAreas(
     // No more than what is needed is ever copied: the guest's count is not trusted with our memory.
     const gfns = readGfns(domain, getField(view, SELECTOR_AREA.fields.gfns!, at), Math.min(given, need))
     if (!gfns) return world.fail(EFAULT, `frames of level ${k} cannot be read`)
-    wanted.push({ k, size, need, given, offset: getField(view, SELECTOR_AREA.fields.offset!, at), gfns })
+    wanted.push({ k, size, given, offset: getField(view, SELECTOR_AREA.fields.offset!, at), gfns })
   }
-  for (const { k, size, need, given, offset } of wanted) {
-    const fits = given === need && (size <= PAGE_SIZE ? offset % 8 === 0 && offset + size <= PAGE_SIZE : offset === 0)
-    if (!fits)
+  for (const { k, size, given, offset } of wanted) {
+    if (!areaFits(bits, levels, k, channels, given, offset))
       return world.fail(EINVAL, `level ${k} has ${size} bytes: ${given} pages from offset ${offset} do not fit it`)
   }
   const areas: SelectorArea[] = []
   for (const { k, offset, gfns } of wanted) {
     const pages = frames(domain, gfns)
     if (!pages) return world.fail(EINVAL, `a frame of level ${k} is not writable RAM of d${domain.domid}`)
-    areas.push({ gfns, pages: pages.map((page) => page + offset) })
+    areas.push({ gfns, offset, pages: pages.map((page) => page + offset) })
   }
   return areas
 }
@@ -178,7 +197,7 @@ export function registerNlevel(world: World, { domain, vcpu }: Caller, args: Arg
   const nrPages = args.nr_pages!
   const bad = checkSize(world, domain, levels, nrPages)
   if (bad) return bad
-  if (!matches(vcpu.recorded, levels, nrPages))
+  if (!matches(vcpu.recorded, levels, nrPages, domain.bits))
     return world.fail(EINVAL, `the calling vCPU ${vcpu.vcpuId} has no selectors for ${levels} levels, ${nrPages} pages`)
   const pendingGfns = readGfns(domain, args.pending_gfns!, nrPages)
   const maskGfns = readGfns(domain, args.mask_gfns!, nrPages)
@@ -196,8 +215,9 @@ export function registerNlevel(world: World, { domain, vcpu }: Caller, args: Arg
   return 0
 }
 
-const matches = (selectors: Selectors | null, levels: number, nrPages: number) =>
-  selectors?.levels === levels && selectors.nrPages === nrPages
+/** Of exactly this size: an area that was measured at the other width is too small or too large (NL-tree-3). */
+const matches = (selectors: Selectors | null, levels: number, nrPages: number, bits: Bits) =>
+  selectors?.levels === levels && selectors.nrPages === nrPages && selectors.bits === bits
 
 /**
  * The switch (NL-reg-4). Senders are outside: one thread runs hypercalls, so each send is wholly before or wholly after
@@ -217,7 +237,7 @@ function switchTo(
   domain.core.moveLeaf(old.pending[0]!, old.mask[0]!, leaf.pending[0]!, leaf.mask[0]!, words32)
   for (const vcpu of domain.vcpus) {
     // Selectors for another size than the one committed are worth nothing from here on.
-    if (!matches(vcpu.recorded, levels, registration.nrPages)) vcpu.record(null)
+    if (!matches(vcpu.recorded, levels, registration.nrPages, bits)) vcpu.record(null)
     vcpu.activeDepth = 0
     if (!vcpu.onDummy) domain.core.zeroWords(vcpu.info + sel, bits / 32)
   }

@@ -40,7 +40,7 @@ export function decodeCallbackVia(value: bigint): CallbackVia {
  * flag and TPR are the embedder's to look at.
  */
 export function upcallDeliverable(domain: Domain, vcpu: Vcpu): boolean {
-  if (vcpu.down || !vcpu.upcallPending) return false
+  if (domain.frozen || vcpu.down || !vcpu.upcallPending) return false
   if (domain.type === 'pv') return vcpu.upcallMask === 0
   if (vcpu.upcallVector) return true
   const via = decodeCallbackVia(domain.callbackVia)

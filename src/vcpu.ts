@@ -3,7 +3,7 @@
  * and block state. All of it private to the hypervisor; what the guest sees is only the 64 bytes of vcpu_info.
  */
 
-import { type Args, type EvtchnOpName, NR_VIRQS, UPCALL_MASK, UPCALL_PENDING } from './abi/index.js'
+import { type Args, type Bits, type EvtchnOpName, NR_VIRQS, UPCALL_MASK, UPCALL_PENDING } from './abi/index.js'
 import { sharedInts } from './buffers.js'
 import type { GuestMemory } from './memory.js'
 
@@ -24,6 +24,8 @@ const DUMMY = -1
 /** One selector level as registered: its frames and where its words begin in the first of them (NL-sel-2). */
 export interface SelectorArea {
   readonly gfns: readonly number[]
+  /** Of the words in the first frame. */
+  readonly offset: number
   /** Absolute address of the words in each frame. */
   readonly pages: readonly number[]
 }
@@ -32,6 +34,8 @@ export interface SelectorArea {
 export interface Selectors {
   readonly levels: number
   readonly nrPages: number
+  /** The width that their sizes were computed for. */
+  readonly bits: Bits
   /** Level 2 first. */
   readonly areas: readonly SelectorArea[]
 }
