@@ -600,6 +600,9 @@ export class Hypervisor {
    * Freezes a domain and saves it. It stands still until the handle's `commit` or `abort` (migration.ts).
    * @throws as saveDomain.
    */
+  beginMigration(domid: number, options?: { mode?: 'cooperative' }): Migration<SavedCooperative>
+  beginMigration(domid: number, options: { mode: 'transparent' }): Migration<SavedTransparent>
+  beginMigration(domid: number, options: { mode?: SaveMode }): Migration
   beginMigration(domid: number, options: { mode?: SaveMode } = {}): Migration {
     const state = this.#save('beginMigration', domid, readMode('beginMigration', options.mode))
     const domain = this.#byId[domid]!

@@ -33,11 +33,11 @@ export interface MigrationHost {
 }
 
 /** The handle of a frozen source. Made by `Hypervisor.beginMigration`. */
-export class Migration {
+export class Migration<S extends SavedDomain = SavedDomain> {
   readonly domid: number
   readonly mode: SaveMode
   /** The state to restore; plain data, the caller's to send or store. */
-  readonly state: SavedDomain
+  readonly state: S
   /** @internal */
   readonly source: Domain
   /** @internal Peers on this host that were given another number meanwhile. */
@@ -49,7 +49,7 @@ export class Migration {
   #status: MigrationStatus = 'frozen'
 
   /** @internal */
-  constructor(source: Domain, state: SavedDomain, host: MigrationHost) {
+  constructor(source: Domain, state: S, host: MigrationHost) {
     this.domid = source.domid
     this.mode = state.mode
     this.state = state

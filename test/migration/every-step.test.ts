@@ -10,7 +10,6 @@ import {
   GuestKernel,
   HYPERVISOR,
   Hypervisor,
-  type Migration,
   PAGE_SIZE,
   SCHEDOP,
   sharedInfo,
@@ -239,7 +238,7 @@ function replace({ xen, guest }: World): void {
       .map(([port]) => port),
   )
   const pending = before.guest.filter(([port]) => guest.isPending(port)).map(([port]) => port)
-  const replaces: Migration = xen.beginMigration(1, { mode: 'transparent' })
+  const replaces = xen.beginMigration(1, { mode: 'transparent' })
   const restored = xen.restoreDomain(throughJson(replaces.state), { replaces })
   xen.startDomain(1)
   expect(replaces.status).toBe('committed')
