@@ -1,6 +1,7 @@
 /** All that a host believes and all that its guests' RAM holds, as plain values: for comparing before and after. */
 
 import { createHash } from 'node:crypto'
+import { expect } from 'vitest'
 import {
   type Domain,
   ECS,
@@ -102,6 +103,17 @@ export function hostFacts(xen: Hypervisor) {
     timer: xen.nextTimerNs,
     dump: [...xen.dump()],
   }
+}
+
+/** The host's facts as text: quick to compare, for the many times that nothing differs. */
+export function hostText(xen: Hypervisor): string {
+  return JSON.stringify(hostFacts(xen), (_, value) => (typeof value === 'bigint' ? `${value}n` : value))
+}
+
+/** The host is as it was; what differs is shown. */
+export function expectSame(xen: Hypervisor, before: string, message: string): void {
+  const now = hostText(xen)
+  if (now !== before) expect(JSON.parse(now), message).toEqual(JSON.parse(before))
 }
 
 /** A state as it arrives: through JSON, as from a file. */

@@ -11,14 +11,14 @@ import {
   siloPolicy,
   VIRQ,
 } from '../../src/index.js'
-import { domainFacts, hostFacts, throughJson } from './facts.js'
+import { domainFacts, expectSame, hostText, throughJson } from './facts.js'
 import { Host, machine } from './machines.js'
 
 const transparent = (host: Host) => host.xen.beginMigration(1, { mode: 'transparent' })
 
 /** The error of a refused restore; the target is as it was, byte by byte. */
 function refused(target: Host, state: unknown, options?: RestoreOptions): RestoreError {
-  const before = hostFacts(target.xen)
+  const before = hostText(target.xen)
   let error: unknown
   try {
     target.xen.restoreDomain(state, options)
@@ -26,7 +26,7 @@ function refused(target: Host, state: unknown, options?: RestoreOptions): Restor
     error = thrown
   }
   expect(error, 'the restore is refused').toBeInstanceOf(RestoreError)
-  expect(hostFacts(target.xen), 'the target is as it was').toEqual(before)
+  expectSame(target.xen, before, 'the target is as it was')
   return error as RestoreError
 }
 
