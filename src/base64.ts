@@ -1,12 +1,15 @@
 /** Bytes as text, for states that survive JSON. */
 
-/** Small, for the engine passes them as arguments: larger ones cost twice the time. */
+/** Small, for the engine passes them as arguments: larger ones cost twice the time, and so does spreading them. */
 const CHUNK = 0x400
 
-/** Base64 of bytes. */
+/** Base64 of bytes, by the engine's own encoder where it has one. */
 export function toBase64(bytes: Uint8Array): string {
+  const { toBase64 } = bytes as { toBase64?: () => string }
+  if (toBase64) return toBase64.call(bytes)
   let text = ''
-  for (let i = 0; i < bytes.length; i += CHUNK) text += String.fromCharCode(...bytes.subarray(i, i + CHUNK))
+  for (let i = 0; i < bytes.length; i += CHUNK)
+    text += String.fromCharCode.apply(null, bytes.subarray(i, i + CHUNK) as unknown as number[])
   return btoa(text)
 }
 

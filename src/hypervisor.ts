@@ -679,7 +679,7 @@ export class Hypervisor {
       throw new ParameterError('restoreDomain', 'replaces', replaces, 'a migration under way on this host')
     const domain = this.#detached(checked, given, replaces?.source)
     if (checked.mode === 'cooperative') {
-      loadRam(domain.memory, checked.ram)
+      loadRam(domain.memory, checked.ram, !given.memory)
       clearChannels(domain)
       if (replaces) retire({ world: this.#world, found: () => this.#found }, replaces.source, new Set())
       this.#attach(domain, replaces)
@@ -691,7 +691,7 @@ export class Hypervisor {
     withMemory(() => restore.prepare())
     domain.frozen = 'restored'
     this.#outside(() => {
-      domain.restored = restore.carryOut(() => this.#attach(domain, replaces))
+      domain.restored = restore.carryOut(() => this.#attach(domain, replaces), !given.memory)
     })
     const now = BigInt(Math.floor(this.clock.nowNs()))
     for (const [i, { poll }] of checked.vcpuState.entries())

@@ -278,12 +278,15 @@ export class Restore {
 
   // --- carry out -----------------------------------------------------------------------------------------------------
 
-  /** Every effect. `attach` puts the domain on the host, under its number. Nothing here can be refused. */
-  carryOut(attach: () => void): RestoreReport {
+  /**
+   * Every effect. `attach` puts the domain on the host, under its number; `fresh`: its
+   * memory is zero. Nothing here can be refused.
+   */
+  carryOut(attach: () => void, fresh: boolean): RestoreReport {
     const { world } = this.#to
     const domain = this.#domain
     const source = this.#source
-    loadRam(domain.memory, this.#state.ram)
+    loadRam(domain.memory, this.#state.ram, fresh)
     for (const gfn of this.#state.readOnly) domain.memory.protect(gfn)
     const late = this.#migration ? [...pendingPorts(this.#migration.source)] : []
     if (source) {

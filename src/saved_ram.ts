@@ -28,7 +28,8 @@ export function saveRam(memory: GuestMemory): SavedRun[] {
   const words = new Int32Array(memory.memory.buffer, memory.base, memory.bytes / 4)
   const isZero = (gfn: number) => {
     const end = ((gfn + 1) * PAGE_SIZE) / 4
-    for (let i = (gfn * PAGE_SIZE) / 4; i < end; i++) if (words[i]) return false
+    for (let i = (gfn * PAGE_SIZE) / 4; i < end; i += 4)
+      if (words[i]! | words[i + 1]! | words[i + 2]! | words[i + 3]!) return false
     return true
   }
   const runs: SavedRun[] = []
@@ -58,9 +59,16 @@ export function readRam(fields: Fields, frames: number): CheckedRun[] {
   })
 }
 
-/** Fills a new domain's RAM; frames that the state does not have are zero. */
-export function loadRam(memory: GuestMemory, runs: readonly CheckedRun[]): void {
+/**
+ * Fills a new domain's RAM; frames that the state does not have are zero. `fresh`: the memory was made for the domain and
+ * is zero by itself, and filling it would only make the engine find real pages for all of it.
+ */
+export function loadRam(memory: GuestMemory, runs: readonly CheckedRun[], fresh: boolean): void {
   const view = memory.view()
+  if (fresh) {
+    for (const { gfn, bytes } of runs) view.set(bytes, gfn * PAGE_SIZE)
+    return
+  }
   let end = 0
   for (const { gfn, bytes } of runs) {
     view.fill(0, end, gfn * PAGE_SIZE)
