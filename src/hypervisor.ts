@@ -13,6 +13,7 @@ import {
   EVTCHNOP,
   type EvtchnOpName,
   maxDepth,
+  NR_VIRQS,
   SHUTDOWN,
 } from './abi/index.js'
 import { type Clock, ManualClock } from './clock.js'
@@ -26,7 +27,7 @@ import { IrqLines } from './irq.js'
 import { GuestMemory, type Translate } from './memory.js'
 import { Migration } from './migration.js'
 import { deliverPirq } from './physdev_op.js'
-import { type Grants, Restore, retire } from './restore.js'
+import { Restore, retire } from './restore.js'
 import {
   type CheckedCooperative,
   type CheckedTransparent,
@@ -677,21 +678,34 @@ export class Hypervisor {
     const { replaces, pirqs = [], globalVirqs = [], ...given } = options
     if (replaces && this.#migrations.get(replaces.source) !== replaces)
       throw new ParameterError('restoreDomain', 'replaces', replaces, 'a migration under way on this host')
-    const domain = this.#detached(checked, given, replaces?.source)
+    const source = replaces?.source
+    const domain = this.#detached(checked, given, source)
+    for (const pirq of [...(source?.pirqs.permitted ?? []), ...pirqs]) domain.pirqs.permitted.add(pirq)
+    for (const virq of globalVirqs)
+      if (
+        this.virqs.refuses(integer('restoreDomain', 'globalVirqs', virq, 0, NR_VIRQS - 1), domain.domid, source, true)
+      )
+        throw new RestoreError('globalVirqs', Errno.EBUSY, `another domain has VIRQ ${virq} bound`)
+    const target = { world: this.#world, found: () => this.#found }
+    const attach = () => {
+      this.#attach(domain, replaces)
+      for (const virq of globalVirqs) this.virqs.setHandler(domain, virq)
+    }
     if (checked.mode === 'cooperative') {
       loadRam(domain.memory, checked.ram, !given.memory)
       clearChannels(domain)
-      if (replaces) retire({ world: this.#world, found: () => this.#found }, replaces.source, new Set())
-      this.#attach(domain, replaces)
+      if (source) {
+        retire(target, source, new Set())
+        this.virqs.closeDomExc(source)
+      }
+      this.#outside(attach)
       return domain
     }
-    const grants: Grants = { pirqs, globalVirqs }
-    const target = { world: this.#world, found: () => this.#found }
-    const restore = new Restore(target, domain, checked, replaces ?? null, grants)
+    const restore = new Restore(target, domain, checked, replaces ?? null, globalVirqs)
     withMemory(() => restore.prepare())
     domain.frozen = 'restored'
     this.#outside(() => {
-      domain.restored = restore.carryOut(() => this.#attach(domain, replaces), !given.memory)
+      domain.restored = restore.carryOut(attach, !given.memory)
     })
     const now = BigInt(Math.floor(this.clock.nowNs()))
     for (const [i, { poll }] of checked.vcpuState.entries())
@@ -702,7 +716,7 @@ export class Hypervisor {
   /** The domain that a state describes, not on the host yet, its memory untouched. */
   #detached(
     checked: CheckedCooperative | CheckedTransparent,
-    given: Omit<RestoreOptions, keyof Grants | 'replaces'>,
+    given: Omit<RestoreOptions, 'pirqs' | 'globalVirqs' | 'replaces'>,
     source: Domain | undefined,
   ): Domain {
     const { bits, type, vcpus, frames, sharedInfoGfn, maxEvtchnPort, nrPirqs } = checked
@@ -731,6 +745,7 @@ export class Hypervisor {
     }
     const { source } = replaces
     domain.target = source.target
+    this.virqs.replace(source, domain)
     this.#byId[source.domid] = undefined
     this.#domids.delete(source.domid)
     this.#add(domain)

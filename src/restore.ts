@@ -5,12 +5,12 @@
  *                of the operation that would have made it, and ends with the first that is refused (NL-mig-3, NL-mig-6)
  *     carryOut   fills the RAM, retires the source that is replaced, puts the domain on the host, connects the ends
  *
- * A state grants nothing: what it may have is the host's to say (its limits, its policy) or the caller's (`Grants`). An
+ * A state grants nothing: what it may have is the host's to say (its limits, its policy) or the caller's (RestoreOptions). An
  * interdomain end is connected only to a peer that is connected to the replaced source, or that waits, UNBOUND, for the
  * restored domain's number. Xen-attached ports are never made.
  */
 
-import { ECS, NR_VIRQS, PAGE_SIZE, VIRQ } from './abi/index.js'
+import { ECS, PAGE_SIZE, VIRQ } from './abi/index.js'
 import type { Domain, RestoreReport } from './domain.js'
 import { Errno } from './errno.js'
 import { describePort, linkPirqPort } from './event_channel.js'
@@ -23,14 +23,6 @@ import { loadRam } from './saved_ram.js'
 import { virqClass, virqName } from './virq.js'
 
 const { EPERM, EBUSY, EEXIST, EINVAL, ENOSPC } = Errno
-
-/** What the caller grants the domain, beside what a host grants any. */
-export interface Grants {
-  /** PIRQs that it may bind (EC-pirq-3). */
-  pirqs: readonly number[]
-  /** Global VIRQs whose handler domain it becomes (EC-vclass-5). */
-  globalVirqs: readonly number[]
-}
 
 /** An end to connect. */
 interface End {
@@ -45,20 +37,30 @@ export class Restore {
   readonly #domain: Domain
   readonly #state: CheckedTransparent
   readonly #migration: Migration | null
-  readonly #grants: Grants
+  /** Global VIRQs whose handler domain it becomes (EC-vclass-5). */
+  readonly #roles: readonly number[]
   readonly #ends: End[] = []
   readonly #claimed = new Map<Domain, Set<number>>()
   readonly #report: RestoreReport
   /** Loopback ends of the state by port. */
   readonly #loops = new Map<number, number>()
 
-  /** `domain` is not on the host; `migration` is that of the source that it replaces. */
-  constructor(to: Target, domain: Domain, state: CheckedTransparent, migration: Migration | null, grants: Grants) {
+  /**
+   * `domain` is not on the host, and has what the caller grants it; `migration` is that of the source that it replaces,
+   * `roles` the global VIRQs that will be its.
+   */
+  constructor(
+    to: Target,
+    domain: Domain,
+    state: CheckedTransparent,
+    migration: Migration | null,
+    roles: readonly number[],
+  ) {
     this.#to = to
     this.#domain = domain
     this.#state = state
     this.#migration = migration
-    this.#grants = grants
+    this.#roles = roles
     this.#report = { connected: [], unbound: [], xenPorts: [...state.xenPorts], raised: [] }
   }
 
@@ -111,8 +113,6 @@ export class Restore {
 
   #pirqRecords(): void {
     const { pirqs, memory } = this.#domain
-    for (const pirq of this.#source?.pirqs.permitted ?? []) pirqs.permitted.add(pirq)
-    for (const pirq of this.#grants.pirqs) pirqs.permitted.add(pirq)
     for (const { pirq, port, willShare, inFlight } of this.#state.pirqs)
       Object.assign(pirqs.get(pirq), { port, willShare, inFlight })
     const { eoiMap } = this.#state
@@ -251,7 +251,7 @@ export class Restore {
     const domain = this.#domain
     const kind = virqClass(virq)
     if (kind === 'global') {
-      const role = this.#grants.globalVirqs.includes(virq)
+      const role = this.#roles.includes(virq)
       if (virqs.refuses(virq, domain.domid, this.#source, role))
         this.#refuse(`${field}.virq`, EBUSY, `d${domain.domid} is not the handler domain of ${virqName(virq)}`)
     }
@@ -283,16 +283,12 @@ export class Restore {
    * memory is zero. Nothing here can be refused.
    */
   carryOut(attach: () => void, fresh: boolean): RestoreReport {
-    const { world } = this.#to
     const domain = this.#domain
     const source = this.#source
     loadRam(domain.memory, this.#state.ram, fresh)
     for (const gfn of this.#state.readOnly) domain.memory.protect(gfn)
     const late = this.#migration ? [...pendingPorts(this.#migration.source)] : []
-    if (source) {
-      retire(this.#to, source, new Set(this.#ends.map((end) => end.port)))
-      world.virqs.replace(source, domain)
-    }
+    if (source) retire(this.#to, source, new Set(this.#ends.map((end) => end.port)))
     attach()
     this.#takeInterrupts()
     for (const { port, peer, remotePort } of this.#ends) peer.ports.setInterdomain(remotePort, domain.domid, port)
@@ -312,8 +308,6 @@ export class Restore {
   #takeInterrupts(): void {
     const { world } = this.#to
     const domain = this.#domain
-    for (let virq = 0; virq < NR_VIRQS; virq++)
-      if (virqClass(virq) === 'global' && this.#grants.globalVirqs.includes(virq)) world.virqs.setHandler(domain, virq)
     if (domain.vcpus[0]!.virqPort(VIRQ.DOM_EXC) && !world.virqs.ownsDomExc(domain))
       world.virqs.openDomExc(domain, world.domids())
     if (domain.type !== 'pv') return

@@ -64,7 +64,7 @@ export class Virqs {
    * What binding a global VIRQ would answer a domain that is yet to come: 0 if it will be the handler domain, in place of
    * `replaced` or because nobody else is one, else -EBUSY. With `role` it is made the handler first (EC-vclass-5).
    */
-  refuses(virq: number, domid: number, replaced: Domain | null, role: boolean): number {
+  refuses(virq: number, domid: number, replaced: Domain | null | undefined, role: boolean): number {
     const explicit = this.#handlers[virq]
     if (explicit ? explicit === replaced : domid === 0) return 0
     const current = this.handler(virq)

@@ -175,6 +175,26 @@ describe('a guest that makes its channels again', () => {
     expect([report.levels, report.rebound.length, report.lost.length]).toEqual([2, 4, 0])
   })
 
+  it('NL-mig-1: on its own host, in its own place: its peers find their ports unbound, and its roles stay', () => {
+    const each = machine({ channels: 3 })
+    const { host, kernel } = each
+    each.domain.pirqs.permitted.add(9)
+    host.xen.setGlobalVirqHandler(1, VIRQ.CONSOLE)
+    each.domain.eventChannelOp('bind_virq', { virq: VIRQ.CONSOLE, vcpu: 0 })
+    kernel.suspend()
+    const replaces = host.xen.beginMigration(1)
+    const domain = host.xen.restoreDomain(throughJson(replaces.state), { replaces, pirqs: [10] })
+    expect([replaces.status, host.xen.domain(1) === domain, domain.frozen]).toEqual(['committed', true, null])
+    const { ports } = host.xen.domain(0)!
+    for (const { dom0: back } of each.ports) expect([ports.state(back), ports.remoteDomid(back)]).toEqual([2, 1])
+    expect(host.xen.virqs.handler(VIRQ.CONSOLE)).toBe(domain)
+    expect([...domain.pirqs.permitted]).toEqual([9, 10])
+    const report = kernel.resume(host.xen.platform(domain))
+    expect([report.levels, report.rebound.length]).toEqual([3, 3])
+    each.dom0.send(each.dom0.bindInterdomain(1, report.rebound[2]!.port, { handler: () => {} }))
+    expect([...each.ran]).toEqual([['ring 2', 1]])
+  })
+
   it('NL-mig-5: events of the time in between are not carried; the re-scan looks at every channel once', () => {
     const each = machine({ channels: 50 })
     const { kernel, host } = each
