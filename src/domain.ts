@@ -45,6 +45,26 @@ export interface NlevelRegistration {
   readonly maskGfns: readonly number[]
 }
 
+/** A channel whose other end was looked for when a saved domain was restored. */
+export interface RestoredEnd {
+  port: number
+  /** The other end as the saved state has it. */
+  domid: number
+  remotePort: number
+}
+
+/** How a transparent restore went (NL-mig-6). */
+export interface RestoreReport {
+  /** Ends that are connected again; both were set pending once. */
+  connected: RestoredEnd[]
+  /** Ends that are UNBOUND towards the other end's domain now, and why. */
+  unbound: (RestoredEnd & { reason: string })[]
+  /** Ports that Xen itself had, which are free now. */
+  xenPorts: number[]
+  /** Ports that were raised at the frozen source, after it was saved, and here when it was replaced. */
+  raised: number[]
+}
+
 /** What the hypervisor lends to its domains. */
 export interface DomainHost {
   kick(vcpu: Vcpu): void
@@ -88,6 +108,13 @@ export class Domain implements Delivery, Subject {
   /** The domain that this one serves as stub device model. */
   target: Domain | null = null
   dying: Dying = 'alive'
+  /**
+   * Stands still, between being saved and the end of its migration or between being restored and started: its hypercalls
+   * answer EAGAIN, its upcalls wait. Events for it are kept.
+   */
+  frozen: 'saved' | 'restored' | null = null
+  /** How it was restored; null for a domain that was not, or whose guest makes its channels again. */
+  restored: RestoreReport | null = null
   /** Pauses by the domain's controller, counted. */
   pauseCount = 0
   /** Reason of SCHEDOP_shutdown; -1 = running. */

@@ -42,6 +42,8 @@ export class XenError extends Error {
   readonly code: string
   /** The operation, such as `EVTCHNOP_send`. */
   readonly op: string
+  /** What was found. */
+  readonly found: string
 
   constructor(op: string, errno: number, found: string) {
     const code = errnoName(errno)
@@ -50,6 +52,7 @@ export class XenError extends Error {
     this.errno = Math.abs(errno)
     this.code = code
     this.op = op
+    this.found = found
   }
 }
 

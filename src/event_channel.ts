@@ -50,6 +50,8 @@ function writeBoth<T>(a: Domain, b: Domain, body: () => T): T {
  */
 export function getFreePort(world: World, domain: Domain): number {
   if (domain.dying !== 'alive') return world.fail(EINVAL, `d${domain.domid} is dying`)
+  // From outside, for its own vCPUs stand still: a port that its saved state does not have would be lost.
+  if (domain.frozen === 'saved') return world.fail(EAGAIN, `d${domain.domid} is frozen for its migration`)
   const port = domain.ports.lowestFree(1)
   if (port > domain.maxEvtchnPort || port >= domain.maxEvtchns) {
     const limit = Math.min(domain.maxEvtchnPort, domain.maxEvtchns - 1)
@@ -196,7 +198,7 @@ export function bindPirq(world: World, { domain }: Caller, args: Args): number {
 }
 
 /** Puts a PIRQ port at the head of a vCPU's list (EC-pirq-9). */
-function linkPirqPort(domain: Domain, port: number, vcpuId: number): void {
+export function linkPirqPort(domain: Domain, port: number, vcpuId: number): void {
   const vcpu = domain.vcpus[vcpuId]!
   const next = vcpu.firstPirqPort
   domain.ports.setPrevPirqPort(port, 0)
@@ -400,6 +402,7 @@ function resetOrContinue(world: World, { domain: caller }: Caller, args: Args, r
 export function resetDomain(world: World, domain: Domain, caller: Domain, resuming: boolean): number {
   if (domain !== caller && !domain.pauseCount)
     return world.fail(EINVAL, `d${domain.domid} is neither the caller nor paused by its controller`)
+  if (domain.frozen === 'saved') return world.fail(EAGAIN, `d${domain.domid} is frozen for its migration`)
   const { ports } = domain
   if (resuming !== domain.nextEvtchn > 0)
     return world.fail(

@@ -7,7 +7,7 @@ import { domainByAnyId } from './event_channel.js'
 import { upcallDeliverable } from './upcall.js'
 import type { Caller, World } from './world.js'
 
-const { EPERM, ENOENT, ESRCH, EFAULT, EINVAL, ENOSYS } = Errno
+const { EPERM, ENOENT, ESRCH, EAGAIN, EFAULT, EINVAL, ENOSYS } = Errno
 
 /** hvm_op commands. */
 export const HVMOP = { set_param: 0, get_param: 1, set_evtchn_upcall_vector: 23 } as const
@@ -62,6 +62,7 @@ function param(world: World, caller: Caller, gva: number, set: boolean): number 
   if (domain.type !== 'hvm') return world.fail(EINVAL, `d${domain.domid} is not an HVM guest`)
   if (args.index !== HVM_PARAM_CALLBACK_IRQ) return world.fail(EINVAL, `HVM parameter ${args.index} is not kept here`)
   if (set) {
+    if (domain.frozen === 'saved') return world.fail(EAGAIN, `d${domain.domid} is frozen for its migration`)
     domain.callbackVia = view.getBigUint64(8, true)
     // Delivery is evaluated again for every online vCPU.
     for (const vcpu of domain.vcpus) if (upcallDeliverable(domain, vcpu)) domain.kick(vcpu)

@@ -25,8 +25,23 @@ import type { GuestPlatform } from './guest/platform.js'
 import { dispatch, type Register, runOperation } from './hypercall.js'
 import { IrqLines } from './irq.js'
 import { GuestMemory, type Translate } from './memory.js'
+import { Migration } from './migration.js'
 import { deliverPirq } from './physdev_op.js'
-import { checkSaved, restoreRam, type SavedDomain, saveCooperative } from './save.js'
+import { Restore, retire } from './restore.js'
+import {
+  type CheckedCooperative,
+  type CheckedTransparent,
+  checkSaved,
+  clearChannels,
+  type SavedCooperative,
+  type SavedDomain,
+  type SavedTransparent,
+  type SaveMode,
+  saveCooperative,
+  saveTransparent,
+} from './save.js'
+import { RestoreError } from './saved_fields.js'
+import { loadRam } from './saved_ram.js'
 import type { SchedWorld } from './sched_op.js'
 import { Softirqs } from './softirq.js'
 import { Turns } from './turns.js'
@@ -60,6 +75,8 @@ export interface HypervisorOptions {
   maxLevels?: number | Partial<Record<Bits, number>>
   /** Leaf pages per bitmap that one domain may register. Default 512. */
   maxLeafPages?: number
+  /** RAM of the host in 4 KiB frames, of which every domain has its part; ENOMEM beyond. Default: no limit. */
+  maxFrames?: number
   /** False: a host that never heard of N levels; the operations answer ENOSYS. Default true. */
   nlevel?: boolean
   /** Asked at every 64th port of a reset or teardown: is preemption due? Default never. */
@@ -100,6 +117,16 @@ export interface DomainOptions {
   maxLeafPages?: number
 }
 
+/** Options of a restore: the new host's terms, and what the caller grants the domain. A state by itself grants nothing. */
+export interface RestoreOptions extends Partial<Omit<DomainOptions, 'frames' | 'vcpus' | 'type'>> {
+  /** The frozen source that the restored domain replaces, on this host: its peers stay connected. */
+  replaces?: Migration
+  /** PIRQs that it may bind. Default none, or those of the source that it replaces. */
+  pirqs?: readonly number[]
+  /** Global VIRQs whose handler domain it becomes. Default none, or those of the source that it replaces. */
+  globalVirqs?: readonly number[]
+}
+
 const INT_MAX = 2 ** 31 - 1
 
 /** One emulated host. */
@@ -117,6 +144,12 @@ export class Hypervisor {
   readonly #upcalls: Vcpu[] = []
   readonly #unblocked: Vcpu[] = []
   readonly #polls = new Map<Vcpu, bigint>()
+  readonly #migrations = new Map<Domain, Migration>()
+  /** vCPUs that were unblocked while their domain stood still. */
+  readonly #unblockLater = new Set<Vcpu>()
+  /** vCPUs in `onUpcall`. */
+  readonly #inUpcall = new Set<Vcpu>()
+  readonly #maxFrames: number
   #depth = 0
   #delivering = false
   #found = ''
@@ -127,6 +160,13 @@ export class Hypervisor {
     this.softirqs = new Softirqs(() => this.clock.nowNs())
     this.virqs = new Virqs(() => this.#byId[0])
     this.#world = this.#makeWorld(readLimits(options))
+    this.#maxFrames = integer(
+      'Hypervisor.create',
+      'maxFrames',
+      options.maxFrames ?? Number.MAX_SAFE_INTEGER,
+      0,
+      Number.MAX_SAFE_INTEGER,
+    )
     this.#host = {
       kick: (vcpu) => {
         this.#options.trace?.upcall?.(vcpu)
@@ -134,6 +174,10 @@ export class Hypervisor {
       },
       unblocked: (vcpu) => {
         this.#polls.delete(vcpu)
+        if (this.#byId[vcpu.domid]?.frozen) {
+          this.#unblockLater.add(vcpu)
+          return
+        }
         this.#unblocked.push(vcpu)
         this.deliverUpcalls()
       },
@@ -177,13 +221,24 @@ export class Hypervisor {
    * @throws ParameterError for an option of the wrong type or range.
    */
   createDomain(options: DomainOptions): Domain {
-    const call = 'createDomain'
+    const domain = this.#build('createDomain', options)
+    this.#add(domain)
+    return domain
+  }
+
+  /** A domain that is not on the host yet. It may have the number of the source that it replaces. */
+  #build(call: string, options: DomainOptions, replaced?: Domain): Domain {
     if (typeof options !== 'object' || options === null)
       throw new ParameterError(call, 'options', options, 'an object with at least a domid')
     const domid = integer(call, 'domid', options.domid, 0, DOMID_FIRST_RESERVED - 1)
-    if (this.#byId[domid]) throw new ParameterError(call, 'domid', domid, 'a number that no domain of this host has')
+    if (this.#byId[domid] && this.#byId[domid] !== replaced)
+      throw new ParameterError(call, 'domid', domid, 'a number that no domain of this host has')
+    const frames = options.frames ?? 256
+    let left = this.#maxFrames
+    for (const other of this.#domains()) left -= other.memory.frames
+    if (frames > left) throw new XenError(call, Errno.ENOMEM, `frames is ${frames}, and the host has ${left} left`)
     const memory = new GuestMemory({
-      frames: options.frames ?? 256,
+      frames,
       memory: options.memory,
       base: options.base,
       shared: options.shared,
@@ -212,12 +267,15 @@ export class Hypervisor {
         maxLeafPages: integer(call, 'maxLeafPages', options.maxLeafPages ?? 1024, 0, 1024),
       },
     }
-    const domain = new Domain(config, memory, this.#host)
+    return new Domain(config, memory, this.#host)
+  }
+
+  #add(domain: Domain): void {
+    const { domid } = domain
     this.#byId[domid] = domain
     this.#domids.add(domid)
     domain.updateWallclock()
     this.virqs.domainCreated(domid)
-    return domain
   }
 
   /** The domain with this number, dying ones included. */
@@ -274,6 +332,7 @@ export class Hypervisor {
       }
       domain.pirqs.dropEoiMap(domain.memory)
       domain.dying = 'dead'
+      this.#endMigration(domain, 'gone')
       this.virqs.domainChanged(domid)
       return true
     })
@@ -334,8 +393,14 @@ export class Hypervisor {
   /** A domain that was shut down runs on: after a cancelled suspend. */
   resumeDomain(domid: number): void {
     const domain = this.#must('resumeDomain', domid)
+    if (domain.frozen) throw new XenError('resumeDomain', Errno.EAGAIN, frozenText(domain))
     domain.shutdownCode = -1
     this.#goesOn(domain)
+  }
+
+  /** The port that the domain signals when it has suspended itself; 0 = VIRQ_DOM_EXC instead. Not checked (EC-xsm-7). */
+  subscribeSuspend(domid: number, port: number): void {
+    this.#must('subscribeSuspend', domid).suspendEvtchn = integer('subscribeSuspend', 'port', port, 0, 2 ** 32 - 1)
   }
 
   // --- hypercalls ----------------------------------------------------------------------------------------------------
@@ -347,6 +412,7 @@ export class Hypervisor {
   hypercall(vcpu: Vcpu, op: Register, args: readonly Register[]): number {
     const domain = this.#byId[vcpu.domid]
     if (domain?.vcpus[vcpu.vcpuId] !== vcpu || domain.dying !== 'alive') return -Errno.ESRCH
+    if (domain.frozen) return this.#world.fail(Errno.EAGAIN, frozenText(domain))
     this.#depth++
     try {
       return dispatch(this.#world, { domain, vcpu }, op, args)
@@ -387,6 +453,7 @@ export class Hypervisor {
     const args = checkArgs(op, given)
     const domain = this.#byId[vcpu.domid]
     if (domain?.vcpus[vcpu.vcpuId] !== vcpu) throw new XenError(`EVTCHNOP_${op}`, Errno.ESRCH, `d${vcpu.domid} is gone`)
+    if (domain.frozen) throw new XenError(`EVTCHNOP_${op}`, Errno.EAGAIN, frozenText(domain))
     this.#depth++
     let rc = 0
     let found = ''
@@ -452,16 +519,14 @@ export class Hypervisor {
   #enter(domain: Domain, vcpu: Vcpu): void {
     const { onUpcall } = this.#options
     if (!onUpcall) return
-    if (domain.type === 'hvm') {
-      onUpcall(vcpu)
-      return
-    }
     const saved = vcpu.upcallMask
-    vcpu.setUpcallMask(1)
+    if (domain.type === 'pv') vcpu.setUpcallMask(1)
+    this.#inUpcall.add(vcpu)
     try {
       onUpcall(vcpu)
     } finally {
-      vcpu.setUpcallMask(saved)
+      this.#inUpcall.delete(vcpu)
+      if (domain.type === 'pv') vcpu.setUpcallMask(saved)
     }
   }
 
@@ -551,30 +616,199 @@ export class Hypervisor {
   // --- migration -----------------------------------------------------------------------------------------------------
 
   /**
-   * A domain as plain data. Cooperative: configuration and RAM; the guest registers and binds again (NL-mig-1).
-   * @throws XenError ESRCH if there is no such domain.
+   * A domain as plain data (save.ts). With `freeze` this begins a migration, whose handle `migrationOf` gives; without, it
+   * is a copy, and the domain runs on. Default: true in transparent mode, where a source that ran on would be a second
+   * owner of its channels; false in cooperative mode, which carries none.
+   * @throws XenError ESRCH if there is no such domain; EBUSY in the middle of its hypercall, upcall or reset, or if it is
+   * frozen already; EINVAL if it is dying; EOPNOTSUPP for an ABI that a transparent state cannot carry.
    */
-  saveDomain(domid: number, options: { mode?: 'cooperative' } = {}): SavedDomain {
-    oneOf('saveDomain', 'mode', options.mode ?? 'cooperative', ['cooperative'])
-    return saveCooperative(this.#must('saveDomain', domid))
+  saveDomain(domid: number, options?: { mode?: 'cooperative'; freeze?: boolean }): SavedCooperative
+  saveDomain(domid: number, options: { mode: 'transparent'; freeze?: boolean }): SavedTransparent
+  saveDomain(domid: number, options: { mode?: SaveMode; freeze?: boolean }): SavedDomain
+  saveDomain(domid: number, options: { mode?: SaveMode; freeze?: boolean } = {}): SavedDomain {
+    const mode = readMode('saveDomain', options.mode)
+    if (oneOf('saveDomain', 'freeze', options.freeze ?? mode === 'transparent', [true, false]))
+      return this.beginMigration(domid, { mode }).state
+    return this.#save('saveDomain', domid, mode)
   }
 
   /**
-   * Makes a domain of a saved one, on this host's terms: two levels, no channels, masks set (EC-guest-6).
-   * `options` override what the state says of the domain's number, its place in memory and its limits.
-   * @throws SavedStateError naming the field; ParameterError for the options. Nothing has changed then.
+   * Freezes a domain and saves it. It stands still until the handle's `commit` or `abort` (migration.ts).
+   * @throws as saveDomain.
    */
-  restoreDomain(
-    state: unknown,
-    options: Partial<Omit<DomainOptions, 'bits' | 'frames' | 'vcpus' | 'type'>> = {},
-  ): Domain {
+  beginMigration(domid: number, options?: { mode?: 'cooperative' }): Migration<SavedCooperative>
+  beginMigration(domid: number, options: { mode: 'transparent' }): Migration<SavedTransparent>
+  beginMigration(domid: number, options: { mode?: SaveMode }): Migration
+  beginMigration(domid: number, options: { mode?: SaveMode } = {}): Migration {
+    const state = this.#save('beginMigration', domid, readMode('beginMigration', options.mode))
+    const domain = this.#byId[domid]!
+    domain.frozen = 'saved'
+    const migration = new Migration(domain, state, {
+      destroy: (source) => {
+        this.#migrations.delete(source)
+        this.destroyDomain(source.domid)
+      },
+      thaw: (source) => {
+        this.#migrations.delete(source)
+        this.#thaw(source)
+      },
+    })
+    this.#migrations.set(domain, migration)
+    return migration
+  }
+
+  /** The migration that a frozen domain is the source of. */
+  migrationOf(domid: number): Migration | undefined {
+    const domain = this.#byId[domid]
+    return domain && this.#migrations.get(domain)
+  }
+
+  #save(call: string, domid: number, mode: SaveMode): SavedDomain {
+    const domain = this.#must(call, domid)
+    const refuse = (errno: number, found: string): never => {
+      throw new XenError(call, errno, `d${domid} ${found}`)
+    }
+    if (domain.frozen) refuse(Errno.EBUSY, domain.frozen === 'saved' ? 'is being migrated' : 'has not been started')
+    if (domain.dying !== 'alive') refuse(Errno.EINVAL, `is ${domain.dying}`)
+    if (domain.nextEvtchn) refuse(Errno.EBUSY, `is in the middle of a reset, at port ${domain.nextEvtchn}`)
+    if (mode === 'cooperative') return saveCooperative(domain)
+    // What a vCPU was about to do next is on the stack here, and no state could carry it.
+    if (this.#depth) refuse(Errno.EBUSY, 'cannot be saved in the middle of a hypercall')
+    if (domain.vcpus.some((vcpu) => this.#inUpcall.has(vcpu))) refuse(Errno.EBUSY, 'is in the middle of an upcall')
+    const now = BigInt(Math.floor(this.clock.nowNs()))
+    return saveTransparent(domain, (vcpu) => {
+      const at = this.#polls.get(vcpu)
+      return at === undefined ? null : at > now ? at - now : 0n
+    })
+  }
+
+  /** A frozen domain goes on: what was held back is told, and every vCPU that has events is upcalled. */
+  #thaw(domain: Domain): void {
+    domain.frozen = null
+    this.#outside(() => {
+      for (const vcpu of domain.vcpus) {
+        if (this.#unblockLater.delete(vcpu)) this.#unblocked.push(vcpu)
+        this.#upcalls.push(vcpu)
+      }
+    })
+  }
+
+  #endMigration(source: Domain, status: 'committed' | 'gone'): void {
+    this.#migrations.get(source)?.end(status)
+    this.#migrations.delete(source)
+    for (const vcpu of source.vcpus) this.#unblockLater.delete(vcpu)
+  }
+
+  /**
+   * Makes a domain of a saved one, on this host's terms; `options` override what the state says of the domain's number,
+   * its place in memory and its limits. Cooperative: two levels, no channels, masks set (EC-guest-6), and it runs.
+   * Transparent: as it was, and it stands still until `startDomain`, so that its guest can be brought along first;
+   * `Domain.restored` tells what became of its channels. With `replaces` the source is gone when this returns, and its
+   * migration committed.
+   * @throws SavedStateError for a damaged state, RestoreError for one that this host refuses, both naming the field;
+   * ParameterError for the options. Nothing has changed then.
+   */
+  restoreDomain(state: unknown, options: RestoreOptions = {}): Domain {
     const checked = checkSaved(state)
-    const { domid, bits, type, vcpus, frames, sharedInfoGfn, maxEvtchnPort, nrPirqs } = checked
-    const kept = { domid, sharedInfoGfn, maxEvtchnPort, nrPirqs, ...options }
-    const domain = this.createDomain({ ...kept, bits, type, vcpus, frames })
-    restoreRam(domain, checked)
-    domain.updateWallclock()
+    const { replaces, pirqs = [], globalVirqs = [], ...given } = options
+    if (replaces && this.#migrations.get(replaces.source) !== replaces)
+      throw new ParameterError('restoreDomain', 'replaces', replaces, 'a migration under way on this host')
+    const source = replaces?.source
+    const domain = this.#detached(checked, given, source)
+    for (const pirq of [...(source?.pirqs.permitted ?? []), ...pirqs]) domain.pirqs.permitted.add(pirq)
+    for (const virq of globalVirqs)
+      if (
+        this.virqs.refuses(integer('restoreDomain', 'globalVirqs', virq, 0, NR_VIRQS - 1), domain.domid, source, true)
+      )
+        throw new RestoreError('globalVirqs', Errno.EBUSY, `another domain has VIRQ ${virq} bound`)
+    const target = { world: this.#world, found: () => this.#found }
+    const attach = () => {
+      this.#attach(domain, replaces)
+      for (const virq of globalVirqs) this.virqs.setHandler(domain, virq)
+    }
+    if (checked.mode === 'cooperative') {
+      loadRam(domain.memory, checked.ram, !given.memory)
+      clearChannels(domain)
+      if (source) {
+        retire(target, source, new Set())
+        this.virqs.closeDomExc(source)
+      }
+      this.#outside(attach)
+      return domain
+    }
+    const restore = new Restore(target, domain, checked, replaces ?? null, globalVirqs)
+    withMemory(() => restore.prepare())
+    domain.frozen = 'restored'
+    this.#outside(() => {
+      domain.restored = restore.carryOut(attach, !given.memory)
+    })
+    const now = BigInt(Math.floor(this.clock.nowNs()))
+    for (const [i, { poll }] of checked.vcpuState.entries())
+      if (poll?.leftNs != null && domain.vcpus[i]!.polling) this.#polls.set(domain.vcpus[i]!, now + poll.leftNs)
     return domain
+  }
+
+  /** The domain that a state describes, not on the host yet, its memory untouched. */
+  #detached(
+    checked: CheckedCooperative | CheckedTransparent,
+    given: Omit<RestoreOptions, 'pirqs' | 'globalVirqs' | 'replaces'>,
+    source: Domain | undefined,
+  ): Domain {
+    const { bits, type, vcpus, frames, sharedInfoGfn, maxEvtchnPort, nrPirqs } = checked
+    const domid = given.domid ?? source?.domid ?? checked.domid
+    if (given.bits !== undefined && given.bits !== bits)
+      throw new RestoreError('bits', Errno.EINVAL, `is ${bits}, and a state is not converted to ${given.bits}`)
+    if (this.#byId[domid] && this.#byId[domid] !== source)
+      throw new RestoreError('domid', Errno.EEXIST, `this host has a domain ${domid}`)
+    // Domain 0 is the hardware domain, and handles what no other domain does.
+    if (domid === 0 && given.domid !== 0 && !source)
+      throw new RestoreError(
+        'domid',
+        Errno.EPERM,
+        'is 0, and a state does not make a hardware domain; options.domid does',
+      )
+    const inherited = source && { privileged: source.privileged, ...source.nlevelLimits }
+    const kept = { privileged: false, ...inherited, sharedInfoGfn, maxEvtchnPort, nrPirqs, ...given }
+    return withMemory(() => this.#build('restoreDomain', { ...kept, domid, bits, type, vcpus, frames }, source))
+  }
+
+  /** Puts a restored domain on the host, in the place of the source that it replaces. */
+  #attach(domain: Domain, replaces: Migration | undefined): void {
+    if (!replaces) {
+      this.#add(domain)
+      return
+    }
+    const { source } = replaces
+    domain.target = source.target
+    this.virqs.replace(source, domain)
+    this.#byId[source.domid] = undefined
+    this.#domids.delete(source.domid)
+    this.#add(domain)
+    for (const other of this.#domains()) if (other.target === source) other.target = domain
+    for (const vcpu of source.vcpus) this.#polls.delete(vcpu)
+    this.#endMigration(source, 'committed')
+    if (source.domid === domain.domid) return
+    for (const other of this.#migrations.values()) other.renamed.set(source.domid, domain.domid)
+    this.virqs.domainChanged(source.domid)
+  }
+
+  /**
+   * Lets a restored domain run. `raised` are the ports that others raised at its source after it was saved
+   * (`Migration.commit`): each is set pending, if it is still open. Answers how many were not pending before.
+   * @throws XenError ESRCH if there is no such domain, EINVAL if it does not wait for its start.
+   */
+  startDomain(domid: number, { raised = [] }: { raised?: readonly number[] } = {}): number {
+    const domain = this.#must('startDomain', domid)
+    if (domain.frozen !== 'restored') throw new XenError('startDomain', Errno.EINVAL, `d${domid} does not wait for it`)
+    for (const port of raised) integer('startDomain', 'raised', port, 1, INT_MAX)
+    let added = 0
+    for (const port of raised) {
+      if (!domain.ports.isValid(port) || !domain.ports.isUsable(port) || domain.isPending(port)) continue
+      domain.setPending(port)
+      added++
+    }
+    this.#thaw(domain)
+    return added
   }
 
   // --- time ----------------------------------------------------------------------------------------------------------
@@ -644,6 +878,24 @@ export class Hypervisor {
   /** @internal */
   callerOf(vcpu: Vcpu): Caller {
     return { domain: this.#must('callerOf', vcpu.domid), vcpu }
+  }
+}
+
+const frozenText = ({ domid, frozen }: Domain) =>
+  `d${domid} stands still, ${frozen === 'saved' ? 'saved for its migration' : 'restored and not started'}`
+
+const readMode = (call: string, mode: SaveMode | undefined): SaveMode =>
+  oneOf<SaveMode>(call, 'mode', mode ?? 'cooperative', ['cooperative', 'transparent'])
+
+/** What an engine says when it has no memory left is ENOMEM. */
+function withMemory<T>(body: () => T): T {
+  try {
+    return body()
+  } catch (error) {
+    if (error instanceof RangeError) throw new RestoreError('frames', Errno.ENOMEM, error.message)
+    if (error instanceof XenError && error.errno === Errno.ENOMEM && !(error instanceof RestoreError))
+      throw new RestoreError('frames', Errno.ENOMEM, error.found)
+    throw error
   }
 }
 

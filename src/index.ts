@@ -3,7 +3,7 @@
  */
 export * from './abi/index.js'
 export { type Clock, ManualClock } from './clock.js'
-export type { Domain, DomainType, Dying, NlevelRegistration } from './domain.js'
+export type { Domain, DomainType, Dying, NlevelRegistration, RestoredEnd, RestoreReport } from './domain.js'
 export {
   type ChannelRecord,
   DUMP_TITLE,
@@ -17,9 +17,21 @@ export {
 export { Errno, type ErrnoName, errnoName, ParameterError, XenError } from './errno.js'
 export * from './guest/index.js'
 export type { Register } from './hypercall.js'
-export { type DomainOptions, Hypervisor, type HypervisorOptions } from './hypervisor.js'
+export { type DomainOptions, Hypervisor, type HypervisorOptions, type RestoreOptions } from './hypervisor.js'
 export { GuestMemory, type GuestMemoryOptions, type Translate } from './memory.js'
-export { SAVE_VERSION, type SavedDomain, type SavedRun, SavedStateError } from './save.js'
+export type { Committed, Migration, MigrationStatus } from './migration.js'
+export {
+  SAVE_VERSION,
+  type SavedCommon,
+  type SavedCooperative,
+  type SavedDomain,
+  type SavedTransparent,
+  type SavedVcpu,
+  type SaveMode,
+} from './save.js'
+export type { SavedAbi, SavedLevels, SavedSelectors } from './save_abi.js'
+export { RestoreError, SavedStateError, type SavedTable } from './saved_fields.js'
+export type { SavedRun } from './saved_ram.js'
 export { NR_SOFTIRQS, SOFTIRQ, type SoftirqStats, Softirqs } from './softirq.js'
 export type { Vcpu } from './vcpu.js'
 export type { HostLimits, Notifier } from './world.js'

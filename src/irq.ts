@@ -26,15 +26,21 @@ export class IrqLines {
 
   /** Binds a domain to a line; 0 or -EBUSY. */
   bind(irq: number, domid: number, willShare: boolean): number {
+    const refused = this.refuses(irq, willShare)
+    if (refused) return refused
+    const line = this.#lines.get(irq)
+    if (line) line.guests.add(domid)
+    else this.#lines.set(irq, { shareable: willShare, guests: new Set([domid]) })
+    return 0
+  }
+
+  /** What `bind` would answer, were the domain `without` not on the line. */
+  refuses(irq: number, willShare: boolean, without = -1): number {
     if (this.#usedByXen.has(irq)) return -Errno.EBUSY
     const line = this.#lines.get(irq)
-    if (!line) {
-      this.#lines.set(irq, { shareable: willShare, guests: new Set([domid]) })
-      return 0
-    }
-    if (!willShare || !line.shareable || line.guests.size >= IRQ_MAX_GUESTS) return -Errno.EBUSY
-    line.guests.add(domid)
-    return 0
+    const others = line ? line.guests.size - Number(line.guests.has(without)) : 0
+    if (!line || !others) return 0
+    return !willShare || !line.shareable || others >= IRQ_MAX_GUESTS ? -Errno.EBUSY : 0
   }
 
   unbind(irq: number, domid: number): void {

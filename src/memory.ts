@@ -119,6 +119,11 @@ export class GuestMemory {
     this.#readOnly.add(integer('GuestMemory.protect', 'gfn', gfn, 0, this.frames - 1))
   }
 
+  /** Frames that `protect` named, ascending. */
+  get protectedFrames(): number[] {
+    return [...this.#readOnly].sort((a, b) => a - b)
+  }
+
   /** The hypervisor holds a frame, until it lets go (NL-frame-1). */
   hold(gfn: number): void {
     this.#references.set(gfn, this.references(gfn) + 1)

@@ -77,6 +77,12 @@ function checkAllowed(world: World, domain: Domain): number {
   return domain.nlevelLimits.nlevelAllowed ? 0 : world.fail(EPERM, `d${domain.domid} may not have more than two levels`)
 }
 
+/** What registering a tree of this size answers on this host: ENOSYS, EPERM, EINVAL, ENOSPC; 0 = granted. */
+export function refuseNlevel(world: World, domain: Domain, levels: number, nrPages: number): number {
+  if (!world.limits.nlevel) return world.fail(Errno.ENOSYS, 'this host knows two levels only')
+  return checkAllowed(world, domain) || checkSize(world, domain, levels, nrPages)
+}
+
 const resetInProgress = (world: World, domain: Domain) =>
   world.fail(EBUSY, `a reset of d${domain.domid} is in progress at port ${domain.nextEvtchn}`)
 
@@ -112,6 +118,20 @@ function checkAgainstActive(world: World, domain: Domain, vcpu: Vcpu, args: Args
   return vcpu.recorded ? world.fail(EBUSY, `d${domain.domid}v${vcpu.vcpuId} has its selectors`) : 0
 }
 
+/** Do `nrPages` frames from `offset` hold level k? (NL-sel-2) */
+export function areaFits(
+  bits: Bits,
+  levels: number,
+  k: number,
+  channels: number,
+  nrPages: number,
+  offset: number,
+): boolean {
+  const size = levelBytes(bits, levels, k, channels)
+  if (nrPages !== Math.ceil(size / PAGE_SIZE)) return false
+  return size <= PAGE_SIZE ? offset % 8 === 0 && offset + size <= PAGE_SIZE : offset === 0
+}
+
 /** Copies and checks the areas of levels 2 … n-1: all arrays first (EFAULT), then their fit, then the frames (EINVAL). */
 function readAreas(
   world: World,
@@ -134,18 +154,17 @@ function readAreas(
     // No more than what is needed is ever copied: the guest's count is not trusted with our memory.
     const gfns = readGfns(domain, getField(view, SELECTOR_AREA.fields.gfns!, at), Math.min(given, need))
     if (!gfns) return world.fail(EFAULT, `frames of level ${k} cannot be read`)
-    wanted.push({ k, size, need, given, offset: getField(view, SELECTOR_AREA.fields.offset!, at), gfns })
+    wanted.push({ k, size, given, offset: getField(view, SELECTOR_AREA.fields.offset!, at), gfns })
   }
-  for (const { k, size, need, given, offset } of wanted) {
-    const fits = given === need && (size <= PAGE_SIZE ? offset % 8 === 0 && offset + size <= PAGE_SIZE : offset === 0)
-    if (!fits)
+  for (const { k, size, given, offset } of wanted) {
+    if (!areaFits(bits, levels, k, channels, given, offset))
       return world.fail(EINVAL, `level ${k} has ${size} bytes: ${given} pages from offset ${offset} do not fit it`)
   }
   const areas: SelectorArea[] = []
   for (const { k, offset, gfns } of wanted) {
     const pages = frames(domain, gfns)
     if (!pages) return world.fail(EINVAL, `a frame of level ${k} is not writable RAM of d${domain.domid}`)
-    areas.push({ gfns, pages: pages.map((page) => page + offset) })
+    areas.push({ gfns, offset, pages: pages.map((page) => page + offset) })
   }
   return areas
 }

@@ -36,6 +36,11 @@ export class PirqTable {
     return this.#records.get(pirq)
   }
 
+  /** All records with their numbers. */
+  records(): Iterable<readonly [pirq: number, record: Pirq]> {
+    return this.#records
+  }
+
   /** The record, made if need be. */
   get(pirq: number): Pirq {
     let record = this.#records.get(pirq)

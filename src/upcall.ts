@@ -37,6 +37,7 @@ export function decodeCallbackVia(value: bigint): CallbackVia {
 interface Called {
   readonly type: 'pv' | 'hvm'
   readonly callbackVia: bigint
+  readonly frozen: string | null
 }
 
 /**
@@ -45,7 +46,7 @@ interface Called {
  * flag and TPR are the embedder's to look at.
  */
 export function upcallDeliverable(domain: Called, vcpu: Vcpu): boolean {
-  if (vcpu.down || !vcpu.upcallPending) return false
+  if (domain.frozen || vcpu.down || !vcpu.upcallPending) return false
   if (domain.type === 'pv') return vcpu.upcallMask === 0
   if (vcpu.upcallVector) return true
   const via = decodeCallbackVia(domain.callbackVia)

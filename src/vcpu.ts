@@ -24,6 +24,8 @@ const DUMMY = -1
 /** One selector level as registered: its frames and where its words begin in the first of them (NL-sel-2). */
 export interface SelectorArea {
   readonly gfns: readonly number[]
+  /** Of the words in the first frame. */
+  readonly offset: number
   /** Absolute address of the words in each frame. */
   readonly pages: readonly number[]
 }

@@ -60,6 +60,29 @@ export class Virqs {
     for (let virq = 0; virq < NR_VIRQS; virq++) if (this.#handlers[virq] === domain) this.#handlers[virq] = null
   }
 
+  /**
+   * What binding a global VIRQ would answer a domain that is yet to come: 0 if it will be the handler domain, in place of
+   * `replaced` or because nobody else is one, else -EBUSY. With `role` it is made the handler first (EC-vclass-5).
+   */
+  refuses(virq: number, domid: number, replaced: Domain | null | undefined, role: boolean): number {
+    const explicit = this.#handlers[virq]
+    if (explicit ? explicit === replaced : domid === 0) return 0
+    const current = this.handler(virq)
+    const taken = current && current !== replaced && current.vcpus[0]!.virqPort(virq) > 0
+    return role && !taken ? 0 : -Errno.EBUSY
+  }
+
+  /** A restored domain takes the roles of the one that it replaces, and its record of changed domains. */
+  replace(old: Domain, by: Domain): void {
+    for (let virq = 0; virq < NR_VIRQS; virq++) if (this.#handlers[virq] === old) this.#handlers[virq] = by
+    if (this.#domExc?.owner === old) this.#domExc = { owner: by, changed: this.#domExc.changed }
+  }
+
+  /** Does this domain keep the record of changed domains? */
+  ownsDomExc(domain: Domain): boolean {
+    return this.#domExc?.owner === domain
+  }
+
   /** EC-vclass-7: is it bound? A VIRQ that is not per vCPU is so on vCPU 0, whichever existing vCPU is asked about. */
   enabled(domain: Domain, vcpuId: number, virq: number): boolean {
     const vcpu = domain.vcpus[vcpuId]

@@ -11,6 +11,7 @@ describe('examples', () => {
       'raw-three-levels.mjs',
       'up to 4 levels, 512 leaf pages per bitmap\n262144 channels\nport 1: leaf word 0 is 0x2\n',
     ],
+    ['migration.mjs', 'refused: 3 levels are asked for, 2 granted\nmoved: 3 levels, event on port 1\n'],
   ])('%s prints what it says', (name, prints) => {
     const file = fileURLToPath(new URL(`../examples/${name}`, import.meta.url))
     const { status, stdout, stderr } = spawnSync(process.execPath, [file], { encoding: 'utf8' })

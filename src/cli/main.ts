@@ -7,6 +7,7 @@
 import { bench } from './bench.js'
 import { demo } from './demo.js'
 import { dump } from './dump.js'
+import { migrate } from './migrate.js'
 import { CheckError, UsageError } from './options.js'
 import { xenstored } from './xenstored.js'
 
@@ -16,7 +17,7 @@ export interface Command {
   run(argv: string[]): number | Promise<number>
 }
 
-const COMMANDS: Readonly<Record<string, Command>> = { demo, bench, dump, xenstored }
+const COMMANDS: Readonly<Record<string, Command>> = { demo, bench, dump, migrate, xenstored }
 
 const HELP = `usage: evtchn COMMAND [options]
 

@@ -12,6 +12,8 @@ import {
   type EvtchnOpName,
   HYPERVISOR,
   PAGE_SIZE,
+  SCHEDOP,
+  SHUTDOWN,
   sharedInfo,
   UPCALL_MASK,
   UPCALL_PENDING,
@@ -19,7 +21,7 @@ import {
   VCPUOP,
   XEN_LEGACY_MAX_VCPUS,
 } from '../abi/index.js'
-import { errnoName, integer, ParameterError, XenError } from '../errno.js'
+import { Errno, errnoName, integer, ParameterError, XenError } from '../errno.js'
 import { FrameAllocator, fillFrame } from './frames.js'
 import { GuestHypercalls, type GuestPlatform } from './platform.js'
 import { type Attempt, type Registrar, registerTree, type WantedLevels } from './register.js'
@@ -93,6 +95,10 @@ export class GuestKernel {
   #handlers: (Binding | undefined)[] = []
   /** Per vCPU: it is in its upcall, or not to be entered yet. */
   #running: boolean[] = []
+  /** A suspend was asked for in an upcall, whose handlers all run first. */
+  #suspendDue = false
+  #suspended = false
+  readonly #suspendHandlers = new Set<EventHandler>()
   /** The vCPU whose code runs: the one that is in an upcall, else vCPU 0. */
   #current = 0
 
@@ -149,6 +155,7 @@ export class GuestKernel {
     const wanted = { levels: this.options.levels, nrPages: this.options.nrPages }
     this.#tree = registerTree(by, wanted, this.#attempts)
     for (const gpa of this.#infoGpas) memory.view()[gpa + UPCALL_MASK] = 0
+    this.#suspended = false
     // Registering raised every vCPU's flag and selectors: one full scan each, or no edge would ever come (NL-sel-3).
     this.#running.fill(false)
     for (let vcpu = 0; vcpu < vcpus; vcpu++) this.upcall(vcpu)
@@ -367,6 +374,7 @@ export class GuestKernel {
       this.#running[vcpu] = false
       this.#current = before
     }
+    if (this.#suspendDue && !this.#running.includes(true)) this.suspend()
     if (errors.length === 1) throw errors[0]
     if (errors.length) throw new AggregateError(errors, `${errors.length} event handlers failed`)
     return handled
@@ -403,6 +411,89 @@ export class GuestKernel {
   }
 
   // --- migration -----------------------------------------------------------------------------------------------------
+
+  /**
+   * The suspend channel: whoever may bind to it asks the guest to suspend itself by signalling it. The toolstack may have
+   * the same port signalled back when that is done (`Hypervisor.subscribeSuspend`). An event can be spurious (EC-inter-8,
+   * NL-mig-6): `wanted` says whether a suspend is really meant, as control/shutdown in XenStore does. Default: always.
+   */
+  offerSuspend(
+    toolstackDomid: number,
+    { wanted = () => true, ...options }: Omit<BindOptions, 'handler'> & { wanted?: () => boolean } = {},
+  ): number {
+    const handler = () => {
+      if (wanted()) this.suspend()
+    }
+    this.#suspendHandlers.add(handler)
+    return this.allocUnbound(toolstackDomid, { name: 'suspend', ...options, handler })
+  }
+
+  /**
+   * Suspends the guest: SCHEDOP_shutdown with reason suspend. No handler runs from here on until `resume`,
+   * `cancelSuspend`, or, after a transparent move, `cancelSuspend` there. In an upcall it waits for the upcall's end.
+   */
+  suspend(): void {
+    this.#suspendDue = this.#running.includes(true) && !this.#suspended
+    if (this.#suspendDue || this.#suspended) return
+    this.#suspended = true
+    this.#running.fill(true)
+    const reason = new Uint8Array(Uint32Array.of(SHUTDOWN.suspend).buffer)
+    const rc = this.#calls.raw(this.#current, HYPERVISOR.sched_op, reason, (gpa) => [SCHEDOP.shutdown, gpa])
+    if (rc >= 0) return
+    this.cancelSuspend()
+    throw new XenError('SCHEDOP_shutdown', rc, 'suspend')
+  }
+
+  /** Suspended, and not resumed yet. */
+  get suspended(): boolean {
+    return this.#suspended
+  }
+
+  /** The suspend came to nothing and the domain is the same: channels are as they were (EC-die-8), what came in is handled. */
+  cancelSuspend(): void {
+    if (!this.#suspended) return
+    this.#suspended = false
+    this.#running.fill(false)
+    for (let vcpu = 0; vcpu < this.#platform.vcpus; vcpu++) this.upcall(vcpu)
+  }
+
+  /**
+   * The domain was restored with all that belongs to it (transparent mode): the guest goes on as it was and makes no
+   * hypercall. For the embedder, before it starts the domain: this driver's code lives outside the guest's RAM.
+   */
+  moveTo(platform: GuestPlatform): void {
+    if (this.#running.includes(true) && !this.#suspended)
+      throw new XenError('GuestKernel.moveTo', Errno.EBUSY, 'the guest is in the middle of an upcall')
+    for (const part of ['bits', 'vcpus', 'sharedInfoGfn'] as const)
+      if (platform[part] !== this.#platform[part])
+        throw new ParameterError('GuestKernel.moveTo', part, platform[part], String(this.#platform[part]))
+    this.#platform = platform
+    this.#calls = new GuestHypercalls(platform, this.#argumentGfn)
+    this.#tree.moveTo(platform)
+  }
+
+  /**
+   * Runs every handler once. After a cooperative resume it is not known what was signalled while the guest was away: the
+   * old pending bits are gone with the old channels, and peers that re-connected signalled nobody. So a driver that has
+   * its channels again looks at each as if it had just been signalled, as after EC-inter-8; the suspend channel, whose
+   * signal is a request, is left out. Answers how many ran.
+   * @throws what handlers threw, after all have run.
+   */
+  rescan(): number {
+    const errors: unknown[] = []
+    let ran = 0
+    for (const binding of this.#handlers) {
+      if (!binding || this.#suspendHandlers.has(binding.handler)) continue
+      ran++
+      try {
+        binding.handler(binding.port)
+      } catch (error) {
+        errors.push(error)
+      }
+    }
+    if (errors.length) throw new AggregateError(errors, `${errors.length} event handlers failed`)
+    return ran
+  }
 
   /**
    * Goes on in a restored domain, which starts with two levels and no channels (NL-mig-1): registers again the deepest

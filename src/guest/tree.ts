@@ -45,18 +45,18 @@ export class Tree {
   readonly channels: number
   /** Port numbers that the tree has room for: the geometry. */
   readonly maxEvtchns: number
-  readonly scan: Scan
-  readonly #platform: GuestPlatform
-  readonly #core: Core
+  scan: Scan
+  #platform: GuestPlatform
+  #core: Core
   readonly #frames: TreeFrames | null
   readonly #allocator: FrameAllocator
   readonly #infoGpas: readonly number[]
   /** Frames that hold descriptors, tables and filter pages. */
   readonly #own: number[] = []
-  readonly #descriptors: number[] = []
-  readonly #filterTables: number[] = []
-  readonly #pendingPages: readonly number[]
-  readonly #maskPages: readonly number[]
+  #descriptors: number[] = []
+  #filterTables: number[] = []
+  #pendingPages: readonly number[]
+  #maskPages: readonly number[]
 
   constructor(
     by: { platform: GuestPlatform; frames: FrameAllocator; infoGpas: readonly number[] },
@@ -197,6 +197,44 @@ export class Tree {
     }
     const climb = climbOf(this.#core, this.levels, bits)
     return climb(port, info, info + sharedInfo(bits).sel, page(2), page(3), page(4)) === 1
+  }
+
+  /**
+   * The guest was moved, RAM and all, and knows nothing of it. What the driver keeps are absolute addresses in the memory
+   * that it lived in: it takes up those of the new one, also in the descriptors and tables in its RAM.
+   */
+  moveTo(platform: GuestPlatform): void {
+    const by = platform.memory.base - this.#platform.memory.base
+    this.#platform = platform
+    this.#core = platform.memory.core
+    this.scan = scanOf(this.#core, this.levels, platform.bits)
+    if (!by) return
+    const moved = (address: number) => address + by
+    this.#pendingPages = this.#pendingPages.map(moved)
+    this.#maskPages = this.#maskPages.map(moved)
+    this.#descriptors = this.#descriptors.map(moved)
+    this.#filterTables = this.#filterTables.map(moved)
+    const view = new DataView(platform.memory.memory.buffer)
+    // 0 is none: a level that the depth does not have, a filter page that was never needed.
+    const move = (at: number) => {
+      const address = view.getUint32(at, true)
+      if (address) view.setUint32(at, address + by, true)
+      return address + by
+    }
+    const moveTable = (at: number, count: number) => {
+      for (let i = 0; i < count; i++) move(at + 4 * i)
+    }
+    const pages = this.#pendingPages.length
+    for (const [vcpu, at] of this.#descriptors.entries()) {
+      const { upcall, level1, level2, last, pending, mask, filter } = DESCRIPTOR
+      for (const field of [upcall, level1, level2, level2 + 4]) move(at + field)
+      const [lastTable, pendingTable, maskTable] = [last, pending, mask].map((field) => move(at + field))
+      if (this.levels > 2) {
+        moveTable(lastTable!, this.#frames!.selectors[vcpu]!.at(-1)!.gfns.length)
+        if (vcpu === 0) for (const table of [pendingTable!, maskTable!]) moveTable(table, pages)
+      }
+      if (this.#filterTables[vcpu] !== undefined) moveTable(move(at + filter), pages)
+    }
   }
 
   /** Gives the frames back to the guest's allocator: the hypervisor must not use them any more. */

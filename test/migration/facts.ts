@@ -1,0 +1,120 @@
+/** All that a host believes and all that its guests' RAM holds, as plain values: for comparing before and after. */
+
+import { createHash } from 'node:crypto'
+import { expect } from 'vitest'
+import {
+  type Domain,
+  ECS,
+  type Hypervisor,
+  NR_VIRQS,
+  PAGE_SIZE,
+  type SavedDomain,
+  sharedInfo,
+} from '../../src/index.js'
+
+/** A port: state, notify vCPU, Xen consumer, and what the state has beside. */
+export type PortFacts = [port: number, state: number, vcpu: number, consumer: number, ...rest: number[]]
+
+export function portFacts({ ports }: Domain): PortFacts[] {
+  const all: PortFacts[] = []
+  for (let port = ports.nextUsed(1); port >= 0; port = ports.nextUsed(port + 1)) {
+    const state = ports.state(port)
+    const rest: number[] = []
+    if (state === ECS.UNBOUND || state === ECS.INTERDOMAIN) rest.push(ports.remoteDomid(port))
+    if (state === ECS.INTERDOMAIN) rest.push(ports.remotePort(port))
+    if (state === ECS.VIRQ || state === ECS.PIRQ) rest.push(ports.irq(port))
+    all.push([port, state, ports.notifyVcpu(port), ports.consumer(port), ...rest])
+  }
+  return all
+}
+
+/** Ports of each vCPU's PIRQ list; their order is nobody's business. */
+function pirqPorts({ vcpus, ports }: Domain): number[][] {
+  return vcpus.map((vcpu) => {
+    const list: number[] = []
+    for (let port = vcpu.firstPirqPort; port; port = ports.nextPirqPort(port)) list.push(port)
+    return list.sort((a, b) => a - b)
+  })
+}
+
+/** RAM with the wallclock, which is the host's, taken out. */
+export function ramOf(domain: Domain): Uint8Array {
+  const ram = domain.memory.view().slice()
+  for (const bits of [32, 64] as const) {
+    const at = domain.sharedInfoGfn * PAGE_SIZE
+    const { wc_version, wc_sec, wc_nsec, wc_sec_hi } = sharedInfo(bits)
+    for (const field of [wc_version, wc_sec, wc_nsec, wc_sec_hi]) ram.fill(0, at + field, at + field + 4)
+  }
+  return ram
+}
+
+/** Everything about a domain but its RAM. */
+export function domainFacts(domain: Domain) {
+  const { memory, ports, pirqs } = domain
+  return {
+    domid: domain.domid,
+    bits: domain.bits,
+    type: domain.type,
+    frozen: domain.frozen,
+    dying: domain.dying,
+    pauseCount: domain.pauseCount,
+    shutdownCode: domain.shutdownCode,
+    suspendEvtchn: domain.suspendEvtchn,
+    nextEvtchn: domain.nextEvtchn,
+    callbackVia: domain.callbackVia,
+    levels: domain.levels,
+    maxEvtchns: domain.maxEvtchns,
+    maxEvtchnPort: domain.maxEvtchnPort,
+    nlevel: domain.nlevel && { ...domain.nlevel },
+    valid: ports.validEvtchns,
+    active: ports.activeEvtchns,
+    xen: ports.xenEvtchns,
+    ports: portFacts(domain),
+    vcpus: domain.vcpus.map((vcpu) => ({
+      info: vcpu.onDummy ? 'dummy' : vcpu.info - memory.base,
+      infoGfn: vcpu.infoGfn,
+      activeDepth: vcpu.activeDepth,
+      recorded: vcpu.recorded && {
+        ...vcpu.recorded,
+        areas: vcpu.recorded.areas.map(({ gfns, offset }) => ({ gfns, offset })),
+      },
+      polling: vcpu.polling,
+      pollEvtchn: vcpu.pollEvtchn,
+      blocked: vcpu.blocked,
+      down: vcpu.down,
+      upcallVector: vcpu.upcallVector,
+      virqs: Array.from({ length: NR_VIRQS }, (_, virq) => vcpu.virqPort(virq)),
+    })),
+    pirqPorts: pirqPorts(domain),
+    pirqs: [...pirqs.records()].map(([pirq, record]) => [pirq, { ...record }]).sort(),
+    eoiMap: [pirqs.eoiMapGfn, pirqs.autoUnmask],
+    readOnly: memory.protectedFrames,
+    held: Array.from({ length: memory.frames }, (_, gfn) => memory.references(gfn)),
+  }
+}
+
+/** Everything about a host. RAM is compared by a digest of every byte, wallclock included. */
+export function hostFacts(xen: Hypervisor) {
+  return {
+    domains: xen.domids().map((domid) => domainFacts(xen.domain(domid)!)),
+    ram: xen.domids().map((domid) => createHash('sha1').update(xen.domain(domid)!.memory.view()).digest('hex')),
+    lines: Array.from({ length: 32 }, (_, irq) => [xen.irqs.guests(irq), xen.irqs.isShared(irq)]),
+    handlers: Array.from({ length: NR_VIRQS }, (_, virq) => xen.virqs.handler(virq)?.domid),
+    timer: xen.nextTimerNs,
+    dump: [...xen.dump()],
+  }
+}
+
+/** The host's facts as text: quick to compare, for the many times that nothing differs. */
+export function hostText(xen: Hypervisor): string {
+  return JSON.stringify(hostFacts(xen), (_, value) => (typeof value === 'bigint' ? `${value}n` : value))
+}
+
+/** The host is as it was; what differs is shown. */
+export function expectSame(xen: Hypervisor, before: string, message: string): void {
+  const now = hostText(xen)
+  if (now !== before) expect(JSON.parse(now), message).toEqual(JSON.parse(before))
+}
+
+/** A state as it arrives: through JSON, as from a file. */
+export const throughJson = <T extends SavedDomain>(state: T): T => JSON.parse(JSON.stringify(state)) as T

@@ -1,0 +1,472 @@
+/** Targets that cannot, or may not, take the domain: every path, in both modes; and what a state may not bring along. */
+
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import {
+  Errno,
+  GuestKernel,
+  type HypervisorOptions,
+  RestoreError,
+  type RestoreOptions,
+  type SavedTransparent,
+  siloPolicy,
+  VIRQ,
+} from '../../src/index.js'
+import { domainFacts, expectSame, hostText, throughJson } from './facts.js'
+import { Host, machine } from './machines.js'
+
+const transparent = (host: Host) => host.xen.beginMigration(1, { mode: 'transparent' })
+
+/** The error of a refused restore; the target is as it was, byte by byte. */
+function refused(target: Host, state: unknown, options?: RestoreOptions): RestoreError {
+  const before = hostText(target.xen)
+  let error: unknown
+  try {
+    target.xen.restoreDomain(state, options)
+  } catch (thrown) {
+    error = thrown
+  }
+  expect(error, 'the restore is refused').toBeInstanceOf(RestoreError)
+  expectSame(target.xen, before, 'the target is as it was')
+  return error as RestoreError
+}
+
+/** Targets that refuse a 64-bit guest of three levels, eight leaf pages and 40 channels. */
+const TARGETS: [string, HypervisorOptions, RestoreOptions, number, string][] = [
+  ['older', { nlevel: false }, {}, Errno.ENOSYS, 'abi.registration'],
+  ['that does not allow it', {}, { nlevelAllowed: false }, Errno.EPERM, 'abi.registration'],
+  ['with fewer levels', { maxLevels: 2 }, {}, Errno.ENOSPC, 'abi.registration'],
+  ['with fewer levels for the domain', {}, { maxLevels: 2 }, Errno.ENOSPC, 'abi.registration'],
+  ['with fewer pages', { maxLeafPages: 7 }, {}, Errno.ENOSPC, 'abi.registration'],
+  ['with a lower port limit', {}, { maxEvtchnPort: 39 }, Errno.ENOSPC, 'ports.unbound[0].port'],
+  ['where the number is taken', {}, { domid: 0 }, Errno.EEXIST, 'domid'],
+  ['without memory', { maxFrames: 64 + 127 }, {}, Errno.ENOMEM, 'frames'],
+  ['of another width', {}, { bits: 32 }, Errno.EINVAL, 'bits'],
+]
+
+describe('a target that refuses', () => {
+  afterEach(() => vi.unstubAllGlobals())
+
+  it.each(TARGETS)(
+    'NL-mig-3: %s: nothing changes there, and the source runs on and finishes its work',
+    (_, hostOptions, options, errno, field) => {
+      const each = machine({ channels: 39 })
+      const waiting = each.kernel.allocUnbound(0, { handler: () => {} })
+      const target = new Host(hostOptions)
+      target.dom0()
+      const before = domainFacts(each.domain)
+      const move = transparent(each.host)
+      each.dom0.send(each.ports[0]!.dom0)
+      const error = refused(target, throughJson(move.state), options)
+      expect([error.errno, error.field]).toEqual([errno, field])
+      expect(error.message).toContain(field)
+      move.abort()
+      expect(domainFacts(each.domain)).toEqual(before)
+      for (const { dom0: back, guest } of each.ports) {
+        each.dom0.send(back)
+        each.kernel.send(guest)
+      }
+      expect(each.ran.size).toBe(39)
+      expect(each.ran.get('ring 0')).toBe(2)
+      expect(each.heard.size).toBe(39)
+      expect(each.kernel.levels).toBe(3)
+      each.kernel.close(waiting)
+    },
+  )
+
+  it('NL-mig-3: the engine has no memory left', () => {
+    const each = machine()
+    const move = transparent(each.host)
+    const { Memory } = WebAssembly
+    vi.stubGlobal('WebAssembly', {
+      ...WebAssembly,
+      Memory: class extends Memory {
+        constructor() {
+          super({ initial: 1 })
+          throw new RangeError('could not allocate memory')
+        }
+      },
+    })
+    const target = new Host()
+    expect(() => target.xen.restoreDomain(move.state)).toThrow(/frames: could not allocate memory \(ENOMEM\)/)
+    expect(target.xen.domids()).toEqual([])
+  })
+
+  it('NL-mig-3: on the source itself a refused replacement leaves the migration open', () => {
+    const each = machine()
+    const move = transparent(each.host)
+    const error = refused(each.host, throughJson(move.state), { replaces: move, maxLevels: 2 })
+    expect(error.errno).toBe(Errno.ENOSPC)
+    expect(move.status).toBe('frozen')
+    move.abort()
+    each.dom0.send(each.ports[3]!.dom0)
+    expect(each.ran.get('ring 3')).toBe(1)
+  })
+
+  it('`using` aborts a migration that nobody commits', () => {
+    const each = machine()
+    expect(() => {
+      using move = transparent(each.host)
+      new Host({ nlevel: false }).xen.restoreDomain(move.state)
+    }).toThrow(/ENOSYS/)
+    expect(each.domain.frozen).toBeNull()
+  })
+})
+
+/** Cooperative: the guest gets fewer levels and knows exactly which channels do not fit. */
+const SMALLER: [string, HypervisorOptions, RestoreOptions, { levels: number; fit: number; answers: string[] }][] = [
+  ['older', { nlevel: false }, {}, { levels: 2, fit: 1023, answers: ['4 ENOSYS', '2 ok'] }],
+  ['that does not allow it', {}, { nlevelAllowed: false }, { levels: 2, fit: 1023, answers: ['4 EPERM', '2 ok'] }],
+  ['with three levels', { maxLevels: 3 }, {}, { levels: 3, fit: 1200, answers: ['4 ENOSPC', '3 ok'] }],
+  ['with two levels', { maxLevels: 2 }, {}, { levels: 2, fit: 1023, answers: ['4 ENOSPC', '3 ENOSPC', '2 ok'] }],
+  ['without leaf pages', { maxLeafPages: 0 }, {}, { levels: 2, fit: 1023, answers: ['4 ENOSPC', '3 ENOSPC', '2 ok'] }],
+  ['with a lower port limit', {}, { maxEvtchnPort: 500 }, { levels: 4, fit: 500, answers: ['4 ok'] }],
+]
+
+describe('a guest that makes its channels again', () => {
+  it.each(SMALLER)(
+    'NL-mig-2: %s: exactly the channels that no longer fit are lost, by name, and the rest deliver',
+    (_, hostOptions, options, expected) => {
+      const each = machine({ bits: 32, levels: 4, channels: 0, frames: 200 })
+      const { kernel, host } = each
+      const lost: string[] = []
+      const rebound: string[] = []
+      const ran: string[] = []
+      const names = Array.from({ length: 1200 }, (_, i) => `ring ${i}`)
+      for (const name of names)
+        kernel.allocUnbound(0, {
+          name,
+          handler: () => void ran.push(name),
+          onRebound: () => void rebound.push(name),
+          onLost: (reason) => void lost.push(`${name}: ${reason}`),
+        })
+      kernel.suspend()
+      const move = host.xen.beginMigration(1)
+      expect(move.mode).toBe('cooperative')
+      const target = new Host(hostOptions)
+      const dom0 = target.dom0()
+      const domain = target.xen.restoreDomain(throughJson(move.state), options)
+      move.commit()
+      const report = target.attach(kernel, domain).resume(target.xen.platform(domain))
+
+      expect(report.attempts.map(({ levels, answer }) => `${levels} ${answer}`)).toEqual(expected.answers)
+      expect([report.levels, kernel.levels]).toEqual([expected.levels, expected.levels])
+      expect(report.rebound.map(({ name }) => name)).toEqual(names.slice(0, expected.fit))
+      expect(rebound).toEqual(names.slice(0, expected.fit))
+      expect(report.lost.map(({ name, reason }) => `${name}: ${reason}`)).toEqual(
+        names.slice(expected.fit).map((name) => `${name}: ENOSPC`),
+      )
+      expect(lost).toEqual(report.lost.map(({ name, reason }) => `${name}: ${reason}`))
+      const ends = report.rebound.map(({ port }) => dom0.bindInterdomain(1, port, { handler: () => {} }))
+      expect(ran).toEqual([])
+      for (const end of ends) dom0.send(end)
+      expect(ran).toEqual(names.slice(0, expected.fit))
+    },
+  )
+
+  it('NL-mig-2: a guest without frames for the tree falls back by itself', () => {
+    const { kernel, host } = machine({ channels: 4, frames: 100 })
+    const move = host.xen.beginMigration(1)
+    const target = new Host()
+    const platform = target.xen.platform(target.xen.restoreDomain(move.state))
+    // All RAM but that of the old tree went to something else, and a tree takes a few frames more while it is registered.
+    kernel.frames.allocate(kernel.frames.available)
+    const report = kernel.resume(platform)
+    expect(report.attempts.map(({ levels, answer }) => `${levels} ${answer}`)).toEqual(['3 ENOMEM', '2 ok'])
+    expect([report.levels, report.rebound.length, report.lost.length]).toEqual([2, 4, 0])
+  })
+
+  it('NL-mig-1: on its own host, in its own place: its peers find their ports unbound, and its roles stay', () => {
+    const each = machine({ channels: 3 })
+    const { host, kernel } = each
+    each.domain.pirqs.permitted.add(9)
+    host.xen.setGlobalVirqHandler(1, VIRQ.CONSOLE)
+    each.domain.eventChannelOp('bind_virq', { virq: VIRQ.CONSOLE, vcpu: 0 })
+    kernel.suspend()
+    const replaces = host.xen.beginMigration(1)
+    const domain = host.xen.restoreDomain(throughJson(replaces.state), { replaces, pirqs: [10] })
+    expect([replaces.status, host.xen.domain(1) === domain, domain.frozen]).toEqual(['committed', true, null])
+    const { ports } = host.xen.domain(0)!
+    for (const { dom0: back } of each.ports) expect([ports.state(back), ports.remoteDomid(back)]).toEqual([2, 1])
+    expect(host.xen.virqs.handler(VIRQ.CONSOLE)).toBe(domain)
+    expect([...domain.pirqs.permitted]).toEqual([9, 10])
+    const report = kernel.resume(host.xen.platform(domain))
+    expect([report.levels, report.rebound.length]).toEqual([3, 3])
+    each.dom0.send(each.dom0.bindInterdomain(1, report.rebound[2]!.port, { handler: () => {} }))
+    expect([...each.ran]).toEqual([['ring 2', 1]])
+  })
+
+  it('NL-mig-5: events of the time in between are not carried; the re-scan looks at every channel once', () => {
+    const each = machine({ channels: 50 })
+    const { kernel, host } = each
+    kernel.mask(each.ports[0]!.guest)
+    each.dom0.send(each.ports[0]!.dom0)
+    kernel.suspend()
+    const move = host.xen.beginMigration(1)
+    each.dom0.send(each.ports[1]!.dom0)
+    const target = new Host()
+    target.dom0()
+    const domain = target.xen.restoreDomain(move.state)
+    expect(move.commit().raised).toEqual([each.ports[1]!.guest])
+    // Peers find their ports unbound, silently, and their sends succeed (EC-die-5).
+    each.dom0.send(each.ports[1]!.dom0)
+    const report = target.attach(kernel, domain).resume(target.xen.platform(domain))
+    expect(report.rebound.length).toBe(50)
+    expect(each.ran.size, 'nothing of it arrives').toBe(0)
+    expect(kernel.rescan()).toBe(50)
+    expect(each.ran.size).toBe(50)
+  })
+})
+
+describe('a state grants nothing', () => {
+  const edited = (state: SavedTransparent, edit: (state: SavedTransparent) => void): SavedTransparent => {
+    const copy = throughJson(state)
+    edit(copy)
+    return copy
+  }
+
+  it('NL-mig-6: a forged peer gets an unbound port, and the victim keeps its channel', () => {
+    const each = machine()
+    const { xen } = each.host
+    const two = xen.createDomain({ domid: 2 })
+    const { port } = two.eventChannelOp('alloc_unbound', { dom: 2, remote_dom: 0 })
+    const victims = [
+      [2, port!], // waits for dom0
+      [0, each.ports[3]!.dom0 + 100], // does not exist
+      [0, 0x7fff],
+      [5, 1], // no such domain
+    ] as const
+    for (const [domid, remotePort] of victims) {
+      const move = transparent(each.host)
+      const state = edited(move.state, ({ ports }) => ports.interdomain.rows[0]!.splice(2, 2, domid, remotePort))
+      const before = domainFacts(two)
+      const restored = xen.restoreDomain(state, { domid: 9 })
+      expect(restored.restored!.unbound[0]).toMatchObject({ domid, remotePort })
+      expect(restored.ports.remoteDomid(state.ports.interdomain.rows[0]![0]!)).toBe(domid)
+      expect(domainFacts(two)).toEqual(before)
+      expect(xen.domain(0)!.ports.remoteDomid(each.ports[0]!.dom0)).toBe(1)
+      xen.destroyDomain(9)
+      move.abort()
+    }
+  })
+
+  it('NL-mig-6: with `replaces` a channel of somebody else is not to be had either', () => {
+    const each = machine()
+    const { xen } = each.host
+    const two = xen.createDomain({ domid: 2 })
+    const { port } = two.eventChannelOp('alloc_unbound', { dom: 2, remote_dom: 0 })
+    const { local_port } = xen.domain(0)!.eventChannelOp('bind_interdomain', { remote_dom: 2, remote_port: port! })
+    const replaces = transparent(each.host)
+    const state = edited(replaces.state, ({ ports }) => ports.interdomain.rows[0]!.splice(3, 1, local_port!))
+    const restored = xen.restoreDomain(state, { replaces })
+    expect(restored.restored!.unbound).toMatchObject([{ domid: 0, remotePort: local_port }])
+    expect(xen.domain(0)!.ports.remoteDomid(local_port!)).toBe(2)
+    // The rightful end was not named by the state: it is as if the domain had died.
+    expect(xen.domain(0)!.ports.state(each.ports[0]!.dom0)).toBe(2)
+    expect(() => xen.restoreDomain(state, { replaces })).toThrow(/replaces/)
+  })
+
+  it('NL-mig-6: a peer that waits for the restored number is connected, and both ends are set pending once', () => {
+    const each = machine({ channels: 3 })
+    const move = transparent(each.host)
+    const target = new Host()
+    const dom0 = target.dom0()
+    const heard: number[] = []
+    const [first, ...others] = each.ports.map(({ dom0: port }) => port)
+    expect(dom0.allocUnbound(1, { handler: (port) => void heard.push(port) })).toBe(first)
+    expect(dom0.allocUnbound(4, { handler: () => {} })).toBe(others[0])
+    const domain = target.xen.restoreDomain(throughJson(move.state))
+    expect(domain.restored!.connected.map(({ port }) => port)).toEqual([each.ports[0]!.guest])
+    expect(domain.restored!.unbound.map(({ reason }) => reason)).toEqual([
+      'port 2 of d0 awaits d4',
+      'port 3 of d0 is free',
+    ])
+    expect(heard).toEqual([first])
+    target.attach(each.kernel, domain).moveTo(target.xen.platform(domain))
+    target.xen.startDomain(1, move.commit())
+    expect([...each.ran]).toEqual([['ring 0', 1]])
+    dom0.send(first!)
+    each.kernel.send(each.ports[0]!.guest)
+    expect([...each.ran]).toEqual([['ring 0', 2]])
+    expect(heard.length).toBe(2)
+  })
+
+  it('NL-mig-6: PIRQs need permission and a free line', () => {
+    const { host, domain } = machine({ channels: 1 })
+    domain.pirqs.permitted.add(7)
+    domain.eventChannelOp('bind_pirq', { pirq: 7 })
+    const move = transparent(host)
+    const target = new Host()
+    expect(refused(target, move.state)).toMatchObject({ errno: Errno.EPERM, field: 'ports.pirq[0].pirq' })
+    target.xen.createDomain({ domid: 0 }).eventChannelOp('bind_pirq', { pirq: 7 })
+    expect(refused(target, move.state, { pirqs: [7] })).toMatchObject({ errno: Errno.EBUSY })
+    const twice = edited(move.state, ({ ports }) => {
+      ports.pirq.rows.push([40, 0, 7])
+    })
+    expect(refused(target, twice, { pirqs: [7] })).toMatchObject({ errno: Errno.EEXIST, field: 'ports.pirq[1].pirq' })
+    // On the same host the line passes from the source to what replaces it.
+    const restored = host.xen.restoreDomain(move.state, { replaces: move })
+    expect(host.xen.irqs.guests(7)).toEqual([1])
+    host.xen.raiseIrq(7)
+    expect(restored.isPending(restored.pirqs.find(7)!.port)).toBe(true)
+  })
+
+  it('NL-mig-6: global VIRQs are the handler domain’s', () => {
+    const { host, domain } = machine({ channels: 1 })
+    host.xen.setGlobalVirqHandler(1, VIRQ.CONSOLE)
+    const { port } = domain.eventChannelOp('bind_virq', { virq: VIRQ.CONSOLE, vcpu: 0 })
+    domain.eventChannelOp('bind_virq', { virq: VIRQ.TIMER, vcpu: 0 })
+    const move = transparent(host)
+    const target = new Host()
+    const dom0 = target.xen.createDomain({ domid: 0 })
+    expect(refused(target, move.state)).toMatchObject({ errno: Errno.EBUSY, field: 'ports.virq[0].virq' })
+    const taken = dom0.eventChannelOp('bind_virq', { virq: VIRQ.CONSOLE, vcpu: 0 })
+    const roles = { globalVirqs: [VIRQ.CONSOLE] }
+    expect(refused(target, move.state, roles)).toMatchObject({ errno: Errno.EBUSY })
+    const twice = edited(move.state, ({ ports }) => {
+      ports.virq.rows.push([41, 0, VIRQ.TIMER])
+    })
+    dom0.eventChannelOp('close', { port: taken.port! })
+    expect(refused(target, twice, roles)).toMatchObject({ errno: Errno.EEXIST, field: 'ports.virq[2].virq' })
+    const restored = target.xen.restoreDomain(move.state, roles)
+    target.xen.sendGlobalVirq(VIRQ.CONSOLE)
+    expect(restored.isPending(port!)).toBe(true)
+    // And where it was, the role passes to what replaces it.
+    const again = host.xen.restoreDomain(move.state, { replaces: move })
+    expect(host.xen.virqs.handler(VIRQ.CONSOLE)).toBe(again)
+  })
+
+  it('NL-mig-6: VIRQ_DOM_EXC: the record of changed domains passes to what replaces its owner', () => {
+    const { host, domain } = machine({ channels: 0 })
+    host.xen.setGlobalVirqHandler(1, VIRQ.DOM_EXC)
+    domain.eventChannelOp('bind_virq', { virq: VIRQ.DOM_EXC, vcpu: 0 })
+    while (host.xen.virqs.takeChanged(domain) >= 0);
+    const replaces = transparent(host)
+    host.xen.createDomain({ domid: 5 })
+    host.xen.destroyDomain(5)
+    const restored = host.xen.restoreDomain(replaces.state, { replaces })
+    expect(restored.restored!.raised.length).toBe(1)
+    const changed: number[] = []
+    for (let domid = host.xen.virqs.takeChanged(restored); domid >= 0; domid = host.xen.virqs.takeChanged(restored))
+      changed.push(domid)
+    expect(changed).toContain(5)
+  })
+
+  it('NL-mig-6: Xen-attached ports are never restored', () => {
+    const each = machine({ channels: 1 })
+    const { xen } = each.host
+    const port = xen.allocXenPort(1, { remoteDomid: 0, notify: () => {} })
+    xen.domain(0)!.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: port })
+    const move = transparent(each.host)
+    expect(move.state.xenPorts).toEqual([port])
+    const forged = edited(move.state, ({ ports }) => {
+      for (const table of Object.values(ports)) {
+        table.columns.push('consumer')
+        for (const row of table.rows) row.push(1)
+      }
+    })
+    expect(() => xen.restoreDomain(forged, { domid: 8 })).toThrow(/ports\.unbound\.columns/)
+    const restored = xen.restoreDomain(move.state, { replaces: move })
+    expect(restored.ports.xenEvtchns).toBe(0)
+    expect(restored.ports.state(port)).toBe(0)
+    expect(restored.restored!.xenPorts).toEqual([port])
+  })
+
+  it('NL-mig-6: the policy is asked for every port', () => {
+    const each = machine({ channels: 1 })
+    const { port } = each.domain.eventChannelOp('alloc_unbound', { dom: 1, remote_dom: 2 })
+    const move = transparent(each.host)
+    const silo = new Host({ xsm: siloPolicy })
+    silo.xen.createDomain({ domid: 0 })
+    silo.xen.createDomain({ domid: 2 })
+    expect(refused(silo, move.state)).toMatchObject({ errno: Errno.EPERM, field: 'ports.unbound[0]' })
+    expect(move.state.ports.unbound.rows[0]![0]).toBe(port)
+    silo.xen.destroyDomain(2)
+    // As alloc_unbound answers for an unknown other end (EC-xsm-5).
+    expect(refused(silo, move.state)).toMatchObject({ errno: Errno.ESRCH })
+  })
+
+  it('NL-mig-6: the number 0 and privilege are the caller’s to give', () => {
+    const each = machine({ channels: 1 })
+    const move = transparent(each.host)
+    const state = edited(move.state, (copy) => {
+      copy.domid = 0
+    })
+    const target = new Host()
+    expect(refused(target, state)).toMatchObject({ errno: Errno.EPERM, field: 'domid' })
+    expect(target.xen.restoreDomain(state, { domid: 3 }).privileged).toBe(false)
+    expect(target.xen.restoreDomain(state, { domid: 0 }).privileged).toBe(false)
+    const forged = { ...state, privileged: true }
+    expect(() => target.xen.restoreDomain(forged, { domid: 4 })).toThrow(/privileged: is unknown/)
+  })
+})
+
+describe('what cannot be saved', () => {
+  it('NL-mig-3: a domain in the middle of an upcall, a hypercall or a reset', () => {
+    let during: () => void = () => {}
+    const host = new Host()
+    const each = machine({ channels: 1 }, host)
+    const errors: string[] = []
+    const attempt = () => {
+      try {
+        host.xen.beginMigration(1, { mode: 'transparent' }).abort()
+        errors.push('none')
+      } catch (error) {
+        errors.push((error as Error).message)
+      }
+    }
+    each.kernel.bindVirq(VIRQ.TIMER, { handler: () => during() })
+    during = attempt
+    host.xen.sendVirq(1, 0, VIRQ.TIMER)
+    const notify = () => attempt()
+    const port = host.xen.allocXenPort(1, { remoteDomid: 0, notify })
+    const { local_port } = host.xen.domain(0)!.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: port })
+    host.xen.domain(0)!.eventChannelOp('send', { port: local_port! })
+    each.domain.nextEvtchn = 64
+    attempt()
+    each.domain.nextEvtchn = 0
+    attempt()
+    host.xen.killDomain(1)
+    attempt()
+    expect(errors).toEqual([
+      expect.stringMatching(/in the middle of an upcall \(EBUSY\)/),
+      expect.stringMatching(/in the middle of a hypercall \(EBUSY\)/),
+      expect.stringMatching(/in the middle of a reset, at port 64 \(EBUSY\)/),
+      'none',
+      expect.stringMatching(/is dead \(EINVAL\)/),
+    ])
+    expect(() => host.xen.beginMigration(77)).toThrow(/ESRCH/)
+  })
+
+  it('an ABI that has no part in the format', () => {
+    const { host, domain } = machine({ channels: 1 })
+    const ops = domain.portOps
+    domain.useOps({ ...ops, levels: 2, bits: 64, maxEvtchns: 4096 } as typeof ops)
+    expect(() => host.xen.saveDomain(1, { mode: 'transparent' })).toThrow(/EOPNOTSUPP/)
+    expect(domain.frozen).toBeNull()
+    expect(host.xen.saveDomain(1).mode).toBe('cooperative')
+  })
+})
+
+describe('saveDomain', () => {
+  it('freezes in transparent mode and copies in cooperative mode, unless told otherwise', () => {
+    const each = machine({ channels: 1 })
+    const { xen } = each.host
+    xen.saveDomain(1)
+    expect(each.domain.frozen).toBeNull()
+    xen.saveDomain(1, { mode: 'transparent', freeze: false })
+    expect(each.domain.frozen).toBeNull()
+    const state = xen.saveDomain(1, { mode: 'transparent' })
+    expect(each.domain.frozen).toBe('saved')
+    expect(xen.migrationOf(1)!.state).toBe(state)
+    xen.destroyDomain(1)
+    expect(xen.migrationOf(1)).toBeUndefined()
+    expect(() => xen.saveDomain(1, { mode: 'live' as 'transparent' })).toThrow(/mode is "live"/)
+    const restored = xen.restoreDomain(state)
+    expect(restored.frozen).toBe('restored')
+    expect(() => restored.eventChannelOp('bind_ipi', { vcpu: 0 })).toThrow(/restored and not started \(EAGAIN\)/)
+    expect(() => xen.saveDomain(1, { mode: 'transparent' })).toThrow(/has not been started \(EBUSY\)/)
+    xen.startDomain(1)
+    expect(() => xen.startDomain(1)).toThrow(/EINVAL/)
+    expect(GuestKernel.boot(xen.platform(xen.createDomain({ domid: 6 }))).levels).toBe(2)
+  })
+})
