@@ -20,7 +20,7 @@ export interface ChannelRecord {
   port: number
   pending: boolean
   masked: boolean
-  /** Column S: a digit per selector level, n-1 to 1; `?` where the vCPU has no active selectors. */
+  /** Column S: a digit per selector level, n-1 to 1; `?` where the vCPU has no active selectors. FIFO: EC-dump-7. */
   selectors: string
   /** ECS_* */
   state: number
@@ -156,7 +156,7 @@ function copyChannel(domain: Domain, port: number): ChannelRecord {
     port,
     pending: usable && domain.portOps.isPending(port),
     masked: !usable || domain.portOps.isMasked(port),
-    selectors: domain.portOps.selectorDigits(port),
+    selectors: domain.portOps.stateColumn(port),
     state,
     notifyVcpu: ports.notifyVcpu(port),
     consumer: ports.consumer(port),

@@ -15,6 +15,7 @@ export {
   newDumpStats,
 } from './dump.js'
 export { Errno, type ErrnoName, errnoName, ParameterError, XenError } from './errno.js'
+export type { ControlBlock, FifoSnapshot, FifoState } from './fifo.js'
 export * from './guest/index.js'
 export type { Register } from './hypercall.js'
 export { type DomainOptions, Hypervisor, type HypervisorOptions } from './hypervisor.js'
