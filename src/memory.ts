@@ -40,6 +40,7 @@ export class GuestMemory {
   readonly #readOnly = new Set<number>()
   readonly #references = new Map<number, number>()
   #u8: Uint8Array
+  #data: DataView
 
   constructor(options: GuestMemoryOptions) {
     const call = 'GuestMemory'
@@ -64,13 +65,27 @@ export class GuestMemory {
     this.core = coreOf(this.memory)
     this.#translate = options.translate
     this.#u8 = new Uint8Array(this.memory.buffer)
+    this.#data = new DataView(this.memory.buffer, this.base, this.bytes)
   }
 
-  /** The whole memory's bytes; renewed when the embedder's memory has grown, which leaves older views without bytes. */
+  #renew(): void {
+    this.#u8 = new Uint8Array(this.memory.buffer)
+    this.#data = new DataView(this.memory.buffer, this.base, this.bytes)
+  }
+
+  /**
+   * The whole memory's bytes; renewed when the embedder's memory has grown, which leaves older views of a memory that is
+   * not shared without bytes. Those of a shared one stay good for the window, which does not grow.
+   */
   get #all(): Uint8Array {
-    if (this.#u8.byteLength === 0 || this.#u8.buffer !== this.memory.buffer)
-      this.#u8 = new Uint8Array(this.memory.buffer)
+    if (this.#u8.byteLength === 0) this.#renew()
     return this.#u8
+  }
+
+  /** The domain's bytes for reading and writing members at guest-physical addresses; kept like `#all`. */
+  get data(): DataView {
+    if (this.#u8.byteLength === 0) this.#renew()
+    return this.#data
   }
 
   /** The domain's own bytes: a fresh view, valid until the memory grows. */

@@ -51,7 +51,7 @@ function registerVcpuInfo(world: World, domain: Domain, vcpu: Vcpu, gva: number)
   if (offset >= PAGE_SIZE || mfn >= 2 ** 52) return world.fail(EINVAL, `offset ${offset} is not within the frame`)
   if (vcpu.infoGfn >= 0) return world.fail(EBUSY, `d${domain.domid}v${vcpu.vcpuId} has its vcpu_info registered`)
   if (offset > PAGE_SIZE - VCPU_INFO_SIZE) return world.fail(ENXIO, `64 bytes at offset ${offset} cross a page`)
-  const align = domain.bits / 8
+  const align = domain.eventBits / 8
   if (offset % align) return world.fail(ENXIO, `offset ${offset} is not a multiple of ${align}`)
   if (mfn >= domain.memory.frames) return world.fail(EINVAL, `frame ${mfn} is not RAM of d${domain.domid}`)
   const frame = domain.memory.frame(mfn)

@@ -69,11 +69,11 @@ export function setField(view: DataView, field: Field, value: number, at = 0): v
 }
 
 /** Reads the members that the caller fills in; with `want` 'out' those that Xen does. */
-export function decode(layout: Struct, view: DataView, want: 'in' | 'out' = 'in'): Args {
+export function decode(layout: Struct, view: DataView, want: 'in' | 'out' = 'in', at = 0): Args {
   const args: Args = {}
   for (const name in layout.fields) {
     const field = layout.fields[name] as Field
-    if (field.dir === want || field.dir === 'inout') args[name] = getField(view, field)
+    if (field.dir === want || field.dir === 'inout') args[name] = getField(view, field, at)
   }
   return args
 }

@@ -390,19 +390,18 @@ export class GuestKernel {
   }
 
   #upcallPending(vcpu: number): boolean {
-    return this.#platform.memory.view()[this.#infoGpas[vcpu]! + UPCALL_PENDING] !== 0
+    return this.#platform.memory.data.getUint8(this.#infoGpas[vcpu]! + UPCALL_PENDING) !== 0
   }
 
   /** One scan and its handlers. */
   #round(vcpu: number, errors: unknown[]): number {
     const { memory } = this.#platform
-    const out = memory.base + this.#outGfns[vcpu]! * PAGE_SIZE
-    const count = this.#tree.round(vcpu, out, this.options.batch ?? this.#tree.batch)
-    if (!count) return 0
-    // A copy: handlers may nest upcalls of other vCPUs and anything else that uses guest memory.
-    const ports = new Uint32Array(memory.memory.buffer, out, count).slice()
+    const out = this.#outGfns[vcpu]! * PAGE_SIZE
+    const count = this.#tree.round(vcpu, memory.base + out, this.options.batch ?? this.#tree.batch)
     let handled = 0
-    for (const port of ports) {
+    // Handlers may nest upcalls of other vCPUs, which have buffers of their own; this vCPU's next scan comes after.
+    for (let i = 0; i < count; i++) {
+      const port = memory.data.getUint32(out + 4 * i, true)
       const binding = this.#handlers[port]
       if (!binding) continue
       if (this.#tree.isMasked(port)) {

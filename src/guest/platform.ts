@@ -48,10 +48,10 @@ export class GuestHypercalls {
   evtchn(vcpuId: number, op: EvtchnOpName, args: Args): number {
     return this.#push((gpa) => {
       const layout = EVTCHN_STRUCTS[op]
-      const view = this.view(gpa, layout.size)
-      encode(layout, view, args)
+      const { memory } = this.#platform
+      encode(layout, memory.data, args, gpa)
       const rc = this.#platform.hypercall(vcpuId, HYPERVISOR.event_channel_op, [EVTCHNOP[op], gpa])
-      if (rc >= 0) Object.assign(args, decode(layout, this.view(gpa, layout.size), 'out'))
+      if (rc >= 0) Object.assign(args, decode(layout, memory.data, 'out', gpa))
       return rc
     })
   }
