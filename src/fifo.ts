@@ -11,9 +11,9 @@
  * tail's word, that is no longer LINKED. Whatever the guest writes into its words, a raise touches the word of the port,
  * the word of one tail, one head and one ready word, a bounded number of times each.
  *
- * Locks: Xen locks the port's old queue and its new one, in a fixed order, and tries at most three times, for priority and
- * vCPU may change meanwhile (EC-fifo-4, -5). One thread runs hypercalls, so they cannot, and no lock is taken here; the
- * places are marked.
+ * Locks: a raise holds the queue that the port was last on and the one that it goes to (EC-lock-5). Its priority may change
+ * while it waits for them, so it looks again, three times at most (EC-fifo-4, -5). Today one thread runs hypercalls and
+ * nothing is ever waited for; the interleavings are explored in test/fifo, where the locks are real.
  */
 
 import {
@@ -38,15 +38,18 @@ import type { Delivery, PortOps } from './port_ops.js'
 /** No block, no page: no address has this value, for words and blocks are aligned. */
 const NONE = -1
 
-/** Per vCPU: the block's address, then the tails. */
+/** Per vCPU: the block's address, the tails, the locks. */
 const BLOCK = 0
 const TAILS = 1
-const PER_VCPU = TAILS + EVTCHN_FIFO_MAX_QUEUES
+const LOCKS = TAILS + EVTCHN_FIFO_MAX_QUEUES
+const PER_VCPU = LOCKS + EVTCHN_FIFO_MAX_QUEUES
 
 const LINK_MASK = 2 ** EVTCHN_FIFO_LINK_BITS - 1
 
 const NR_PAGES = 0
 const DROPPED = 1
+/** Tries to lock the queues of an event (EC-fifo-4). */
+const LOCK_TRIES = 3
 const FOUGHT = 2
 
 /** A control block as the guest registered it. */
@@ -62,6 +65,12 @@ export interface FifoSnapshot {
   /** Per vCPU: its control block or null, and the tail of each queue. */
   queues: { block: ControlBlock | null; tails: number[] }[]
 }
+
+/** A queue as lastq names it (EC-port-1), and its vCPU, its priority, its lock. */
+const queueOf = (vcpu: number, priority: number): number => (vcpu << 16) | priority
+const vcpuOf = (queue: number): number => queue >>> 16
+const priorityOf = (queue: number): number => queue & 0xff
+const lockOf = (queue: number): number => vcpuOf(queue) * PER_VCPU + LOCKS + priorityOf(queue)
 
 /** Queues, control blocks and event array of a domain: from its first init_control to its reset or death. */
 export class FifoState {
@@ -126,7 +135,21 @@ export class FifoState {
     this.#vcpus[vcpu * PER_VCPU + TAILS + priority] = port
   }
 
-  /** Events dropped because their vCPU has no control block (EC-fifo-6). */
+  /** Locks one queue or two, named as in lastq, the lower first. Nobody else can hold them today. */
+  lock(one: number, other: number): void {
+    const first = lockOf(Math.min(one, other))
+    const second = lockOf(Math.max(one, other))
+    if (this.#vcpus[first] || this.#vcpus[second]) throw new Error('queue lock: taken while held')
+    this.#vcpus[first] = 1
+    this.#vcpus[second] = 1
+  }
+  /** Unlocks them. */
+  unlock(one: number, other: number): void {
+    this.#vcpus[lockOf(one)] = 0
+    this.#vcpus[lockOf(other)] = 0
+  }
+
+  /** Events dropped: their vCPU has no control block (EC-fifo-6), or their queues changed three times (EC-fifo-5). */
   get dropped(): number {
     return this.#counts[DROPPED]!
   }
@@ -178,6 +201,10 @@ export class FifoState {
 /** fifoRaise's answer. */
 const NEWLY_PENDING = 1
 const NEWLY_LINKED = 2
+/** fifoSetLink's. */
+const NEW_HEAD = 0
+const LINKED_BEHIND = 1
+const FOUGHT_OVER = 2
 
 /** The FIFO ABI of one domain. */
 export class FifoPortOps implements PortOps {
@@ -206,40 +233,55 @@ export class FifoPortOps implements PortOps {
       return
     }
     const vcpuId = ports.notifyVcpu(port)
-    const block = this.#state.blockAt(vcpuId)
-    if (block === NONE) {
-      // Before PENDING is touched: a bit that stays up without an event would swallow all later ones (EC-bug-12).
-      this.#state.countDropped()
-      return
+    for (let tries = 0; tries < LOCK_TRIES; tries++) {
+      const queue = queueOf(vcpuId, ports.priority(port))
+      const old = ports.lastQueue(port)
+      this.#state.lock(old, queue)
+      if (queue === queueOf(vcpuId, ports.priority(port)) && old === ports.lastQueue(port)) {
+        // Last: a poller that is woken before the event is linked may look for it in vain (EC-bug-8).
+        if (this.#raise(port, word, vcpuId, old, queue)) this.#to.checkPollers(port)
+        return
+      }
+      this.#state.unlock(old, queue)
     }
-    // Both queue locks, from here to the end of #link.
-    const found = this.#core.fifoRaise(word)
-    if (found & NEWLY_LINKED) this.#link(port, vcpuId, block)
-    // Last: a poller that is woken before the event is linked may look for it in vain (EC-bug-8).
-    if (found & NEWLY_PENDING) this.#to.checkPollers(port)
+    this.#state.countDropped()
   }
 
-  /** Puts a newly linked event at the end of its queue (EC-fifo-9…15). */
-  #link(port: number, vcpuId: number, block: number): void {
+  /** With both queues locked; unlocks them. Answers whether PENDING was clear. */
+  #raise(port: number, word: number, vcpuId: number, old: number, queue: number): boolean {
     const state = this.#state
-    const { ports } = this.#to
-    const priority = ports.priority(port)
-    const last = ports.lastQueue(port)
+    const block = state.blockAt(vcpuId)
+    if (block === NONE) {
+      // Before PENDING is touched: a bit that stays up without an event would swallow all later ones (EC-bug-12).
+      state.unlock(old, queue)
+      state.countDropped()
+      return false
+    }
+    const found = this.#core.fifoRaise(word)
+    const linked = found & NEWLY_LINKED ? this.#link(port, block, old, queue) : LINKED_BEHIND
+    state.unlock(old, queue)
+    // READY for a new head only (EC-bug-3).
+    if (linked === NEW_HEAD) {
+      const vcpu = this.#to.vcpus[vcpuId]!
+      if (vcpu.onDummy) this.#core.bitSet(block, priorityOf(queue))
+      else if (this.#core.fifoReady(block, priorityOf(queue), vcpu.info)) this.#to.kick(vcpu)
+    }
+    return (found & NEWLY_PENDING) !== 0
+  }
+
+  /** Puts a newly linked event at the end of its queue (EC-fifo-9…13); answers as fifoSetLink does. */
+  #link(port: number, block: number, old: number, queue: number): number {
+    const state = this.#state
     // The port was the last of its old queue and is on none now, so that queue is empty: a tail left there would be
     // followed once the port is linked elsewhere (EC-bug-5).
-    if (state.tail(last >>> 16, last & 0xff) === port) state.setTail(last >>> 16, last & 0xff, 0)
-    const queue = (vcpuId << 16) | priority
-    if (last !== queue) ports.setLastQueue(port, queue)
-    const tail = state.tail(vcpuId, priority)
-    const linked = tail ? this.#core.fifoSetLink(state.wordAt(tail), port) : 0
-    if (!linked) this.#core.fifoSetHead(block, priority, port)
-    if (linked === 2) state.countFought()
-    state.setTail(vcpuId, priority, port)
-    // The locks are dropped here. READY for a new head only (EC-bug-3).
-    if (linked) return
-    const vcpu = this.#to.vcpus[vcpuId]!
-    if (vcpu.onDummy) this.#core.bitSet(block, priority)
-    else if (this.#core.fifoReady(block, priority, vcpu.info)) this.#to.kick(vcpu)
+    if (state.tail(vcpuOf(old), priorityOf(old)) === port) state.setTail(vcpuOf(old), priorityOf(old), 0)
+    if (old !== queue) this.#to.ports.setLastQueue(port, queue)
+    const tail = state.tail(vcpuOf(queue), priorityOf(queue))
+    const linked = tail ? this.#core.fifoSetLink(state.wordAt(tail), port) : NEW_HEAD
+    if (linked === NEW_HEAD) this.#core.fifoSetHead(block, priorityOf(queue), port)
+    else if (linked === FOUGHT_OVER) state.countFought()
+    state.setTail(vcpuOf(queue), priorityOf(queue), port)
+    return linked
   }
 
   /** PENDING only; a queued event stays where it is and is skipped by the guest (EC-fifo-20). */
