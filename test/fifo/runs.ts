@@ -77,7 +77,8 @@ class Run {
     const { done, value } = each.thread.steps.next(way)
     this.#current = null
     each.next = done ? null : (value as Step)
-    if (done || each.next?.fresh) each.history = done ? -1 : 0
+    if (done) each.history = intern(-2, 0)
+    else if (each.next!.fresh !== undefined) each.history = intern(-1, each.next!.fresh)
   }
 
   /** Lets a thread take its next step in one of its ways. */

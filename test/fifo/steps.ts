@@ -17,14 +17,14 @@ import * as abi from '../../src/abi/index.js'
 import { FifoState } from '../../src/fifo.js'
 
 /**
- * One access that is about to happen; `ready` says whether it can, `ways` in how many ways it may go. `fresh`: the thread
- * is back at its beginning and nothing that it has read matters any more.
+ * One access that is about to happen; `ready` says whether it can, `ways` in how many ways it may go. `fresh`: nothing
+ * that the thread has read matters any more; the number says where in its code it is.
  */
 export interface Step {
   readonly label: string
   readonly ready?: () => boolean
   readonly ways?: number
-  readonly fresh?: boolean
+  readonly fresh?: number
 }
 
 /** A run of code that stops before every access. Gets back which way to go. */
@@ -243,10 +243,11 @@ export function steppedOps(to: object, state: SteppedState, { FifoPortOps }: Sou
   return new FifoPortOps(to, 64, state)
 }
 
-/** Runs to the end without interruption. */
-export function runThrough<T>(steps: Steps<T>): T {
+/** Runs to the end; `before` sees each step before it is taken. */
+export function runThrough<T>(steps: Steps<T>, before: (step: Step) => void = () => {}): T {
   for (;;) {
     const { done, value } = steps.next(0)
     if (done) return value as T
+    before(value as Step)
   }
 }

@@ -150,7 +150,7 @@ export class FifoWorld implements World {
       name,
       (function* () {
         for (const [i, port] of ports.entries()) {
-          if (i) yield { label: 'next', fresh: true }
+          if (i) yield { label: 'next', fresh: i }
           yield* ops.setPending(port)
         }
       })(),
@@ -166,7 +166,7 @@ export class FifoWorld implements World {
       (function* () {
         for (;;) {
           // Between two scans all that the guest knows is in its descriptor, which is part of the key.
-          yield { label: 'upcall', ready: () => memory.words[at / 4] !== 0, fresh: true }
+          yield { label: 'upcall', ready: () => memory.words[at / 4] !== 0, fresh: 0 }
           const count = yield* core.fifoScan(DESCRIPTORS + vcpu * 128, OUT + vcpu * 256, batch)
           for (let i = 0; i < count; i++) served.push(memory.words[(OUT + vcpu * 256) / 4 + i]!)
         }
