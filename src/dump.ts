@@ -156,7 +156,7 @@ function copyChannel(domain: Domain, port: number): ChannelRecord {
     port,
     pending: usable && domain.portOps.isPending(port),
     masked: !usable || domain.portOps.isMasked(port),
-    selectors: domain.portOps.stateColumn(port),
+    selectors: domain.portOps.selectorDigits(port),
     state,
     notifyVcpu: ports.notifyVcpu(port),
     consumer: ports.consumer(port),

@@ -327,7 +327,7 @@ export class FifoPortOps implements PortOps {
   moved(): void {}
 
   /** EC-dump-7: `?` without a page; else B if BUSY, a space, LINK or a dash if not LINKED. */
-  stateColumn(port: number): string {
+  selectorDigits(port: number): string {
     const at = this.#state.wordAt(port)
     if (at === NONE) return '?     '
     const word = this.#core.fifoWord(at)

@@ -46,7 +46,7 @@ export interface PortOps {
   /** A pending, unmasked port moved to another vCPU: raise it there (NL-vcpu-1); at n = 2 nothing (EC-vcpu-6). */
   moved(port: number): void
   /** The column S of the dump: one digit a selector level, from n-1 to 1 (NL-dump-1); FIFO: EC-dump-7. */
-  stateColumn(port: number): string
+  selectorDigits(port: number): string
 }
 
 /** Where the leaf's bitmaps are. */
@@ -151,7 +151,7 @@ export class LevelPortOps implements PortOps {
     if (this.#climb(port, info, info + this.#sel, l2, l3, l4)) this.#to.kick(vcpu)
   }
 
-  stateColumn(port: number): string {
+  selectorDigits(port: number): string {
     const vcpu = this.#to.vcpus[this.#to.ports.notifyVcpu(port)]!
     if (vcpu.activeDepth !== this.levels || port >= this.maxEvtchns) return '?'.repeat(this.levels - 1)
     let digits = ''

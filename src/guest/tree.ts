@@ -47,7 +47,7 @@ export class Tree implements ChannelForm {
   /** Port numbers that the tree has room for: the geometry. */
   readonly maxEvtchns: number
   readonly batch = 1024
-  readonly #scan: Scan
+  readonly scan: Scan
   readonly #platform: GuestPlatform
   readonly #core: Core
   readonly #frames: TreeFrames | null
@@ -74,7 +74,7 @@ export class Tree implements ChannelForm {
     this.channels = shape.channels
     const { bits } = platform
     this.maxEvtchns = maxEvtchns(bits, shape.levels, shape.frames?.pending.length ?? 0)
-    this.#scan = scanOf(this.#core, shape.levels, bits)
+    this.scan = scanOf(this.#core, shape.levels, bits)
     const shared = platform.sharedInfoGfn * PAGE_SIZE
     const { pending, mask } = sharedInfo(bits)
     this.#pendingPages = shape.frames ? shape.frames.pending.map((gfn) => this.#at(gfn)) : [this.#abs(shared + pending)]
@@ -148,7 +148,12 @@ export class Tree implements ChannelForm {
   }
 
   round(vcpu: number, out: number, max: number): number {
-    return this.#scan(this.#descriptors[vcpu]!, out, max)
+    return this.scan(this.#descriptors[vcpu]!, out, max)
+  }
+
+  /** Address of a vCPU's scan descriptor. */
+  descriptor(vcpu: number): number {
+    return this.#descriptors[vcpu]!
   }
 
   /** All leaf pages are there from the beginning. */
