@@ -5,7 +5,7 @@
  */
 
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { coreOf, createMemory } from '../../src/core.js'
 import {
   type Args,
@@ -19,6 +19,9 @@ import {
 import { exploreRuns } from './runs.js'
 import { runThrough, SteppedMemory } from './steps.js'
 import { BUSY, FifoWorld, LINK, LINKED, MASKED, PENDING } from './world.js'
+
+// Plain arrays for private state: a world is built for every path, and shared buffers take long to make.
+vi.mock('../../src/buffers.js', () => ({ sharedInts: (length: number) => new Int32Array(length) }))
 
 const seed = Number(process.env.SEED ?? Date.now() % 2 ** 31)
 
@@ -43,7 +46,7 @@ function scribbler(world: FifoWorld, ports: readonly number[], values: readonly 
 /** Bounded, in its place, sane in private: after every step. */
 function checked(world: FifoWorld, allowed: readonly number[]): FifoWorld {
   world.invariant = () => {
-    for (const at of world.memory.written) if (!allowed.includes(at)) return `wrote to ${world.memory.name(at)}`
+    for (const at of world.memory.written) if (!allowed.includes(at)) return `wrote to ${world.nameOf(at)}`
     for (let q = 0; q < 16; q++) if (world.state.tail(0, q) > 2) return `tail ${world.state.tail(0, q)}`
     return null
   }

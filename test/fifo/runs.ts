@@ -27,6 +27,8 @@ export interface World {
   verdict(): string | null
   /** Set by the explorer: what the running thread has read. */
   onRead: (value: number) => void
+  /** Names an address, for schedules. */
+  nameOf(at: number): string
 }
 
 /** Outcome: how many states and ends there are, or what is wrong and how it came to that. */
@@ -61,9 +63,12 @@ class Run {
   readonly world: World
   readonly running: Running[]
   readonly schedule: string[] = []
+  readonly #tell: boolean
   #current: Running | null = null
 
-  constructor(make: () => World) {
+  /** `tell`: keep the schedule as text. */
+  constructor(make: () => World, tell = false) {
+    this.#tell = tell
     this.world = make()
     this.world.onRead = (value) => {
       if (this.#current) this.#current.history = intern(this.#current.history, value)
@@ -84,7 +89,11 @@ class Run {
   /** Lets a thread take its next step in one of its ways. */
   move([index, way]: readonly [number, number]): void {
     const each = this.running[index]!
-    this.schedule.push(`${each.thread.name}: ${each.next!.label}${each.next!.ways ? ` (${way})` : ''}`)
+    if (this.#tell) {
+      const { label, at, ways } = each.next!
+      const where = at === undefined ? '' : ` ${this.world.nameOf(at)}`
+      this.schedule.push(`${each.thread.name}: ${label}${where}${ways ? ` (${way})` : ''}`)
+    }
     each.history = intern(each.history, -1 - way)
     each.taken++
     this.#advance(each, way)
@@ -111,7 +120,7 @@ class Run {
 export function exploreRuns(make: () => World, limit = 400_000): Outcome {
   const seen = new Set<string>()
   const outcome: Outcome = { states: 0, ends: 0, longest: {}, flaw: null }
-  const pending: { run: Run | null; path: (readonly [number, number])[] }[] = [{ run: new Run(make), path: [] }]
+  const pending: { run: Run | null; path: Path | null }[] = [{ run: new Run(make), path: null }]
   while (pending.length) {
     const { run: alive, path } = pending.pop()!
     const run = alive ?? replay(make, path)
@@ -129,22 +138,30 @@ export function exploreRuns(make: () => World, limit = 400_000): Outcome {
       what = run.stuck ?? run.world.verdict()
     }
     if (what) {
-      outcome.flaw = { what, schedule: run.schedule }
+      outcome.flaw = { what, schedule: replay(make, path, true).schedule }
       break
     }
     // The last move goes on with this run; the others begin anew when their time comes.
-    for (const move of moves.slice(0, -1)) pending.push({ run: null, path: [...path, move] })
+    for (const move of moves.slice(0, -1)) pending.push({ run: null, path: { move, before: path } })
     const last = moves.at(-1)
     if (!last) continue
     run.move(last)
-    pending.push({ run, path: [...path, last] })
+    pending.push({ run, path: { move: last, before: path } })
   }
   outcome.states = seen.size
   return outcome
 }
 
-function replay(make: () => World, path: readonly (readonly [number, number])[]): Run {
-  const run = new Run(make)
-  for (const move of path) run.move(move)
+/** The moves that lead to a state, last first. */
+interface Path {
+  readonly move: readonly [number, number]
+  readonly before: Path | null
+}
+
+function replay(make: () => World, path: Path | null, tell = false): Run {
+  const run = new Run(make, tell)
+  const moves: (readonly [number, number])[] = []
+  for (let at = path; at; at = at.before) moves.push(at.move)
+  for (let i = moves.length - 1; i >= 0; i--) run.move(moves[i]!)
   return run
 }

@@ -22,6 +22,8 @@ import { FifoState } from '../../src/fifo.js'
  */
 export interface Step {
   readonly label: string
+  /** The address, for those that have one. */
+  readonly at?: number
   readonly ready?: () => boolean
   readonly ways?: number
   readonly fresh?: number
@@ -165,15 +167,13 @@ export class SteppedMemory {
   readonly written = new Set<number>()
   /** What the running thread has read: with it, a thread is where it is. */
   onRead: (value: number) => void = () => {}
-  /** Names an address, for schedules. */
-  name: (at: number) => string = (at) => `0x${at.toString(16)}`
 
   constructor(bytes: number) {
     this.words = new Int32Array(bytes / 4)
   }
 
   *access(what: string, at: number, change: (old: number) => number): Steps<number> {
-    yield { label: `${what} ${this.name(at)}` }
+    yield { label: what, at }
     const old = this.words[at >>> 2]!
     const next = change(old) | 0
     if (next !== old) {
@@ -192,10 +192,9 @@ export class SteppedMemory {
     return {
       ...core({
         read: (at: number) => access('load', at, (old) => old),
-        write: (at: number, value: number) => access(`store ${value} to`, at, () => value),
-        fetchOr: (at: number, mask: number) => access(`or ${(mask >>> 0).toString(16)} into`, at, (old) => old | mask),
-        fetchAnd: (at: number, mask: number) =>
-          access(`and ${(mask >>> 0).toString(16)} into`, at, (old) => old & mask),
+        write: (at: number, value: number) => access('store', at, () => value),
+        fetchOr: (at: number, mask: number) => access('or', at, (old) => old | mask),
+        fetchAnd: (at: number, mask: number) => access('and', at, (old) => old & mask),
         take: (at: number) => access('take', at, () => 0),
         compareExchange: (at: number, expected: number, next: number) =>
           access('swap', at, (old) => (old === expected ? next : old)),
@@ -206,10 +205,10 @@ export class SteppedMemory {
         ctz: (value: number) => 31 - Math.clz32(value & -value),
       }),
       *bitSet(at: number, n: number): Steps<number> {
-        return (yield* access(`set bit ${n} of`, at, (old) => old | bit(n))) & bit(n) ? 1 : 0
+        return (yield* access('or', at, (old) => old | bit(n))) & bit(n) ? 1 : 0
       },
       *bitClear(at: number, n: number): Steps<number> {
-        return (yield* access(`clear bit ${n} of`, at, (old) => old & ~bit(n))) & bit(n) ? 1 : 0
+        return (yield* access('and', at, (old) => old & ~bit(n))) & bit(n) ? 1 : 0
       },
       *bitTest(at: number, n: number): Steps<number> {
         return (yield* access('load', at, (old) => old)) & bit(n) ? 1 : 0

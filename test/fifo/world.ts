@@ -2,8 +2,8 @@
  * A small FIFO domain whose code runs step by step (steps.ts): event words, control blocks and flags in a memory of plain
  * words, a real port table, real private state, and threads for senders and for the guest.
  *
- *     0     event words of one page         4608  upcall flags, a word a vCPU
- *     4096  control blocks, 128 bytes each  5120  scan descriptors, 128 bytes each · 6144 table of pages · 6400 output
+ *     0    event words of ports 0 … 63       512  upcall flags, a word a vCPU · 832 table of pages
+ *     256  control blocks, 128 bytes each    576  scan descriptors, 128 bytes each · 896 output, 64 bytes a vCPU
  */
 
 import { ECS } from '../../src/abi/index.js'
@@ -28,12 +28,12 @@ export const LINKED = 1 << 29
 export const BUSY = 1 << 28
 export const LINK = 0x1_ffff
 
-const BLOCKS = 4096
-const FLAGS = 4608
-const DESCRIPTORS = 5120
-const TABLE = 6144
-const OUT = 6400
-const BYTES = 8192
+const BLOCKS = 256
+const FLAGS = 512
+const DESCRIPTORS = 576
+const TABLE = 832
+const OUT = 896
+const BYTES = 1024
 /** Priorities that scenarios use. */
 const QUEUES = [0, 1, 2, 3, 4, 7]
 
@@ -74,9 +74,8 @@ export class FifoWorld implements World {
     for (let vcpu = 0; vcpu < vcpus; vcpu++) {
       this.state.mapBlock(nowhere, vcpu, { gfn: 1, offset: vcpu * 128 }, this.block(vcpu))
       const descriptor = (DESCRIPTORS + vcpu * 128) / 4
-      this.memory.words.set([this.flag(vcpu), this.block(vcpu), TABLE, 1024], descriptor)
+      this.memory.words.set([this.flag(vcpu), this.block(vcpu), TABLE, 64], descriptor)
     }
-    this.memory.name = (at) => this.#name(at)
     for (let port = 1; port <= ports; port++) {
       this.table.take(port)
       this.table.setState(port, ECS.IPI)
@@ -115,7 +114,7 @@ export class FifoWorld implements World {
     this.memory.words[port] = value
   }
 
-  #name(at: number): string {
+  nameOf(at: number): string {
     if (at < BLOCKS) return `word ${at / 4}`
     if (at < FLAGS) return `${at % 128 ? `head ${((at % 128) - 8) / 4}` : 'ready'} of v${(at - BLOCKS) >> 7}`
     return at < DESCRIPTORS ? `flag of v${(at - FLAGS) / 4}` : `0x${at.toString(16)}`
@@ -167,8 +166,8 @@ export class FifoWorld implements World {
         for (;;) {
           // Between two scans all that the guest knows is in its descriptor, which is part of the key.
           yield { label: 'upcall', ready: () => memory.words[at / 4] !== 0, fresh: 0 }
-          const count = yield* core.fifoScan(DESCRIPTORS + vcpu * 128, OUT + vcpu * 256, batch)
-          for (let i = 0; i < count; i++) served.push(memory.words[(OUT + vcpu * 256) / 4 + i]!)
+          const count = yield* core.fifoScan(DESCRIPTORS + vcpu * 128, OUT + vcpu * 64, batch)
+          for (let i = 0; i < count; i++) served.push(memory.words[(OUT + vcpu * 64) / 4 + i]!)
         }
       })(),
       true,
