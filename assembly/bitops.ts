@@ -56,3 +56,13 @@ export function take<T>(at: usize): T {
 export function below<T>(bit: i32): T {
   return (((1 as T) << (bit as T)) - 1) as T
 }
+
+/** Stores `replacement` if the word still is `expected`; answers the word as it was. */
+// @ts-ignore: decorator
+@inline
+export function compareExchange<T>(at: usize, expected: T, replacement: T): T {
+  if (THREADS) return atomic.cmpxchg<T>(at, expected, replacement)
+  const old = load<T>(at)
+  if (old == expected) store<T>(at, replacement)
+  return old
+}

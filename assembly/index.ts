@@ -1,2 +1,3 @@
+export * from './fifo'
 export * from './levels'
 export * from './scan'

@@ -12,7 +12,7 @@ export type Climb = (port: number, upcall: number, l1: number, l2: number, l3: n
 /** One round of a guest's scan over its descriptor (assembly/scan.ts); answers how many ports it wrote to `out`. */
 export type Scan = (descriptor: number, out: number, max: number) => number
 
-/** The core's exports; every address is absolute in the memory of the instance. See assembly/levels.ts, scan.ts. */
+/** The core's exports; every address is absolute in the memory of the instance. See assembly/levels.ts, scan.ts, fifo.ts. */
 export interface CoreExports {
   leafSet(pendingPage: number, maskPage: number, port: number): number
   leafUnmask(pendingPage: number, maskPage: number, port: number): number
@@ -23,6 +23,13 @@ export interface CoreExports {
   fillBits(at: number, nbits: number): void
   zeroWords(at: number, words: number): void
   moveLeaf(fromPending: number, fromMask: number, pendingPage: number, maskPage: number, words: number): void
+  fifoRaise(word: number): number
+  fifoSetLink(tailWord: number, port: number): number
+  fifoSetHead(controlBlock: number, priority: number, port: number): void
+  fifoReady(controlBlock: number, priority: number, upcallPending: number): number
+  fifoWord(word: number): number
+  fifoUnmask(word: number): number
+  fifoScan: Scan
   climb2x32: Climb
   climb3x32: Climb
   climb4x32: Climb

@@ -13,6 +13,7 @@ import {
   XEN_LEGACY_MAX_VCPUS,
 } from './abi/index.js'
 import type { Core } from './core.js'
+import { FifoPortOps, type FifoState } from './fifo.js'
 import { EventLock } from './lock.js'
 import type { GuestMemory } from './memory.js'
 import { PirqTable } from './pirq.js'
@@ -125,6 +126,8 @@ export class Domain implements Delivery, Subject {
   nextEvtchn = 0
   /** The N-level registration; null = two levels. */
   nlevel: NlevelRegistration | null = null
+  /** Queues, control blocks and event array; null = not on the FIFO ABI. */
+  fifo: FifoState | null = null
   /** HVM parameter 0 (EC-up-9): callback via. */
   callbackVia = 0n
 
@@ -166,7 +169,7 @@ export class Domain implements Delivery, Subject {
     return this.#ops
   }
 
-  /** Levels of the tree in force. */
+  /** Levels of the tree in force; 0 on the FIFO ABI. */
   get levels(): number {
     return this.#ops.levels
   }
@@ -210,7 +213,23 @@ export class Domain implements Delivery, Subject {
     this.#ops = ops
   }
 
-  /** Back to two levels: after a reset, soft reset or death (NL-reset-1). Frames are let go, level 1 becomes 0. */
+  /** Switches to the FIFO ABI; its state is complete by then (EC-XSA-358, EC-XSA-359). */
+  enterFifo(state: FifoState): void {
+    this.fifo = state
+    this.useOps(new FifoPortOps(this, this.#bits, state))
+  }
+
+  /** Back to two levels from wherever the domain is: after a reset, soft reset or death (EC-reset-9, NL-reset-1). */
+  returnToTwoLevels(): void {
+    this.leaveNlevel()
+    if (!this.fifo) return
+    // Guest words stay as they are (EC-fifo-24), and so do the two-level ones, set bits included (EC-reset-11).
+    this.fifo.release(this.memory)
+    this.fifo = null
+    this.useOps(this.#twoLevel())
+  }
+
+  /** Back from N levels to two: after a reset, soft reset or death (NL-reset-1). Frames are let go, level 1 becomes 0. */
   leaveNlevel(): void {
     const registration = this.nlevel
     for (const vcpu of this.vcpus) vcpu.record(null)
@@ -233,7 +252,7 @@ export class Domain implements Delivery, Subject {
   latchWidth(bits: Bits): void {
     if (bits === this.#bits) return
     this.#bits = bits
-    if (!this.nlevel) this.useOps(this.#twoLevel())
+    if (!this.nlevel && !this.fifo) this.useOps(this.#twoLevel())
     this.updateWallclock()
   }
 

@@ -20,7 +20,7 @@ export interface ChannelRecord {
   port: number
   pending: boolean
   masked: boolean
-  /** Column S: a digit per selector level, n-1 to 1; `?` where the vCPU has no active selectors. */
+  /** Column S: a digit per selector level, n-1 to 1; `?` where the vCPU has no active selectors. FIFO: EC-dump-7. */
   selectors: string
   /** ECS_* */
   state: number

@@ -13,10 +13,7 @@ import { EVTCHNS_PER_BUCKET } from './ports.js'
 import { virqClass, virqName } from './virq.js'
 import type { Caller, World } from './world.js'
 
-const { EPERM, ENOENT, ESRCH, EAGAIN, EBUSY, EEXIST, EINVAL, ENOSPC, ENOSYS, ERESTART, EOPNOTSUPP } = Errno
-
-/** 4096 less the 72 bytes of a FIFO control block. */
-const CONTROL_BLOCK_MAX_OFFSET = 4024
+const { EPERM, ENOENT, ESRCH, EAGAIN, EBUSY, EEXIST, EINVAL, ENOSPC, ERESTART } = Errno
 
 const STATE_NAMES = ['free', 'reserved', 'unbound', 'interdomain', 'bound to a PIRQ', 'bound to a VIRQ', 'an IPI']
 
@@ -52,7 +49,9 @@ export function getFreePort(world: World, domain: Domain): number {
   if (domain.dying !== 'alive') return world.fail(EINVAL, `d${domain.domid} is dying`)
   // From outside, for its own vCPUs stand still: a port that its saved state does not have would be lost.
   if (domain.frozen === 'saved') return world.fail(EAGAIN, `d${domain.domid} is frozen for its migration`)
-  const port = domain.ports.lowestFree(1)
+  let port = domain.ports.lowestFree(1)
+  // Closed but still linked on a queue: not free yet (EC-port-11, EC-bug-7).
+  while (domain.ports.isValid(port) && domain.portOps.isBusy?.(port)) port = domain.ports.lowestFree(port + 1)
   if (port > domain.maxEvtchnPort || port >= domain.maxEvtchns) {
     const limit = Math.min(domain.maxEvtchnPort, domain.maxEvtchns - 1)
     return world.fail(ENOSPC, `d${domain.domid} has no free port: all up to ${limit}, its limit, are taken`)
@@ -79,6 +78,7 @@ export function allocUnbound(world: World, { domain: caller }: Caller, args: Arg
       )
     }
     domain.ports.setUnbound(port, remoteDomid)
+    domain.portOps.init?.(port)
     args.port = port
     return 0
   })
@@ -100,6 +100,7 @@ export function bindInterdomain(world: World, { domain: local }: Caller, args: A
     // Both channel locks, for writing. The remote end keeps its notify vCPU, pending and mask (EC-inter-7).
     local.ports.setInterdomain(port, remote.domid, remotePort)
     remote.ports.setInterdomain(remotePort, local.domid, port)
+    local.portOps.init?.(port)
     // What the peer signalled while unbound was dropped: one event to be safe (EC-inter-8).
     local.setPending(port)
     args.local_port = port
@@ -142,6 +143,7 @@ export function bindVirq(world: World, { domain }: Caller, args: Args): number {
     if (virq === VIRQ.DOM_EXC) world.virqs.openDomExc(domain, world.domids())
     domain.ports.setIrq(port, ECS.VIRQ, virq)
     domain.ports.setNotifyVcpu(port, vcpu.vcpuId)
+    domain.portOps.init?.(port)
     // Last, for delivery goes through this table (EC-virq-8).
     vcpu.setVirqPort(virq, port)
     args.port = port
@@ -158,6 +160,7 @@ export function bindIpi(world: World, { domain }: Caller, args: Args): number {
     if (port < 0) return port
     domain.ports.setNotifyVcpu(port, vcpu.vcpuId)
     domain.ports.setState(port, ECS.IPI)
+    domain.portOps.init?.(port)
     args.port = port
     return 0
   })
@@ -191,6 +194,7 @@ export function bindPirq(world: World, { domain }: Caller, args: Args): number {
     pirq.willShare = willShare
     domain.ports.setIrq(port, ECS.PIRQ, irq)
     linkPirqPort(domain, port, 0)
+    domain.portOps.init?.(port)
     domain.setPirqNeedsEoi(irq, true)
     args.port = port
     return 0
@@ -427,7 +431,7 @@ export function resetDomain(world: World, domain: Domain, caller: Domain, resumi
   return domain.eventLock.write(() => {
     domain.nextEvtchn = 0
     if (ports.activeEvtchns > ports.xenEvtchns) return world.fail(EAGAIN, 'ports were opened during the reset')
-    domain.leaveNlevel()
+    domain.returnToTwoLevels()
     return 0
   })
 }
@@ -448,31 +452,6 @@ export function destroyChannels(world: World, domain: Domain): number {
   }
   if (ports.activeEvtchns) throw new Error(`d${domain.domid}: ${ports.activeEvtchns} ports are active after teardown`)
   world.virqs.dropHandlers(domain)
-  domain.leaveNlevel()
+  domain.returnToTwoLevels()
   return 0
-}
-
-/**
- * EVTCHNOP_init_control (11) with Xen's checks (EC-init-2…4, EC-init-7). A call that passes them ends where FIFO would
- * begin: this hypervisor has none (EC-op-6). On an N-level domain NL-op-1.
- */
-export function initControl(world: World, { domain }: Caller, args: Args): number {
-  if (!domain.vcpus[args.vcpu!]) return noVcpu(world, domain, args.vcpu!)
-  if (args.offset! > CONTROL_BLOCK_MAX_OFFSET || args.offset! % 8)
-    return world.fail(EINVAL, `offset ${args.offset} is not a multiple of 8 up to ${CONTROL_BLOCK_MAX_OFFSET}`)
-  if (domain.nlevel) return world.fail(EBUSY, `d${domain.domid} has ${domain.nlevel.levels} levels`)
-  if (domain.memory.frame(args.control_gfn!) < 0)
-    return world.fail(EINVAL, `frame ${args.control_gfn} is not writable RAM of d${domain.domid}`)
-  return world.fail(EOPNOTSUPP, 'this hypervisor has no FIFO event channels')
-}
-
-/** EVTCHNOP_expand_array (12) of a hypervisor that was built without FIFO. */
-export function expandArray(world: World): number {
-  return world.fail(EOPNOTSUPP, 'this hypervisor has no FIFO event channels')
-}
-
-/** EVTCHNOP_set_priority (13): bitmap ABIs have no priorities (EC-prio-1, -2). */
-export function setPriority(world: World, { domain }: Caller, args: Args): number {
-  if (!domain.ports.isValid(args.port!)) return noPort(world, domain, args.port!)
-  return world.fail(ENOSYS, `d${domain.domid} is on an ABI without priorities`)
 }

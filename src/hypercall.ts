@@ -16,6 +16,7 @@ import {
 import type { Domain } from './domain.js'
 import { Errno } from './errno.js'
 import * as ops from './event_channel.js'
+import { expandArray, initControl, setPriority } from './fifo_ops.js'
 import { hvmOp } from './hvm_op.js'
 import { queryNlevel, registerNlevel, setNlevelSelectors } from './nlevel.js'
 import { physdevOp } from './physdev_op.js'
@@ -43,9 +44,9 @@ const OPERATIONS: Readonly<Record<EvtchnOpName, Operation>> = {
   bind_vcpu: ops.bindVcpu,
   unmask: ops.unmask,
   reset: ops.reset,
-  init_control: ops.initControl,
-  expand_array: ops.expandArray,
-  set_priority: ops.setPriority,
+  init_control: initControl,
+  expand_array: expandArray,
+  set_priority: setPriority,
   reset_cont: ops.resetCont,
   query_nlevel: queryNlevel,
   set_nlevel_selectors: setNlevelSelectors,

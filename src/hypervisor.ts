@@ -79,6 +79,8 @@ export interface HypervisorOptions {
   maxFrames?: number
   /** False: a host that never heard of N levels; the operations answer ENOSYS. Default true. */
   nlevel?: boolean
+  /** False: a host without the FIFO ABI (EC-op-6). Default true. */
+  fifo?: boolean
   /** Asked at every 64th port of a reset or teardown: is preemption due? Default never. */
   preempt?: () => boolean
 }
@@ -916,6 +918,7 @@ function readLimits(options: HypervisorOptions): HostLimits {
     maxLevels: { 32: depth(32), 64: depth(64) },
     maxLeafPages: integer(call, 'maxLeafPages', options.maxLeafPages ?? 512, 0, 1024),
     nlevel: oneOf(call, 'nlevel', options.nlevel ?? true, [true, false]),
+    fifo: oneOf(call, 'fifo', options.fifo ?? true, [true, false]),
   }
 }
 

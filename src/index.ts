@@ -15,6 +15,7 @@ export {
   newDumpStats,
 } from './dump.js'
 export { Errno, type ErrnoName, errnoName, ParameterError, XenError } from './errno.js'
+export type { ControlBlock, FifoSnapshot, FifoState } from './fifo.js'
 export * from './guest/index.js'
 export type { Register } from './hypercall.js'
 export { type DomainOptions, Hypervisor, type HypervisorOptions, type RestoreOptions } from './hypervisor.js'
@@ -30,6 +31,7 @@ export {
   type SaveMode,
 } from './save.js'
 export type { SavedAbi, SavedLevels, SavedSelectors } from './save_abi.js'
+export type { SavedFifo } from './save_fifo.js'
 export { RestoreError, SavedStateError, type SavedTable } from './saved_fields.js'
 export type { SavedRun } from './saved_ram.js'
 export { NR_SOFTIRQS, SOFTIRQ, type SoftirqStats, Softirqs } from './softirq.js'

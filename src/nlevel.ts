@@ -54,7 +54,7 @@ export function queryNlevel(world: World, { domain: caller }: Caller, args: Args
   const levels = grantedLevels(world, domain)
   args.max_levels = levels
   args.max_pages = levels === 2 ? 0 : Math.min(grantedPages(world, domain), fullTreePages(domain.eventBits, levels))
-  args.abi = domain.levels
+  args.abi = domain.portOps.abi
   return 0
 }
 
@@ -83,6 +83,9 @@ export function refuseNlevel(world: World, domain: Domain, levels: number, nrPag
   return checkAllowed(world, domain) || checkSize(world, domain, levels, nrPages)
 }
 
+const fifoActive = (world: World, domain: Domain) =>
+  world.fail(EBUSY, `d${domain.domid} is on the FIFO ABI; a reset leads back`)
+
 const resetInProgress = (world: World, domain: Domain) =>
   world.fail(EBUSY, `a reset of d${domain.domid} is in progress at port ${domain.nextEvtchn}`)
 
@@ -92,6 +95,7 @@ export function setNlevelSelectors(world: World, { domain }: Caller, args: Args)
   if (!vcpu) return world.fail(ENOENT, `d${domain.domid} has no vCPU ${args.vcpu}`)
   const refused = checkAllowed(world, domain)
   if (refused) return refused
+  if (domain.fifo) return fifoActive(world, domain)
   if (domain.nextEvtchn) return resetInProgress(world, domain)
   if (args.pad) return world.fail(EINVAL, `pad is ${args.pad}, not 0`)
   const levels = args.levels!
@@ -194,6 +198,7 @@ export function registerNlevel(world: World, { domain, vcpu }: Caller, args: Arg
   const refused = checkAllowed(world, domain)
   if (refused) return refused
   if (domain.nlevel) return world.fail(EBUSY, `d${domain.domid} has ${domain.nlevel.levels} levels already`)
+  if (domain.fifo) return fifoActive(world, domain)
   if (domain.nextEvtchn) return resetInProgress(world, domain)
   if (args.pad) return world.fail(EINVAL, `pad is ${args.pad}, not 0`)
   const levels = args.levels!

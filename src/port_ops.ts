@@ -24,7 +24,9 @@ export interface Delivery {
 
 /** The operations of one ABI on one domain. Callers test usability first (EC-port-2). */
 export interface PortOps {
-  /** Levels of the tree: 2…5. */
+  /** What query_nlevel answers: 2 … 5 for that many levels, ABI_FIFO. */
+  readonly abi: number
+  /** Levels of the tree: 2…5; 0 = the ABI has none. */
   readonly levels: number
   /** The guest's word width for event channels. */
   readonly bits: Bits
@@ -35,9 +37,15 @@ export interface PortOps {
   unmask(port: number): void
   isPending(port: number): boolean
   isMasked(port: number): boolean
+  /** The ABI still holds on to the port: allocation skips it (EC-close-10). Bitmaps never do. */
+  isBusy?(port: number): boolean
+  /** A port is born by a bind of the guest's own (EC-fifo-23). */
+  init?(port: number): void
+  /** False: no such priority. An ABI without priorities has no such operation (EC-prio-2). */
+  setPriority?(port: number, priority: number): boolean
   /** A pending, unmasked port moved to another vCPU: raise it there (NL-vcpu-1); at n = 2 nothing (EC-vcpu-6). */
   moved(port: number): void
-  /** The column S of the dump: one digit a selector level, from n-1 to 1 (NL-dump-1). */
+  /** The column S of the dump: one digit a selector level, from n-1 to 1 (NL-dump-1); FIFO: EC-dump-7. */
   selectorDigits(port: number): string
 }
 
@@ -56,6 +64,7 @@ export function sharedInfoLeaf(sharedInfoAt: number, bits: Bits): Leaf {
 
 /** Bitmap ABI of any depth. */
 export class LevelPortOps implements PortOps {
+  readonly abi: number
   readonly levels: number
   readonly bits: Bits
   readonly maxEvtchns: number
@@ -71,6 +80,7 @@ export class LevelPortOps implements PortOps {
   constructor(to: Delivery, levels: number, bits: Bits, leaf: Leaf) {
     this.#to = to
     this.#core = to.core
+    this.abi = levels
     this.levels = levels
     this.bits = bits
     this.maxEvtchns = maxEvtchns(bits, levels, leaf.pending.length)

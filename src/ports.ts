@@ -3,7 +3,7 @@
  *
  *     bucket p >> 6 → 64 objects of 8 integers:
  *       0 state · 1 notify vCPU · 2 Xen consumer · 3 remote domid | pirq | virq · 4 remote port | next PIRQ port
- *       5 previous PIRQ port · 6, 7 for FIFO
+ *       5 previous PIRQ port · 6 FIFO priority, bit 8 saved pending · 7 last queue: vCPU << 16 | priority
  *
  * The table grows bucket by bucket and never shrinks while the domain lives: "valid" means p < validEvtchns and nothing
  * else (EC-port-6, EC-XSA-338). A bucket is complete before the count is published (EC-XSA-340). Everything here is
@@ -25,6 +25,11 @@ const CONSUMER = 2
 const A = 3
 const B = 4
 const C = 5
+const FIFO = 6
+const LASTQ = 7
+
+const PRIORITY = 0xff
+const SAVED_PENDING = 0x100
 
 const VALID = 0
 const ACTIVE = 1
@@ -168,6 +173,28 @@ export class PortTable {
   }
   setPrevPirqPort(port: number, prev: number): void {
     this.#set(port, C, prev)
+  }
+
+  /** FIFO priority, 0 … 15; used at the next linking (EC-prio-5). */
+  priority(port: number): number {
+    return this.#get(port, FIFO) & PRIORITY
+  }
+  setPriority(port: number, priority: number): void {
+    this.#set(port, FIFO, (this.#get(port, FIFO) & ~PRIORITY) | priority)
+  }
+  /** An event came while the port's word did not exist (EC-fifo-3). Xen never takes the mark back (EC-expand-7). */
+  savedPending(port: number): boolean {
+    return (this.#get(port, FIFO) & SAVED_PENDING) !== 0
+  }
+  setSavedPending(port: number): void {
+    this.#set(port, FIFO, this.#get(port, FIFO) | SAVED_PENDING)
+  }
+  /** vCPU << 16 | priority of the queue that the port was last linked on; survives close and reset (EC-fifo-14). */
+  lastQueue(port: number): number {
+    return this.#get(port, LASTQ)
+  }
+  setLastQueue(port: number, queue: number): void {
+    this.#set(port, LASTQ, queue)
   }
 
   /** FREE again: notify vCPU and consumer back to 0 (EC-close-9). */

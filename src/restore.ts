@@ -17,7 +17,7 @@ import { describePort, linkPirqPort } from './event_channel.js'
 import { type Migration, pendingPorts } from './migration.js'
 import { EVTCHNS_PER_BUCKET } from './ports.js'
 import type { CheckedPort, CheckedTransparent } from './save.js'
-import type { Target } from './save_abi.js'
+import type { Target } from './save_part.js'
 import { RestoreError } from './saved_fields.js'
 import { loadRam } from './saved_ram.js'
 import { virqClass, virqName } from './virq.js'
@@ -83,6 +83,7 @@ export class Restore {
     // Objects beyond the domain's limit can hold no port here.
     const most = Math.ceil((domain.maxEvtchnPort + 1) / EVTCHNS_PER_BUCKET) * EVTCHNS_PER_BUCKET
     domain.ports.grow(Math.min(state.validEvtchns, most) - 1)
+    this.#fifoPorts()
     for (const { state: of, values } of state.ports)
       if (of === 'interdomain' && values[2] === state.domid) this.#loops.set(values[0]!, values[3]!)
     for (const port of state.ports) this.#port(port)
@@ -108,6 +109,23 @@ export class Restore {
       vcpu.down = each.down
       if (each.poll) domain.startPoll(vcpu, each.poll.port)
       vcpu.blocked = each.blocked
+    }
+  }
+
+  /** Queue marks of the port objects, open or not. */
+  #fifoPorts(): void {
+    const { ports } = this.#domain
+    for (const [port, priority, saved, vcpu, lastPriority] of this.#state.fifoPorts as [
+      number,
+      number,
+      number,
+      number,
+      number,
+    ][]) {
+      if (!ports.isValid(port)) continue
+      ports.setPriority(port, priority)
+      if (saved) ports.setSavedPending(port)
+      ports.setLastQueue(port, (vcpu << 16) | lastPriority)
     }
   }
 

@@ -11,11 +11,21 @@
  * (save_abi.ts). Reading checks every field (NL-mig-4); what the host grants is restore.ts.
  */
 
-import { type Bits, ECS, NR_VIRQS, PAGE_SIZE, sharedInfo, VCPU_INFO_SIZE, XEN_LEGACY_MAX_VCPUS } from './abi/index.js'
+import {
+  type Bits,
+  ECS,
+  EVTCHN_FIFO_MAX_QUEUES,
+  NR_VIRQS,
+  PAGE_SIZE,
+  sharedInfo,
+  VCPU_INFO_SIZE,
+  XEN_LEGACY_MAX_VCPUS,
+} from './abi/index.js'
 import type { Domain, DomainType } from './domain.js'
 import { Errno } from './errno.js'
 import { EVTCHNS_PER_BUCKET } from './ports.js'
-import { abiPartOf, type Install, readAbi, type SavedAbi } from './save_abi.js'
+import { abiPartOf, readAbi, type SavedAbi } from './save_abi.js'
+import type { Install } from './save_part.js'
 import { type Columns, Fields, RestoreError, SavedStateError, type SavedTable } from './saved_fields.js'
 import { type CheckedRun, readRam, type SavedRun, saveRam } from './saved_ram.js'
 import type { Vcpu } from './vcpu.js'
@@ -81,6 +91,8 @@ export interface SavedTransparent extends SavedCommon {
   pirqs: SavedTable
   /** The PIRQ EOI map (EC-irq-3). */
   eoiMap: { gfn: number; autoUnmask: boolean } | null
+  /** What FIFO keeps of each port, where it is not as new: it outlives close and reset (EC-fifo-14, EC-expand-7). */
+  fifoPorts: SavedTable
   abi: SavedAbi
 }
 
@@ -104,6 +116,14 @@ export const PORT_COLUMNS: Readonly<Record<PortState, Columns>> = {
   ipi: { port: anyPort, vcpu },
 }
 const PIRQ_COLUMNS: Columns = { pirq: [0, 0xffff], port: [0, INT_MAX], willShare: [0, 1], inFlight: [0, 1] }
+
+const FIFO_COLUMNS: Columns = {
+  port: anyPort,
+  priority: [0, EVTCHN_FIFO_MAX_QUEUES - 1],
+  savedPending: [0, 1],
+  lastVcpu: vcpu,
+  lastPriority: [0, EVTCHN_FIFO_MAX_QUEUES - 1],
+}
 
 // --- saving ----------------------------------------------------------------------------------------------------------
 
@@ -154,7 +174,8 @@ export function saveTransparent(domain: Domain, leftNs: (vcpu: Vcpu) => bigint |
       ]),
     },
     eoiMap: pirqs.eoiMapGfn < 0 ? null : { gfn: pirqs.eoiMapGfn, autoUnmask: pirqs.autoUnmask },
-    abi: { name: abi.name, ...abi.save(domain) },
+    fifoPorts: { columns: Object.keys(FIFO_COLUMNS), rows: [...fifoPorts(domain)] },
+    abi: { name: abi.name, ...abi.save(domain) } as SavedAbi,
     ram: saveRam(memory),
   }
 }
@@ -206,6 +227,13 @@ function savePorts({ ports }: Domain): Pick<SavedTransparent, 'ports' | 'xenPort
   return { ports: saved, xenPorts }
 }
 
+function* fifoPorts({ ports }: Domain): Generator<number[], void, void> {
+  for (let port = 1; port < ports.validEvtchns; port++) {
+    const [priority, saved, last] = [ports.priority(port), ports.savedPending(port), ports.lastQueue(port)]
+    if (priority || saved || last) yield [port, priority, Number(saved), last >>> 16, last & 0xff]
+  }
+}
+
 // --- reading ---------------------------------------------------------------------------------------------------------
 
 /** Both modes after every check, RAM as bytes. */
@@ -242,6 +270,8 @@ export interface CheckedTransparent
   vcpuState: (Omit<SavedVcpu, 'poll'> & { poll: { port: number; leftNs: bigint | null } | null })[]
   ports: CheckedPort[]
   pirqs: CheckedPirq[]
+  /** Rows as the columns of `fifoPorts`. */
+  fifoPorts: readonly (readonly number[])[]
   installAbi: Install
 }
 
@@ -271,6 +301,7 @@ const TRANSPARENT = [
   'xenPorts',
   'pirqs',
   'eoiMap',
+  'fifoPorts',
   'abi',
 ]
 
@@ -329,6 +360,7 @@ function readTransparent(fields: Fields, shape: Shape): TransparentPart {
     xenPorts,
     pirqs: readPirqs(fields, shape, ports),
     eoiMap: eoi && { gfn: eoi.int('gfn', 0, frames - 1), autoUnmask: eoi.bool('autoUnmask') },
+    fifoPorts: readFifoPorts(fields, validEvtchns, vcpus),
     installAbi: readAbi(fields.object('abi'), shape),
   }
 }
@@ -414,6 +446,20 @@ function readPirqs(fields: Fields, { nrPirqs }: Shape, ports: readonly CheckedPo
   for (const pirq of bound.keys())
     if (!known.has(pirq)) throw new SavedStateError('pirqs', `have no record of PIRQ ${pirq}, which is bound`)
   return records
+}
+
+function readFifoPorts(fields: Fields, validEvtchns: number, vcpus: number): number[][] {
+  const known = new Set<number>()
+  const rows = fields.table('fifoPorts', FIFO_COLUMNS, INT_MAX)
+  for (const [i, [port, , , lastVcpu]] of rows.entries()) {
+    const field = `fifoPorts[${i}]`
+    takePort(known, `${field}.port`, port!)
+    if (port! >= validEvtchns)
+      throw new SavedStateError(`${field}.port`, `is ${port}, and there are ${validEvtchns} port objects`)
+    if (lastVcpu! >= vcpus)
+      throw new SavedStateError(`${field}.lastVcpu`, `is ${lastVcpu}, and the vCPUs are 0 to ${vcpus - 1}`)
+  }
+  return rows
 }
 
 // --- RAM -------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
  * so nothing has to be taken back when the host refuses. An ABI that has no part here cannot be saved in transparent mode.
  *
  *     levels   two levels or N: the registration, and the selectors that the guest recorded for each vCPU
+ *     fifo     the event array, control blocks and tails (save_fifo.ts)
  */
 
 import { type Bits, maxEvtchns, PAGE_SIZE } from './abi/index.js'
@@ -11,9 +12,10 @@ import type { Domain, NlevelRegistration } from './domain.js'
 import { Errno, XenError } from './errno.js'
 import { areaFits, refuseNlevel } from './nlevel.js'
 import { LevelPortOps } from './port_ops.js'
+import { fifoPart, type SavedFifo } from './save_fifo.js'
+import type { AbiPart, AbiShape, Install, Target } from './save_part.js'
 import { Fields, RestoreError, SavedStateError } from './saved_fields.js'
 import type { SelectorArea } from './vcpu.js'
-import type { World } from './world.js'
 
 /** Selectors as the guest named them. */
 export interface SavedSelectors {
@@ -34,32 +36,7 @@ export interface SavedLevels {
 }
 
 /** The ABI's part of a saved domain. */
-export type SavedAbi = SavedLevels
-
-/** The host as a part sees it. `found` tells why the last check failed. */
-export interface Target {
-  readonly world: World
-  found(): string
-}
-
-/** Sets a domain up that is not on the host yet. @throws RestoreError as the ABI's own operations would answer. */
-export type Install = (to: Target, domain: Domain) => void
-
-/** What a part needs to know of the domain. */
-export interface AbiShape {
-  readonly bits: Bits
-  readonly vcpus: number
-  readonly frames: number
-}
-
-interface AbiPart<S extends SavedAbi> {
-  readonly name: S['name']
-  /** Is this the ABI that the domain is on? */
-  inForce(domain: Domain): boolean
-  save(domain: Domain): Omit<S, 'name'>
-  /** @throws SavedStateError */
-  read(fields: Fields, shape: AbiShape): Install
-}
+export type SavedAbi = SavedLevels | SavedFifo
 
 const levelsPart: AbiPart<SavedLevels> = {
   name: 'levels',
@@ -85,12 +62,12 @@ const levelsPart: AbiPart<SavedLevels> = {
   read: readLevels,
 }
 
-const PARTS: readonly AbiPart<SavedAbi>[] = [levelsPart]
+const PARTS = [levelsPart, fifoPart] as const
 
 /** The part of the ABI that a domain is on. @throws XenError EOPNOTSUPP if it has none. */
 export function abiPartOf(domain: Domain): {
   readonly name: SavedAbi['name']
-  save(domain: Domain): Omit<SavedAbi, 'name'>
+  save(domain: Domain): Omit<SavedLevels, 'name'> | Omit<SavedFifo, 'name'>
 } {
   const part = PARTS.find((each) => each.inForce(domain))
   if (!part)

@@ -15,6 +15,8 @@ export interface HostLimits {
   maxLeafPages: number
   /** False: the three N-level operations answer ENOSYS, as a Xen that never heard of them. */
   nlevel: boolean
+  /** False: no FIFO ABI, as a Xen built without it (EC-op-6). */
+  fifo: boolean
 }
 
 /** A function in Xen that a Xen-attached port calls: (vCPU of the port's domain, port). */

@@ -7,24 +7,51 @@
  * sent before a time counts. Samples of all depths interleave; medians, less the cost of reading the clock.
  */
 
-import { type Bits, fullTreePages, levelBits, maxEvtchns, PAGE_SIZE } from '../abi/index.js'
+import {
+  type Bits,
+  EVTCHN_FIFO_MAX_PAGES,
+  EVTCHN_FIFO_NR_CHANNELS,
+  EVTCHN_FIFO_PRIORITY_DEFAULT,
+  fullTreePages,
+  levelBits,
+  maxEvtchns,
+  PAGE_SIZE,
+} from '../abi/index.js'
 import { type Climb, type Core, climbOf, coreOf, createMemory, hasSharedMemory, type Scan, scanOf } from '../core.js'
-import { CheckError } from './options.js'
+import { FifoPortOps, FifoState } from '../fifo.js'
+import { GuestMemory } from '../memory.js'
+import type { PortTable } from '../ports.js'
+import type { Vcpu } from '../vcpu.js'
+import { type Abi, CheckError, type Form, formOf } from './options.js'
 import { seeded } from './random.js'
 
 /** One line of the cost table; ns per event. */
 export interface CostRow {
   bits: Bits
-  levels: number
+  levels: Form
   channels: number
   pending: number
   sendNs: number
   scanNs: number
-  flatNs: number
+  /** Null on FIFO, which has no bitmap to scan. */
+  flatNs: number | null
+}
+
+/** One ABI in a memory of its own, as the measurement sees it. */
+interface Bare {
+  /** Lowest port that can be used: FIFO links no port 0. */
+  readonly first: number
+  readonly channels: number
+  send(ports: Uint32Array): void
+  scan(max: number): number
+  taken(count: number): Uint32Array
+  flatScan?(out: Uint32Array): number
+  clearSelectors(): void
 }
 
 /** A tree in a memory of its own, without a hypervisor around it: addresses resolved, nothing masked. */
-class BareTree {
+class BareTree implements Bare {
+  readonly first = 0
   readonly channels: number
   readonly #core: Core
   readonly #climb: Climb
@@ -116,12 +143,69 @@ class BareTree {
   }
 }
 
+/** FIFO queues in the same way: one queue, all words unmasked, and the private state that the hypervisor keeps for it. */
+class BareQueues implements Bare {
+  readonly first = 1
+  readonly channels = EVTCHN_FIFO_NR_CHANNELS
+  readonly #core: Core
+  readonly #ops: FifoPortOps
+  readonly #descriptor: number
+  readonly #out: number
+
+  constructor(bits: Bits, shared: boolean) {
+    const pages = EVTCHN_FIFO_MAX_PAGES
+    const frames = pages + 64 + 8
+    const memory = new GuestMemory({ frames, memory: createMemory(frames, shared) })
+    this.#core = memory.core
+    const [info, block, table, descriptor] = [0, 1, 2, 3].map((frame) => (pages + frame) * PAGE_SIZE) as [
+      number,
+      number,
+      number,
+      number,
+    ]
+    this.#descriptor = descriptor
+    this.#out = (pages + 4) * PAGE_SIZE
+    const state = new FifoState(1)
+    state.mapBlock(memory, 0, { gfn: pages + 1, offset: 0 }, block)
+    const words = new Int32Array(memory.memory.buffer)
+    for (let page = 0; page < pages; page++) {
+      state.addPage(memory, page, page * PAGE_SIZE)
+      words[table / 4 + page] = page * PAGE_SIZE
+    }
+    words.set([info, block, table, this.channels], descriptor / 4)
+    // As the trees are measured without a port table, so are queues: what a port has of its own is in a plain array.
+    const lastQueue = new Int32Array(this.channels)
+    const ports = {
+      notifyVcpu: () => 0,
+      priority: () => EVTCHN_FIFO_PRIORITY_DEFAULT,
+      lastQueue: (port: number) => lastQueue[port]!,
+      setLastQueue: (port: number, queue: number) => {
+        lastQueue[port] = queue
+      },
+    } as unknown as PortTable
+    const vcpus = [{ vcpuId: 0, onDummy: false, info }] as unknown as Vcpu[]
+    const to = { core: this.#core, ports, vcpus, checkPollers: () => {}, kick: () => {} }
+    this.#ops = new FifoPortOps(to, bits, state)
+  }
+
+  send(ports: Uint32Array): void {
+    for (const port of ports) this.#ops.setPending(port)
+  }
+  scan(max: number): number {
+    return this.#core.fifoScan(this.#descriptor, this.#out, max)
+  }
+  taken(count: number): Uint32Array {
+    return new Uint32Array(this.#core.memory.buffer, this.#out, count)
+  }
+  clearSelectors(): void {}
+}
+
 const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1]!
 
-/** Distinct random ports below `channels`, sorted for comparing. */
-function pick(channels: number, count: number, random: (n: number) => number): Uint32Array {
+/** Distinct random ports. */
+function pick({ first, channels }: Bare, count: number, random: (n: number) => number): Uint32Array {
   const chosen = new Set<number>()
-  while (chosen.size < count) chosen.add(random(channels))
+  while (chosen.size < count) chosen.add(first + random(channels - first))
   return Uint32Array.from(chosen)
 }
 
@@ -140,6 +224,8 @@ export interface CostOptions {
   seed: number
   /** Measure the build with atomics, on shared memory. */
   threads: boolean
+  /** Default 2, 3 and 4 levels. */
+  abis?: readonly Abi[]
   progress?: (text: string) => void
 }
 
@@ -147,39 +233,49 @@ export interface CostOptions {
 export function measureCost(options: CostOptions): CostRow[] {
   const { bits, samples } = options
   const shared = options.threads && hasSharedMemory()
-  const trees = [2, 3, 4].map((levels) => ({ levels, tree: new BareTree(bits, levels, shared) }))
+  const trees = (options.abis ?? ['2', '3', '4']).map((abi): { levels: Form; tree: Bare } => {
+    const levels = formOf(abi)
+    return { levels, tree: levels === 'fifo' ? new BareQueues(bits, shared) : new BareTree(bits, levels, shared) }
+  })
   const random = seeded(options.seed)
   const out = new Uint32Array(65536)
   const clock = median(Array.from({ length: 1001 }, () => -performance.now() + performance.now())) * 1e6
   const rows: CostRow[] = []
+  // Not the engine's first steps: every form has run before it is timed.
+  for (let round = 0; round < 20; round++)
+    for (const { tree } of trees) {
+      tree.send(pick(tree, 1000, random))
+      tree.scan(65536)
+    }
   for (const k of options.pending) {
-    const fitting = trees.filter(({ tree }) => k <= tree.channels)
+    const fitting = trees.filter(({ tree }) => k <= tree.channels - tree.first)
     const times = fitting.map(() => ({ send: [] as number[], scan: [] as number[], flat: [] as number[] }))
     options.progress?.(`cost of ${k} pending events, ${bits}-bit`)
     for (let sample = 0; sample < samples; sample++) {
       fitting.forEach(({ levels, tree }, i) => {
-        const ports = pick(tree.channels, k, random)
+        const ports = pick(tree, k, random)
         const t0 = performance.now()
         tree.send(ports)
         const t1 = performance.now()
         const served = tree.scan(65536)
         const t2 = performance.now()
         compare(`${levels} levels, scan`, ports, tree.taken(served))
+        times[i]!.send.push(t1 - t0)
+        times[i]!.scan.push(t2 - t1)
+        if (!tree.flatScan) return
         tree.send(ports)
         const t3 = performance.now()
         const found = tree.flatScan(out)
         const t4 = performance.now()
         compare(`${levels} levels, flat scan`, ports, out.subarray(0, found))
         tree.clearSelectors()
-        times[i]!.send.push(t1 - t0)
-        times[i]!.scan.push(t2 - t1)
         times[i]!.flat.push(t4 - t3)
       })
     }
     const perEvent = (ms: number[]) => Math.max(0, median(ms) * 1e6 - clock) / k
     fitting.forEach(({ levels, tree }, i) => {
       const { send, scan, flat } = times[i]!
-      const row = { sendNs: perEvent(send), scanNs: perEvent(scan), flatNs: perEvent(flat) }
+      const row = { sendNs: perEvent(send), scanNs: perEvent(scan), flatNs: flat.length ? perEvent(flat) : null }
       rows.push({ bits, levels, channels: tree.channels, pending: k, ...row })
     })
   }

@@ -3,7 +3,7 @@
  * timed here, and whatever does not add up ends the demo with exit code 1.
  */
 
-import { type Bits, fullTree } from '../abi/index.js'
+import { type Bits, fullTree, PAGE_BITS } from '../abi/index.js'
 import type { Domain } from '../domain.js'
 import { newDumpStats } from '../dump.js'
 import { GuestKernel, type ResumeReport } from '../guest/index.js'
@@ -14,24 +14,45 @@ import type { Vcpu } from '../vcpu.js'
 import { costTable } from './bench.js'
 import { nowNs, realClock } from './clock.js'
 import { type CostRow, measureCost } from './cost.js'
-import { CheckError, helpText, type OptionSpecs, parse, whole } from './options.js'
+import {
+  ABIS,
+  type Abi,
+  CheckError,
+  choice,
+  type Form,
+  formOf,
+  helpText,
+  mostChannels,
+  type OptionSpecs,
+  parse,
+  whole,
+} from './options.js'
 import { seeded } from './random.js'
 import { bytes, count, duration, Screen, table } from './screen.js'
 
 const SPECS: OptionSpecs = {
   channels: { type: 'string', value: 'N', help: 'channels between dom0 and the 64-bit guest', default: '100000' },
   sends: { type: 'string', value: 'N', help: 'sends to random ones of them', default: '300000' },
+  abi: { type: 'string', value: '2|3|4|fifo', help: 'levels of the guests and dom0, or FIFO queues', default: '3' },
   seed: { type: 'string', value: 'N', help: 'for the choice of ports', default: '1' },
   json: { type: 'boolean', help: 'print the results as JSON instead' },
 }
-const ABOUT = `Boots dom0, a 64-bit and a 32-bit guest with three levels, connects and uses their channels, measures what a
-level costs, dumps the channels while sends and softirqs go on, and migrates the guest to a host that grants three
-levels and to one that refuses. Takes under half a minute.`
+const ABOUT = `Boots dom0, a 64-bit and a 32-bit guest with three levels or the ABI asked for, connects and uses their
+channels, measures what a level costs, dumps the channels while sends and softirqs go on, and migrates the guest to a
+host that grants the ABI and to one that knows two levels only. Takes under half a minute.`
 
 /** Channels of the 32-bit guest. */
 const SMALL_CHANNELS = 5000
 /** Sends between two drains: what merges, merges within one of these. */
 const SENDS_PER_DRAIN = 1000
+
+/** The ABIs, for headings. */
+const NAMES: Readonly<Record<Abi, string>> = {
+  '2': 'Two levels',
+  '3': 'Three levels',
+  '4': 'Four levels',
+  fifo: 'FIFO queues',
+}
 
 function check(holds: boolean, problem: string): asserts holds {
   if (!holds) throw new CheckError(`evtchn demo: this does not add up: ${problem}`)
@@ -66,13 +87,16 @@ class HeldUpcalls {
   }
 }
 
-/** Act 1: three domains boot and register three levels. */
-function boot(xen: Hypervisor, upcalls: HeldUpcalls): Record<'dom0' | 'guest64' | 'guest32', Machine> {
+/** Act 1: three domains boot and register what was asked for. */
+function boot(xen: Hypervisor, upcalls: HeldUpcalls, abi: Abi): Record<'dom0' | 'guest64' | 'guest32', Machine> {
   const make = (domid: number, bits: Bits): Machine => {
-    const domain = xen.createDomain({ domid, bits, frames: 512, maxEvtchnPort: -1 })
-    const kernel = GuestKernel.boot(xen.platform(domain), { levels: 3 })
-    check(kernel.levels === 3, `d${domid} got ${kernel.levels} levels: ${JSON.stringify(kernel.attempts)}`)
-    check(kernel.channels === fullTree(bits, 3), `d${domid} got ${kernel.channels} channels`)
+    const domain = xen.createDomain({ domid, bits, frames: abi === '4' ? 4096 : 512, maxEvtchnPort: -1 })
+    const kernel = GuestKernel.boot(xen.platform(domain), { levels: formOf(abi) })
+    check(kernel.levels === formOf(abi), `d${domid} got ${kernel.levels} levels: ${JSON.stringify(kernel.attempts)}`)
+    check(
+      kernel.channels === Math.min(mostChannels(abi, bits) + 1, 512 * PAGE_BITS),
+      `d${domid} got ${kernel.channels} channels`,
+    )
     upcalls.attach(domid, kernel)
     return { domain, kernel }
   }
@@ -237,7 +261,9 @@ function migrate(name: string, to: Hypervisor, state: string, kernel: GuestKerne
 }
 
 function describeMigration({ host, report, ns }: Migration): string[] {
-  const tried = report.attempts.map(({ levels, answer }) => `${levels} levels: ${answer}`).join('; ')
+  const tried = report.attempts
+    .map(({ levels, answer }) => `${levels === 'fifo' ? 'FIFO' : `${levels} levels`}: ${answer}`)
+    .join('; ')
   const lines = [
     `${host}: ${tried}`,
     `  ${count(report.rebound.length)} channels re-bound, ${count(report.lost.length)} no longer fit, in ${duration(ns)}`,
@@ -271,11 +297,15 @@ export const demo = {
       process.stdout.write(helpText('demo', ABOUT, SPECS))
       return 0
     }
-    const channels = whole('demo', values, 'channels', 1, 250_000)
+    const abi = choice('demo', values, 'abi', ABIS)
+    const most = Math.min(mostChannels(abi, 64) - 1, 250_000)
+    const fewer =
+      values.channels === SPECS.channels!.default ? { ...values, channels: String(Math.min(100_000, most)) } : values
+    const channels = whole('demo', fewer, 'channels', 1, most)
     const sends = whole('demo', values, 'sends', 1, 10_000_000)
     const seed = whole('demo', values, 'seed', 0, 2 ** 32 - 1)
     const screen = new Screen(values.json === true)
-    const results = perform(screen, channels, sends, seeded(seed), seed)
+    const results = perform(screen, abi, channels, sends, seeded(seed), seed)
     if (values.json) process.stdout.write(`${JSON.stringify(results, null, 2)}\n`)
     return 0
   },
@@ -283,6 +313,7 @@ export const demo = {
 
 function perform(
   screen: Screen,
+  abi: Abi,
   channels: number,
   sends: number,
   random: (n: number) => number,
@@ -294,8 +325,8 @@ function perform(
   const xen = Hypervisor.create({ clock, onUpcall: upcalls.onUpcall })
 
   screen.progress('booting')
-  const { dom0, guest64, guest32 } = boot(xen, upcalls)
-  screen.heading('1. Three levels, registered by hypercall')
+  const { dom0, guest64, guest32 } = boot(xen, upcalls, abi)
+  screen.heading(`1. ${NAMES[abi]}, registered by hypercall`)
   screen.block(
     table(
       ['domain', 'word', 'levels', 'channels', 'frames held'],
@@ -314,7 +345,9 @@ function perform(
     screen.progress(`connecting ${count(done)} of ${count(channels)}`),
   )
   const connectNs = nowNs() - start
-  const small = connect(dom0, guest32, Math.min(channels, SMALL_CHANNELS), () => {})
+  // On two levels dom0's table is full of the first guest's channels: what is left of it.
+  const room = Math.min(dom0.kernel.channels - 1 - channels, mostChannels(abi, 32))
+  const small = connect(dom0, guest32, Math.min(channels, SMALL_CHANNELS, room), () => {})
   screen.heading('2. Channels')
   screen.block([
     `${count(channels)} interdomain channels d0–d1 bound by ${count(2 * channels)} hypercalls in ${duration(connectNs)}, ${duration(connectNs / channels)} each with its handlers`,
@@ -346,6 +379,7 @@ function perform(
   const cost = measureCost({
     bits: 64,
     pending: [1, 16, 256, 4096],
+    ...(abi === 'fifo' && { abis: ABIS }),
     samples: 51,
     seed,
     threads: false,
@@ -373,7 +407,7 @@ function perform(
   )
 
   screen.progress('migrating')
-  const migrations = migrateTwice(xen, upcalls, guest64, channels)
+  const migrations = migrateTwice(xen, upcalls, guest64, channels, formOf(abi))
   screen.heading('6. Migration: the guest registers and binds again')
   screen.block([
     `state: ${bytes(migrations[0]!.bytes)} of JSON for ${bytes(guest64.domain.memory.bytes)} of RAM`,
@@ -385,21 +419,27 @@ function perform(
   return { connectNs, exchange: exchanged, small: exchangedSmall, cost, dumps, migrations: told }
 }
 
-/** To a host that grants three levels, and from there to one that grants none. */
-function migrateTwice(xen: Hypervisor, upcalls: HeldUpcalls, guest: Machine, channels: number): Migration[] {
+/** To a host that grants the same, and from there to one that grants neither levels nor FIFO. */
+function migrateTwice(
+  xen: Hypervisor,
+  upcalls: HeldUpcalls,
+  guest: Machine,
+  channels: number,
+  form: Form,
+): Migration[] {
   const state = JSON.stringify(xen.saveDomain(guest.domain.domid))
   xen.destroyDomain(guest.domain.domid)
   const generous = Hypervisor.create({ clock: realClock, onUpcall: upcalls.onUpcall })
   generous.createDomain({ domid: 0 })
-  const first = migrate('second host, grants three levels', generous, state, guest.kernel)
-  check(first.report.levels === 3, `the second host granted ${first.report.levels} levels`)
+  const first = migrate('second host, grants the same', generous, state, guest.kernel)
+  check(first.report.levels === form, `the second host granted ${first.report.levels} levels`)
   check(
     first.report.rebound.length === channels,
     `${first.report.rebound.length} of ${channels} channels were re-bound`,
   )
 
   const again = JSON.stringify(generous.saveDomain(guest.domain.domid))
-  const old = Hypervisor.create({ clock: realClock, onUpcall: upcalls.onUpcall, nlevel: false })
+  const old = Hypervisor.create({ clock: realClock, onUpcall: upcalls.onUpcall, nlevel: false, fifo: false })
   old.createDomain({ domid: 0 })
   const second = migrate('third host, knows two levels only', old, again, guest.kernel)
   const fit = Math.min(channels, fullTree(64, 2) - 1)

@@ -1,17 +1,30 @@
 /** `evtchn dump`: debug key 'e' on a host made to order, while others send. */
 
-import { type Bits, DOMID_SELF } from '../abi/index.js'
+import { type Bits, DOMID_SELF, EVTCHN_FIFO_WORDS_PER_PAGE } from '../abi/index.js'
+import type { Domain } from '../domain.js'
 import { newDumpStats } from '../dump.js'
 import { GuestKernel } from '../guest/index.js'
 import { Hypervisor } from '../hypervisor.js'
 import { SOFTIRQ } from '../softirq.js'
 import { realClock } from './clock.js'
-import { choice, helpText, type OptionSpecs, parse, UsageError, whole } from './options.js'
+import {
+  ABIS,
+  choice,
+  type Form,
+  formOf,
+  helpText,
+  mostChannels,
+  type OptionSpecs,
+  parse,
+  UsageError,
+  whole,
+} from './options.js'
 import { count, duration } from './screen.js'
 
 const SPECS: OptionSpecs = {
   channels: { type: 'string', value: 'N', help: 'channels between dom0 and the guest', default: '16' },
   levels: { type: 'string', value: '2|3|4', help: 'levels of dom0 and the guest', default: '3' },
+  abi: { type: 'string', value: '2|3|4|fifo', help: 'the same, or FIFO queues; beside it --levels counts for nothing' },
   bits: { type: 'string', value: '32|64', help: 'word width of the guest', default: '64' },
   slots: { type: 'string', value: 'N', help: 'slots of the port table per hold of the event lock', default: '64' },
   domid: { type: 'string', value: 'D', help: 'dump only domain 0 or 1' },
@@ -30,8 +43,10 @@ export const dump = {
       return 0
     }
     const bits = Number(choice('dump', values, 'bits', ['32', '64'])) as Bits
-    const levels = Number(choice('dump', values, 'levels', ['2', '3', '4'])) as 2 | 3 | 4
-    const most = bits ** levels - 1
+    const abi =
+      values.abi === undefined ? choice('dump', values, 'levels', ['2', '3', '4']) : choice('dump', values, 'abi', ABIS)
+    const levels = formOf(abi)
+    const most = mostChannels(abi, bits)
     const channels = whole('dump', values, 'channels', 0, Math.min(most, 1_000_000))
     const slotsPerHold = whole('dump', values, 'slots', 1, 2 ** 25)
     const domid = values.domid === undefined ? undefined : whole('dump', values, 'domid', 0, 1)
@@ -54,7 +69,7 @@ export const dump = {
   },
 }
 
-function makeHost(bits: Bits, levels: 2 | 3 | 4, channels: number): Hypervisor {
+function makeHost(bits: Bits, levels: Form, channels: number): Hypervisor {
   const xen = Hypervisor.create({ clock: realClock })
   const frames = 2048
   const dom0 = xen.createDomain({ domid: 0, frames })
@@ -65,12 +80,20 @@ function makeHost(bits: Bits, levels: 2 | 3 | 4, channels: number): Hypervisor {
   ] as const) {
     const kernel = GuestKernel.boot(xen.platform(domain), { levels: wanted })
     if (kernel.levels !== wanted)
-      throw new UsageError(`evtchn dump: ${wanted} levels cannot be had: ${JSON.stringify(kernel.attempts)}`)
+      throw new UsageError(`evtchn dump: ${wanted} cannot be had: ${JSON.stringify(kernel.attempts)}`)
   }
+  // Nobody binds handlers here, for which the driver would grow its array: the pages are given at once.
+  if (levels === 'fifo') for (const domain of [dom0, guest]) givePages(domain, channels)
   for (let i = 0; i < channels; i++) {
     const { port } = guest.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 0 })
     const { local_port } = dom0.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: port! })
     if (i % 3 === 0) dom0.eventChannelOp('send', { port: local_port! })
   }
   return xen
+}
+
+/** Pages of the event array for `channels` ports, from the end of the domain's RAM. */
+function givePages(domain: Domain, channels: number): void {
+  const pages = Math.ceil((channels + 1) / EVTCHN_FIFO_WORDS_PER_PAGE)
+  for (let i = 1; i <= pages; i++) domain.eventChannelOp('expand_array', { array_gfn: domain.memory.frames - i })
 }

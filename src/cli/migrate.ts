@@ -12,13 +12,29 @@ import type { SaveMode } from '../save.js'
 import { RestoreError } from '../saved_fields.js'
 import type { Vcpu } from '../vcpu.js'
 import { nowNs, realClock } from './clock.js'
-import { CheckError, choice, helpText, type OptionSpecs, parse, UsageError, type Values, whole } from './options.js'
+import {
+  ABIS,
+  type Abi,
+  abiName,
+  CheckError,
+  choice,
+  type Form,
+  formOf,
+  helpText,
+  mostChannels,
+  type OptionSpecs,
+  parse,
+  UsageError,
+  type Values,
+  whole,
+} from './options.js'
 import { seeded } from './random.js'
 import { bytes, count, duration, Screen, table } from './screen.js'
 
 const SPECS: OptionSpecs = {
   channels: { type: 'string', value: 'N', help: 'channels between dom0 and the guest', default: '20000' },
   levels: { type: 'string', value: '2|3|4', help: 'levels that the guest asks for', default: '3' },
+  abi: { type: 'string', value: '2|3|4|fifo', help: 'the same, or FIFO queues; beside it --levels counts for nothing' },
   bits: { type: 'string', value: '32|64', help: 'word width of the guest', default: '64' },
   frames: { type: 'string', value: 'N', help: 'RAM of the guest in 4 KiB frames', default: '2048' },
   pending: { type: 'string', value: 'N', help: 'channels with an event pending when it is saved', default: '1000' },
@@ -28,6 +44,7 @@ const SPECS: OptionSpecs = {
   'target-max-port': { type: 'string', value: 'N', help: 'highest port number of the guest on the target' },
   'target-frames': { type: 'string', value: 'N', help: 'RAM that the target has left, in 4 KiB frames' },
   older: { type: 'boolean', help: 'the target has never heard of N levels' },
+  'no-fifo': { type: 'boolean', help: 'the target has no FIFO event channels' },
   'not-allowed': { type: 'boolean', help: 'the target does not allow the guest more than two levels' },
   seed: { type: 'string', value: 'N', help: 'for the choice of channels', default: '1' },
   json: { type: 'boolean', help: 'print the results as JSON instead' },
@@ -39,7 +56,7 @@ code 1: an event of a transparent move is missing, or a channel that was kept do
 /** What is moved, and where. */
 interface Workload {
   channels: number
-  levels: 2 | 3 | 4
+  abi: Abi
   bits: Bits
   frames: number
   pending: number
@@ -62,7 +79,7 @@ interface Outcome {
   restoreNs: number
   /** Cooperative: the guest's resume and the peers' re-connecting. Transparent: the guest's first upcall included. */
   resumeNs: number
-  levels: number
+  levels: number | 'fifo'
   attempts: string[]
   /** Channels that are connected afterwards, and those that are not, the first and the last by name. */
   connected: number
@@ -96,7 +113,7 @@ class Machine {
     return kernel
   }
 
-  boot(options: DomainOptions, levels: 2 | 3 | 4): GuestKernel {
+  boot(options: DomainOptions, levels: Form): GuestKernel {
     const domain = this.xen.createDomain(options)
     return this.attach(domain.domid, GuestKernel.boot(this.xen.platform(domain), { levels }))
   }
@@ -116,11 +133,11 @@ class Source {
   readonly guestPorts: number[] = []
   readonly ends: number[] = []
 
-  constructor({ channels, levels, bits, frames }: Workload) {
+  constructor({ channels, abi, bits, frames }: Workload) {
     this.dom0 = this.machine.dom0(channels)
-    this.kernel = this.machine.boot({ domid: 1, bits, frames, maxEvtchnPort: -1 }, levels)
-    if (this.kernel.levels !== levels)
-      throw new UsageError(`evtchn migrate: ${levels} levels do not fit in --frames ${frames}.`)
+    this.kernel = this.machine.boot({ domid: 1, bits, frames, maxEvtchnPort: -1 }, formOf(abi))
+    if (this.kernel.levels !== formOf(abi))
+      throw new UsageError(`evtchn migrate: ${abiName(abi)} do not fit in --frames ${frames}.`)
     this.ran = new Uint32Array(channels)
     for (let i = 0; i < channels; i++) {
       const port = this.kernel.allocUnbound(0, { name: `vif${i}`, handler: () => void this.ran[i]!++ })
@@ -232,7 +249,9 @@ function waitingDom0(target: Machine, waiting: number, channels: number): GuestK
 function cooperate(source: Source, target: Machine, domain: Domain, dom0: GuestKernel, outcome: Outcome): void {
   const { kernel } = source
   const report = kernel.resume(target.xen.platform(domain))
-  outcome.attempts = report.attempts.map(({ levels, answer }) => `${levels} levels: ${answer}`)
+  outcome.attempts = report.attempts.map(
+    ({ levels, answer }) => `${levels === 'fifo' ? 'FIFO' : `${levels} levels`}: ${answer}`,
+  )
   outcome.lost = report.lost.length
   outcome.lostNames = report.lost.map(({ name, reason }) => `${name} (${reason})`)
   const byPort = new Map(source.guestPorts.map((port, i) => [port, i]))
@@ -288,6 +307,7 @@ function readTarget(values: Values): Pick<Workload, 'host' | 'domain'> {
   return {
     host: {
       nlevel: values.older !== true,
+      fifo: values['no-fifo'] !== true,
       ...(maxLevels !== undefined && { maxLevels }),
       ...(maxLeafPages !== undefined && { maxLeafPages }),
       ...(maxFrames !== undefined && { maxFrames: maxFrames + DOM0_FRAMES }),
@@ -309,12 +329,15 @@ export const migrate = {
       return 0
     }
     const bits = Number(choice('migrate', values, 'bits', ['32', '64'])) as Bits
-    const levels = Number(choice('migrate', values, 'levels', ['2', '3', '4'])) as 2 | 3 | 4
-    const most = Math.min(fullTree(bits, levels), fullTree(64, 3)) - 1
+    const abi =
+      values.abi === undefined
+        ? choice('migrate', values, 'levels', ['2', '3', '4'])
+        : choice('migrate', values, 'abi', ABIS)
+    const most = Math.min(mostChannels(abi, bits), fullTree(64, 3) - 1)
     const channels = whole('migrate', values, 'channels', 1, most)
     const work: Workload = {
       channels,
-      levels,
+      abi,
       bits,
       frames: whole('migrate', values, 'frames', 16, 2 ** 18),
       pending: whole('migrate', { ...values, pending: cap(values.pending, channels, '1000') }, 'pending', 0, channels),
@@ -343,9 +366,9 @@ export const migrate = {
 const cap = (given: Values[string], channels: number, preset: string) =>
   given === preset ? String(Math.min(channels, Number(preset))) : given
 
-function print(screen: Screen, { channels, levels, bits, frames }: Workload, outcomes: readonly Outcome[]): void {
+function print(screen: Screen, { channels, abi, bits, frames }: Workload, outcomes: readonly Outcome[]): void {
   screen.line(
-    `${count(channels)} channels, ${levels} levels, ${bits} bits, ${bytes(frames * 4096)} of RAM, ` +
+    `${count(channels)} channels, ${abiName(abi)}, ${bits} bits, ${bytes(frames * 4096)} of RAM, ` +
       `${count(outcomes[0]!.pending)} channels pending, ${count(outcomes[0]!.raised)} signalled while frozen`,
   )
   const name = (each: Outcome) => `${each.mode}, ${each.to}`
@@ -370,7 +393,7 @@ function print(screen: Screen, { channels, levels, bits, frames }: Workload, out
       outcomes.map((each) => [
         name(each),
         each.refused ? 'refused' : 'moved',
-        String(each.levels),
+        each.levels === 'fifo' ? 'FIFO' : String(each.levels),
         count(each.connected),
         count(each.lost),
         count(each.delivered + each.missing),

@@ -1,6 +1,7 @@
 /** Options of the commands: parsed by node:util, checked here, with messages that name the option and what is allowed. */
 
 import { parseArgs } from 'node:util'
+import { type Bits, EVTCHN_FIFO_NR_CHANNELS } from '../abi/index.js'
 
 /** A command line that cannot be understood: exit code 2. */
 export class UsageError extends Error {}
@@ -56,6 +57,18 @@ export function choice<T extends string>(command: string, values: Values, name: 
     throw new UsageError(`evtchn ${command}: --${name} is ${JSON.stringify(given)}; allowed: ${allowed.join(', ')}.`)
   return given as T
 }
+
+/** What `--abi` may be. */
+export const ABIS = ['2', '3', '4', 'fifo'] as const
+export type Abi = (typeof ABIS)[number]
+/** The same as a guest's driver is asked for it. */
+export type Form = 2 | 3 | 4 | 'fifo'
+export const formOf = (abi: Abi): Form => (abi === 'fifo' ? abi : (Number(abi) as 2 | 3 | 4))
+/** The ABI in words. */
+export const abiName = (abi: Abi): string => (abi === 'fifo' ? 'FIFO queues' : `${abi} levels`)
+/** Channels of an ABI beside port 0. */
+export const mostChannels = (abi: Abi, bits: Bits): number =>
+  (abi === 'fifo' ? EVTCHN_FIFO_NR_CHANNELS : bits ** Number(abi)) - 1
 
 /** The help text of a command. */
 export function helpText(command: string, about: string, specs: OptionSpecs): string {

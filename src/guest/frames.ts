@@ -52,3 +52,25 @@ export class FrameAllocator {
 export function fillFrame(memory: GuestMemory, gfn: number, byte: number): void {
   memory.view().fill(byte, gfn * PAGE_SIZE, (gfn + 1) * PAGE_SIZE)
 }
+
+/** Carves small pieces, 8-aligned, out of frames. */
+export class Arena {
+  readonly #grab: () => number
+  #gpa = 0
+  #left = 0
+
+  constructor(grab: () => number) {
+    this.#grab = grab
+  }
+
+  take(bytes: number): number {
+    const size = (bytes + 7) & ~7
+    if (size > this.#left) {
+      this.#gpa = this.#grab() * PAGE_SIZE
+      this.#left = PAGE_SIZE
+    }
+    this.#left -= size
+    this.#gpa += size
+    return this.#gpa - size
+  }
+}

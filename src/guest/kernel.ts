@@ -22,10 +22,10 @@ import {
   XEN_LEGACY_MAX_VCPUS,
 } from '../abi/index.js'
 import { Errno, errnoName, integer, ParameterError, XenError } from '../errno.js'
+import type { ChannelForm } from './form.js'
 import { FrameAllocator, fillFrame } from './frames.js'
 import { GuestHypercalls, type GuestPlatform } from './platform.js'
-import { type Attempt, type Registrar, registerTree, type WantedLevels } from './register.js'
-import type { Tree } from './tree.js'
+import { type Attempt, type Registrar, registerForm, type WantedLevels } from './register.js'
 
 /** Runs for each event of a port; its pending bit is clear by then, so an event raised meanwhile comes again. */
 export type EventHandler = (port: number) => void
@@ -36,6 +36,8 @@ export interface BindOptions {
   name?: string
   /** vCPU that handles it. Default 0. */
   vcpu?: number
+  /** 0, the highest, to 15: which of several pending events comes first. On the FIFO ABI only. Default 7. */
+  priority?: number
   handler: EventHandler
   /** The channel was made again under another number after a migration. */
   onRebound?: (port: number, oldPort: number) => void
@@ -60,19 +62,19 @@ interface Binding extends BindOptions {
 
 /** Options of boot. */
 export interface BootOptions {
-  /** Levels to ask for; `best` is the deepest that host and RAM allow. Default 2. */
+  /** Form to ask for: levels, `fifo`, or `best`, the one with the most channels (see WantedLevels). Default 2. */
   levels?: WantedLevels
   /** Leaf pages per bitmap; default as many as the full tree or the host's limit. */
   nrPages?: number
   /** First frame that the driver may use. Default: the one after shared_info. */
   firstFreeGfn?: number
-  /** Ports one scan round takes. Default 1024. */
+  /** Ports one scan round takes. Default 1024; on FIFO 1, so that an event of higher priority is always next. */
   batch?: number
 }
 
 /** What a channel became on the new host. */
 export interface ResumeReport {
-  levels: number
+  levels: number | 'fifo'
   channels: number
   attempts: Attempt[]
   rebound: { name: string; oldPort: number; port: number }[]
@@ -81,12 +83,12 @@ export interface ResumeReport {
 
 /** The event channel driver of one guest. */
 export class GuestKernel {
-  readonly options: Readonly<Required<Pick<BootOptions, 'levels' | 'batch'>> & BootOptions>
+  readonly options: Readonly<Required<Pick<BootOptions, 'levels'>> & BootOptions>
   #platform: GuestPlatform
   readonly #frames: FrameAllocator
   readonly #argumentGfn: number
   #calls: GuestHypercalls
-  #tree!: Tree
+  #tree!: ChannelForm
   #infoGpas: number[] = []
   #outGfns: number[] = []
   /** Frames for the vcpu_info of vCPUs beyond the legacy 32, by 64 vCPUs. */
@@ -103,11 +105,11 @@ export class GuestKernel {
   #current = 0
 
   private constructor(platform: GuestPlatform, options: BootOptions) {
-    const batch = integer('GuestKernel.boot', 'batch', options.batch ?? 1024, 1, 1024)
+    if (options.batch !== undefined) integer('GuestKernel.boot', 'batch', options.batch, 1, 1024)
     const levels = options.levels ?? 2
-    if (![2, 3, 4, 5, 'best'].includes(levels))
-      throw new ParameterError('GuestKernel.boot', 'levels', levels, "2, 3, 4, 5 or 'best'")
-    this.options = { ...options, levels, batch }
+    if (![2, 3, 4, 5, 'fifo', 'best'].includes(levels))
+      throw new ParameterError('GuestKernel.boot', 'levels', levels, "2, 3, 4, 5, 'fifo' or 'best'")
+    this.options = { ...options, levels }
     this.#platform = platform
     this.#frames = this.#newAllocator()
     this.#argumentGfn = this.#mustFrame('hypercall arguments')
@@ -153,7 +155,7 @@ export class GuestKernel {
       infoGpas: this.#infoGpas,
     }
     const wanted = { levels: this.options.levels, nrPages: this.options.nrPages }
-    this.#tree = registerTree(by, wanted, this.#attempts)
+    this.#tree = registerForm(by, wanted, this.#attempts)
     for (const gpa of this.#infoGpas) memory.view()[gpa + UPCALL_MASK] = 0
     this.#suspended = false
     // Registering raised every vCPU's flag and selectors: one full scan each, or no edge would ever come (NL-sel-3).
@@ -179,8 +181,8 @@ export class GuestKernel {
     return gfn * PAGE_SIZE + offset
   }
 
-  /** Levels in force. */
-  get levels(): number {
+  /** Levels in force, or 'fifo'. */
+  get levels(): number | 'fifo' {
     return this.#tree.levels
   }
   /** Usable port numbers, 0 included. */
@@ -230,7 +232,13 @@ export class GuestKernel {
 
   #make(origin: Origin, options: BindOptions): number {
     const port = this.#create(origin, options.vcpu ?? 0)
-    this.#install(port, origin, options)
+    try {
+      this.#install(port, origin, options)
+    } catch (error) {
+      this.#calls.evtchn(this.#current, 'close', { port })
+      this.#handlers[port] = undefined
+      throw error
+    }
     return port
   }
 
@@ -259,12 +267,15 @@ export class GuestKernel {
     const vcpu = integer('GuestKernel', 'vcpu', options.vcpu ?? 0, 0, this.#platform.vcpus - 1)
     if (typeof options.handler !== 'function')
       throw new ParameterError('GuestKernel', 'handler', options.handler, 'a function')
+    if (options.priority !== undefined) integer('GuestKernel', 'priority', options.priority, 0, 15)
+    this.#tree.prepare(port)
     const binding = { ...options, name: options.name ?? `port ${port}`, vcpu, port, origin }
     this.#handlers[port] = binding
     // The filter first: an event that the vCPU is sent before its filter knows the port would be passed over.
     this.#tree.filter(vcpu, port, true)
     const bornOn = origin.kind === 'ipi' ? vcpu : origin.kind === 'virq' ? origin.vcpu : 0
     if (vcpu !== bornOn) this.op('bind_vcpu', { port, vcpu })
+    if (this.levels === 'fifo' && binding.priority !== undefined) this.#applyPriority(port, binding.priority)
     this.unmask(port)
   }
 
@@ -299,6 +310,20 @@ export class GuestKernel {
     if (!two) return
     this.#refilter(port, old, vcpu)
     if (!wasMasked) this.op('unmask', { port })
+  }
+
+  /**
+   * Changes a port's priority, 0 to 15; an event that is queued already stays in its place (EC-prio-5).
+   * @throws XenError ENOSYS unless the guest is on the FIFO ABI.
+   */
+  setPriority(port: number, priority: number): void {
+    const binding = this.#binding('setPriority', port)
+    this.#applyPriority(port, integer('GuestKernel.setPriority', 'priority', priority, 0, 15))
+    binding.priority = priority
+  }
+
+  #applyPriority(port: number, priority: number): void {
+    this.op('set_priority', { port, priority })
   }
 
   #refilter(port: number, from: number, to: number): void {
@@ -349,8 +374,11 @@ export class GuestKernel {
     const binding = this.#handlers[port]
     if (binding && binding.vcpu === this.#current) {
       // This code is the vCPU's own, so its upcalls are held off until it returns.
-      if (this.#tree.unmaskLocally(binding.vcpu, port)) this.upcall(binding.vcpu)
-    } else this.op('unmask', { port })
+      const unmasked = this.#tree.unmaskLocally(binding.vcpu, port)
+      if (unmasked === 'scan') this.upcall(binding.vcpu)
+      if (unmasked !== 'hypercall') return
+    }
+    this.op('unmask', { port })
   }
 
   // --- upcalls -------------------------------------------------------------------------------------------------------
@@ -388,7 +416,7 @@ export class GuestKernel {
   #round(vcpu: number, errors: unknown[]): number {
     const { memory } = this.#platform
     const out = this.#outGfns[vcpu]! * PAGE_SIZE
-    const count = this.#tree.scan(this.#tree.descriptor(vcpu), memory.base + out, this.options.batch)
+    const count = this.#tree.round(vcpu, memory.base + out, this.options.batch ?? this.#tree.batch)
     let handled = 0
     // Handlers may nest upcalls of other vCPUs, which have buffers of their own; this vCPU's next scan comes after.
     for (let i = 0; i < count; i++) {
@@ -469,7 +497,7 @@ export class GuestKernel {
         throw new ParameterError('GuestKernel.moveTo', part, platform[part], String(this.#platform[part]))
     this.#platform = platform
     this.#calls = new GuestHypercalls(platform, this.#argumentGfn)
-    this.#tree.moveTo(platform)
+    this.#tree.moveTo(platform, this.#calls)
   }
 
   /**

@@ -1,12 +1,13 @@
 /**
- * Registering a tree by hypercall. The guest lays out frames of its own RAM, names the selectors of every vCPU, then
- * commits with one register_nlevel. It asks for the deepest form first and falls back level by level, at last to two,
- * keeping what each attempt was answered (NL-query-1, NL-reg-3, NL-mig-2).
+ * Registering a form of event channels by hypercall. For a tree the guest lays out frames of its own RAM, names the
+ * selectors of every vCPU, then commits with one register_nlevel; for FIFO see queues.ts. It asks for the best form first
+ * and falls back, at last to two levels, keeping what each attempt was answered (NL-query-1, NL-reg-3, NL-mig-2).
  */
 
 import {
   type Args,
   DOMID_SELF,
+  EVTCHN_FIFO_NR_CHANNELS,
   encode,
   fullTreePages,
   levelBytes,
@@ -17,46 +18,56 @@ import {
   sharedInfo,
 } from '../abi/index.js'
 import { Errno, errnoName } from '../errno.js'
-import { type FrameAllocator, fillFrame } from './frames.js'
-import type { GuestHypercalls, GuestPlatform } from './platform.js'
+import type { Attempt, ChannelForm, Registrar } from './form.js'
+import { fillFrame } from './frames.js'
+import type { GuestHypercalls } from './platform.js'
+import { registerQueues } from './queues.js'
 import { type SelectorFrames, Tree, type TreeFrames } from './tree.js'
 
-/** Levels to ask for: a number, or the deepest that host and RAM allow. */
-export type WantedLevels = 2 | 3 | 4 | 5 | 'best'
+/**
+ * What to ask for. A number: that many levels, or fewer if they are refused. `fifo`: the FIFO ABI, else two levels.
+ * `best`: whatever gives the most channels; so the deepest tree if it has more than FIFO's 131,072, which a 64-bit guest
+ * has from three levels on and a 32-bit one from four, then FIFO, then smaller trees, at last two levels.
+ */
+export type WantedLevels = 2 | 3 | 4 | 5 | 'fifo' | 'best'
 
-/** One attempt to register and what it was answered. */
-export interface Attempt {
-  levels: number
-  nrPages: number
-  /** `ok`, an errno's name, or `no memory` if the guest itself lacks frames. */
-  answer: string
-}
+export type { Attempt, Registrar } from './form.js'
 
-/** What registering works with. */
-export interface Registrar {
-  readonly platform: GuestPlatform
-  readonly calls: GuestHypercalls
-  readonly frames: FrameAllocator
-  /** Guest-physical address of each vCPU's vcpu_info. */
-  readonly infoGpas: readonly number[]
-}
-
-/** Registers the deepest tree that can be had, at last two levels. `attempts` gets what each try was answered. */
-export function registerTree(
+/** Registers what is wanted or the next best, at last two levels. `attempts` gets what each try was answered. */
+export function registerForm(
   by: Registrar,
   wanted: { levels: WantedLevels; nrPages?: number | undefined },
   attempts: Attempt[],
-): Tree {
+): ChannelForm {
   const { bits } = by.platform
-  const deepest = wanted.levels === 'best' ? maxDepth(bits) : wanted.levels
+  const best = wanted.levels === 'best'
+  const deepest = wanted.levels === 'best' ? maxDepth(bits) : wanted.levels === 'fifo' ? 2 : wanted.levels
+  let queues = wanted.levels === 'fifo' ? registerQueues(by, attempts) : null
+  let triedQueues = !best
   for (let levels = deepest; levels > 2; levels--) {
+    if (!triedQueues && expectedChannels(by, levels, wanted.nrPages) <= EVTCHN_FIFO_NR_CHANNELS) {
+      triedQueues = true
+      queues = registerQueues(by, attempts)
+      if (queues) break
+    }
     const tree = tryLevels(by, levels, wanted.nrPages, attempts)
     if (tree) return tree
     const { answer } = attempts.at(-1)!
     if (answer === 'ENOSYS' || answer === 'EPERM') break
   }
+  if (!triedQueues) queues = registerQueues(by, attempts)
+  if (queues) return queues
   attempts.push({ levels: 2, nrPages: 0, answer: 'ok' })
   return new Tree(by, { levels: 2, channels: sharedInfo(bits).words ** 2, frames: null })
+}
+
+/** Channels of a tree as this host would grant it; infinite if it would not, which the attempt itself will tell. */
+function expectedChannels({ calls, platform }: Registrar, levels: number, pages?: number): number {
+  const query: Args = { dom: DOMID_SELF, max_levels: 0, max_pages: 0, abi: 0 }
+  if (calls.evtchn(0, 'query_nlevel', query) < 0) return 0
+  if (query.max_levels! < levels) return Number.POSITIVE_INFINITY
+  const { bits } = platform
+  return maxEvtchns(bits, levels, Math.min(pages ?? fullTreePages(bits, levels), query.max_pages!))
 }
 
 /** One depth: asks what is granted, clamps the pages, lays out and registers. Null leaves everything as it was. */

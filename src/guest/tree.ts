@@ -6,7 +6,8 @@
 
 import { maxEvtchns, PAGE_SIZE, sharedInfo, UPCALL_PENDING } from '../abi/index.js'
 import { type Core, climbOf, type Scan, scanOf } from '../core.js'
-import { type FrameAllocator, fillFrame } from './frames.js'
+import type { ChannelForm, Unmasked } from './form.js'
+import { Arena, type FrameAllocator, fillFrame } from './frames.js'
 import type { GuestPlatform } from './platform.js'
 
 /** One selector level of one vCPU: its frames, and the offset of the words in the first. */
@@ -39,12 +40,13 @@ const DESCRIPTOR = {
 const DESCRIPTOR_BYTES = 128
 
 /** A registered tree and one scan descriptor per vCPU. */
-export class Tree {
+export class Tree implements ChannelForm {
   readonly levels: number
   /** Usable port numbers, 0 included. */
   readonly channels: number
   /** Port numbers that the tree has room for: the geometry. */
   readonly maxEvtchns: number
+  readonly batch = 1024
   scan: Scan
   #platform: GuestPlatform
   #core: Core
@@ -145,10 +147,17 @@ export class Tree {
     return this.#abs(gpa)
   }
 
+  round(vcpu: number, out: number, max: number): number {
+    return this.scan(this.#descriptors[vcpu]!, out, max)
+  }
+
   /** Address of a vCPU's scan descriptor. */
   descriptor(vcpu: number): number {
     return this.#descriptors[vcpu]!
   }
+
+  /** All leaf pages are there from the beginning. */
+  prepare(): void {}
 
   /** Says whether a port is a vCPU's (NL-scan-4). */
   filter(vcpu: number, port: number, mine: boolean): void {
@@ -183,10 +192,10 @@ export class Tree {
 
   /**
    * Unmasks a port of this vCPU without a hypercall: mask, then pending, then the climb with its early stop (NL-scan-5).
-   * True: the own upcall flag went to 1, and the caller runs the scan itself, for nobody else will (NL-scan-6).
+   * 'scan': the own upcall flag went to 1, and the caller runs the scan itself, for nobody else will (NL-scan-6).
    */
-  unmaskLocally(vcpu: number, port: number): boolean {
-    if (!this.#core.leafUnmask(this.#pendingPages[port >> 15]!, this.#maskPages[port >> 15]!, port)) return false
+  unmaskLocally(vcpu: number, port: number): Unmasked {
+    if (!this.#core.leafUnmask(this.#pendingPages[port >> 15]!, this.#maskPages[port >> 15]!, port)) return 'done'
     const { bits } = this.#platform
     const b = bits === 64 ? 6 : 5
     const info = this.#abs(this.#infoGpas[vcpu]!)
@@ -196,7 +205,7 @@ export class Tree {
       return this.#at(level.gfns[k === this.levels - 1 ? port >> (b + 15) : 0]!) + level.offset
     }
     const climb = climbOf(this.#core, this.levels, bits)
-    return climb(port, info, info + sharedInfo(bits).sel, page(2), page(3), page(4)) === 1
+    return climb(port, info, info + sharedInfo(bits).sel, page(2), page(3), page(4)) ? 'scan' : 'done'
   }
 
   /**
@@ -241,27 +250,5 @@ export class Tree {
   release(): void {
     this.#allocator.release(this.#own)
     if (this.#frames) this.#allocator.release(this.#frames.all)
-  }
-}
-
-/** Carves small pieces, 8-aligned, out of frames. */
-class Arena {
-  readonly #grab: () => number
-  #gpa = 0
-  #left = 0
-
-  constructor(grab: () => number) {
-    this.#grab = grab
-  }
-
-  take(bytes: number): number {
-    const size = (bytes + 7) & ~7
-    if (size > this.#left) {
-      this.#gpa = this.#grab() * PAGE_SIZE
-      this.#left = PAGE_SIZE
-    }
-    this.#left -= size
-    this.#gpa += size
-    return this.#gpa - size
   }
 }

@@ -65,6 +65,11 @@ describe.each(['core.wasm', 'core.threads.wasm'])('%s is position-free and state
     expect(module.imports).toEqual(['env.memory kind 2'])
   })
 
+  it('exports what touches the words of the FIFO ABI', () => {
+    for (const name of ['Raise', 'SetLink', 'SetHead', 'Ready', 'Word', 'Unmask', 'Scan'])
+      expect(module.exports).toContain(`fifo${name}`)
+  })
+
   it('exports a climb and a scan for each depth and width that the ABI offers', () => {
     for (const what of ['climb', 'scan'])
       for (const form of ['2x32', '3x32', '4x32', '5x32', '2x64', '3x64', '4x64'])

@@ -4,7 +4,7 @@
  * A hypercall is made as a guest makes it: struct in guest memory, registers, -errno. What a guest does to its own
  * words is done to the domain's bytes; what the environment does goes through `Hypervisor`. After each operation all
  * that the trace tells of it is compared; a `state` line is built anew from the library's port tables and from the
- * bytes of shared_info.
+ * bytes of shared_info, of event words and of control blocks.
  *
  *     gfn   0 … 158  RAM that a trace may name        160  shared_info, not mappable by the guest
  *           159      RAM that is never writable       161  arguments that can be read but not written: fault "out"
@@ -17,10 +17,12 @@ import { reset, resetCont } from '../../src/event_channel.js'
 import {
   type Args,
   type Bits,
+  CONTROL_BLOCK,
   DOMID_SELF,
   type Domain,
   decode,
   ECS,
+  EVTCHN_FIFO_PRIORITY_DEFAULT,
   EVTCHN_STRUCTS,
   EVTCHNOP,
   EVTCHNSTAT,
@@ -30,6 +32,7 @@ import {
   Hypervisor,
   PAGE_SIZE,
   SCHEDOP,
+  type Struct,
   sharedInfo,
   UPCALL_MASK,
   UPCALL_PENDING,
@@ -226,7 +229,10 @@ function perform(machine: Machine, operation: Operation): Result {
   const hypercall = HYPERCALLS[op]
   if (hypercall) return hypercall(machine, vcpu, args)
   const guest = GUEST[op]
-  if (guest) return done(guest(new SharedInfo(machine.xen.domain(dom)!), vcpuId, args))
+  const domain = machine.xen.domain(dom)!
+  const fifo = FIFO_GUEST[op]
+  if (fifo && (domain.fifo || op === 'fill_page')) return done(fifo(new FifoWords(domain), vcpuId, args))
+  if (guest) return done(guest(new SharedInfo(domain), vcpuId, args))
   throw new Error('no such operation')
 }
 
@@ -256,10 +262,13 @@ function eventChannelOp(machine: Machine, vcpu: Vcpu, op: EvtchnOpName, given: O
   if ((op === 'reset' || op === 'reset_cont') && machine.preemptAfter >= 0)
     return { rc: (op === 'reset' ? reset : resetCont)(machine.xen.world, machine.xen.callerOf(vcpu), args as Args) }
   const gfn = fault === 'out' ? READ_ONLY_GFN : ARGUMENT_GFN
-  const struct = EVTCHN_STRUCTS[op]
+  const struct: Struct = EVTCHN_STRUCTS[op]
   const view = frameOf(machine.xen.domain(vcpu.domid)!, gfn)
   for (let i = 0; i < struct.size; i++) view.setUint8(i, 0xa5)
   encode(struct, view, args as Args)
+  // A frame number with all its 64 bits, which no number holds.
+  for (const [name, value] of Object.entries(args))
+    if (typeof value === 'string') view.setBigUint64(struct.fields[name]!.offset, BigInt(value), true)
   const gva = fault === 'in' ? NOWHERE : gfn * PAGE_SIZE
   const rc = machine.xen.hypercall(vcpu, HYPERVISOR.event_channel_op, [EVTCHNOP[op], gva])
   const names = rc === 0 ? outNames(op, view) : []
@@ -477,6 +486,105 @@ function scan(info: SharedInfo, vcpuId: number): number[] {
   return ports
 }
 
+/** Event words and control blocks as their guest reads and writes them; it registered them and knows where they are. */
+class FifoWords {
+  readonly domain: Domain
+
+  constructor(domain: Domain) {
+    this.domain = domain
+  }
+
+  /** The word of a port; null = the array has no page for it. */
+  #word(port: number): DataView | null {
+    const gfn = this.domain.fifo?.pageGfns[port >> 10]
+    if (gfn === undefined) return null
+    const page = frameOf(this.domain, gfn)
+    return new DataView(page.buffer, page.byteOffset + (port & 1023) * 4, 4)
+  }
+  has(port: number): boolean {
+    return this.#word(port) !== null
+  }
+  word(port: number): number {
+    return this.#word(port)?.getUint32(0, true) ?? 0
+  }
+  setWord(port: number, value: number): void {
+    this.#word(port)?.setUint32(0, value >>> 0, true)
+  }
+
+  /** A vCPU's control block; null = none. */
+  block(vcpuId: number): DataView | null {
+    const block = this.domain.fifo?.controlBlock(vcpuId)
+    if (!block) return null
+    const page = frameOf(this.domain, block.gfn)
+    return new DataView(page.buffer, page.byteOffset + block.offset, CONTROL_BLOCK.size)
+  }
+  takeReady(block: DataView): number {
+    const ready = block.getUint32(0, true)
+    block.setUint32(0, 0, true)
+    return ready & 0xffff
+  }
+}
+
+const PENDING = 0x8000_0000
+const MASKED = 0x4000_0000
+const LINKED = 0x2000_0000
+const LINK = 0x1_ffff
+
+/** The same actions on the FIFO ABI. */
+const FIFO_GUEST: Readonly<Record<string, (words: FifoWords, vcpuId: number, args: Operation['args']) => unknown>> = {
+  guest_mask: (words, _, { port }) => words.setWord(port as number, words.word(port as number) | MASKED),
+  guest_unmask: (words, _, { port }) => words.setWord(port as number, words.word(port as number) & ~MASKED),
+  guest_clear_pending: (words, _, { port }) => words.setWord(port as number, words.word(port as number) & ~PENDING),
+  guest_scan(words, vcpuId) {
+    new SharedInfo(words.domain).setByte(vcpuId, UPCALL_PENDING, 0)
+    return { ports: fifoScan(words, vcpuId) }
+  },
+  set_guest_word(words, vcpuId, args) {
+    const value = Number(args.value as number | string)
+    switch (args.where) {
+      case 'fifo_word':
+        return words.setWord(args.index as number, value)
+      case 'fifo_ready':
+        return words.block(args.index as number)?.setUint32(0, value, true)
+      default:
+        return GUEST.set_guest_word!(new SharedInfo(words.domain), vcpuId, args)
+    }
+  },
+  fill_page({ domain }, _, { gfn, value }) {
+    const page = frameOf(domain, gfn as number)
+    for (let at = 0; at < PAGE_SIZE; at += 4) page.setUint32(at, Number(value as number | string), true)
+  },
+}
+
+/** Consumes the queues of a vCPU as FORMAT.md has it. */
+function fifoScan(words: FifoWords, vcpuId: number): number[] {
+  const block = words.block(vcpuId)
+  const ports: number[] = []
+  if (!block) return ports
+  const head = Array<number>(16).fill(0)
+  let ready = words.takeReady(block)
+  while (ready) {
+    const q = 31 - Math.clz32(ready & -ready)
+    const port = head[q] || block.getUint32(CONTROL_BLOCK.heads + 4 * q, true)
+    if (!port || !words.has(port)) {
+      head[q] = 0
+      ready &= ~(1 << q)
+      continue
+    }
+    const word = words.word(port)
+    const link = word & LINK
+    words.setWord(port, word & ~(LINKED | LINK))
+    if (!link) ready &= ~(1 << q)
+    if (word & PENDING && !(word & MASKED)) {
+      words.setWord(port, words.word(port) & ~PENDING)
+      ports.push(port)
+    }
+    head[q] = link
+    ready |= words.takeReady(block)
+  }
+  return ports
+}
+
 // --- state -----------------------------------------------------------------------------------------------------------
 
 const DYING = { alive: 0, dying: 1, dead: 2 } as const
@@ -488,7 +596,7 @@ function domainState(domain: Domain): object {
   const polling = vcpus.filter((vcpu) => vcpu.polling).map((vcpu) => [vcpu.vcpuId, vcpu.pollEvtchn])
   return {
     domid: domain.domid,
-    abi: domain.levels === 2 ? '2l' : `${domain.levels} levels`,
+    abi: domain.fifo ? 'fifo' : domain.levels === 2 ? '2l' : `${domain.levels} levels`,
     ...(domain.dying !== 'alive' && { dying: DYING[domain.dying] }),
     valid: ports.validEvtchns,
     active: ports.activeEvtchns,
@@ -501,10 +609,40 @@ function domainState(domain: Domain): object {
     upcall: vcpus.map(({ vcpuId }) => info.byte(vcpuId, UPCALL_PENDING)),
     ...(polling.length && { polling }),
     ports: portStates(domain),
+    ...fifoState(domain),
   }
 }
 
-function portStates({ ports }: Domain): object {
+/** What the hypervisor keeps private is compared as well: saved events and tails. */
+function fifoState(domain: Domain): object {
+  const { fifo, ports, vcpus } = domain
+  const valid = Array.from({ length: ports.validEvtchns }, (_, port) => port)
+  const saved = valid.filter((port) => ports.savedPending(port))
+  const words = new FifoWords(domain)
+  const queues = (of: (q: number) => number) =>
+    Object.fromEntries(Array.from({ length: 16 }, (_, q) => [q, of(q)]).filter(([, port]) => port))
+  return {
+    ...(saved.length && { saved }),
+    ...(fifo && {
+      pages: fifo.nrPages,
+      words: Object.fromEntries(
+        valid.filter((port) => words.word(port)).map((port) => [port, words.word(port).toString(16)]),
+      ),
+      cb: vcpus.map(({ vcpuId }) => {
+        const block = words.block(vcpuId)
+        return (
+          block && {
+            ready: block.getUint32(0, true).toString(16),
+            heads: queues((q) => block.getUint32(CONTROL_BLOCK.heads + 4 * q, true)),
+            tails: queues((q) => fifo.tail(vcpuId, q)),
+          }
+        )
+      }),
+    }),
+  }
+}
+
+function portStates({ ports, fifo }: Domain): object {
   const states: Record<string, object> = {}
   for (let port = 1; port < ports.validEvtchns; port++) {
     const s = ports.state(port)
@@ -515,7 +653,10 @@ function portStates({ ports }: Domain): object {
       ...((s === ECS.UNBOUND || s === ECS.INTERDOMAIN) && { d: ports.remoteDomid(port) }),
       ...(s === ECS.INTERDOMAIN && { p: ports.remotePort(port) }),
       ...((s === ECS.PIRQ || s === ECS.VIRQ) && { i: ports.irq(port) }),
-      ...(ports.consumer(port) && { x: 1 }),
+      // Nothing is ever queued for a Xen-attached port, and no trace tells a priority of one.
+      ...(ports.consumer(port)
+        ? { x: 1 }
+        : fifo && ports.priority(port) !== EVTCHN_FIFO_PRIORITY_DEFAULT && { q: ports.priority(port) }),
     }
   }
   return states

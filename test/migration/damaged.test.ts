@@ -7,8 +7,8 @@ import { expectSame, hostText, throughJson } from './facts.js'
 import { machine } from './machines.js'
 
 /** A state with something in every part. */
-function soundState(): SavedTransparent {
-  const { host, domain } = machine({ channels: 4, vcpus: 2 })
+function soundState(levels: 3 | 'fifo'): SavedTransparent {
+  const { host, domain } = machine({ channels: 4, vcpus: 2, levels })
   domain.pirqs.permitted.add(3)
   domain.eventChannelOp('bind_pirq', { pirq: 3 })
   domain.eventChannelOp('bind_virq', { virq: 0, vcpu: 1 })
@@ -18,7 +18,8 @@ function soundState(): SavedTransparent {
   return throughJson(host.xen.saveDomain(1, { mode: 'transparent' }))
 }
 
-const SOUND = soundState()
+const SOUND = soundState(3)
+const FIFO = soundState('fifo')
 const OPTIONS = { pirqs: [3] }
 
 /** A target with something on it. */
@@ -40,8 +41,8 @@ function refusal(state: unknown, options = room): Error & { field?: string } {
 
 // biome-ignore lint/suspicious/noExplicitAny: these edits are what no type would allow
 type Loose = any
-const edited = (edit: (state: Loose) => void): unknown => {
-  const copy = structuredClone(SOUND)
+const edited = (edit: (state: Loose) => void, sound = SOUND): unknown => {
+  const copy = structuredClone(sound)
   edit(copy)
   return copy
 }
@@ -62,7 +63,7 @@ function put(state: unknown, path: readonly (string | number)[], value: unknown)
   at(state, path.slice(0, -1))[path.at(-1)!] = value
 }
 
-const EMPTY: ReadonlySet<string | number> = new Set(['readOnly', 'xenPorts', 'ram', 'rows'])
+const EMPTY: ReadonlySet<string | number> = new Set(['readOnly', 'xenPorts', 'ram', 'rows', 'pages'])
 const NONSENSE: unknown[] = [undefined, Number.NaN, 0.5, -1.5, '', 'x', {}, [], 2 ** 53, 10n, () => 0, Symbol('s')]
 
 describe('a damaged state', () => {
@@ -152,31 +153,63 @@ describe('a damaged state', () => {
     expect(error.message.length).toBeLessThan(400)
   })
 
-  it('NL-mig-4: any member that is missing is named', () => {
-    for (const path of paths(SOUND)) {
-      const key = path.at(-1)!
-      if (typeof key === 'number') continue
-      const error = refusal(edited((state) => delete at(state, path.slice(0, -1))[key]))
-      expect(error, path.join('.')).toBeInstanceOf(SavedStateError)
-      expect(error.field, path.join('.')).toContain(String(key))
-    }
-  })
-
-  it('NL-mig-4: any value that is nonsense is refused by a field on its path', () => {
-    for (const path of paths(SOUND))
-      for (const nonsense of NONSENSE) {
-        if (nonsense === undefined && typeof path.at(-1) === 'number') continue
-        const original = at(SOUND, path)
-        // An empty list is a sound one.
-        if (Array.isArray(original) && Array.isArray(nonsense) && EMPTY.has(path.at(-1)!)) continue
-        const state = edited((copy) => put(copy, path, nonsense))
-        const error = refusal(state)
-        expect(error instanceof SavedStateError || error instanceof RestoreError, `${path.join('.')}: ${error}`).toBe(
-          true,
-        )
-        expect(error.field, `${path.join('.')} = ${String(nonsense)}`).toContain(String(path[0]))
-        expect(error.message.length).toBeLessThan(400)
+  describe.each([
+    ['levels', SOUND],
+    ['FIFO', FIFO],
+  ])('of a guest on %s', (_, sound) => {
+    it('NL-mig-4: any member that is missing is named', () => {
+      for (const path of paths(sound)) {
+        const key = path.at(-1)!
+        if (typeof key === 'number') continue
+        const error = refusal(edited((state) => delete at(state, path.slice(0, -1))[key], sound))
+        expect(error, path.join('.')).toBeInstanceOf(SavedStateError)
+        expect(error.field, path.join('.')).toContain(String(key))
       }
+    })
+
+    it('NL-mig-4: any value that is nonsense is refused by a field on its path', () => {
+      for (const path of paths(sound))
+        for (const nonsense of NONSENSE) {
+          if (nonsense === undefined && typeof path.at(-1) === 'number') continue
+          const original = at(sound, path)
+          // An empty list is a sound one.
+          if (Array.isArray(original) && Array.isArray(nonsense) && EMPTY.has(path.at(-1)!)) continue
+          const state = edited((copy) => put(copy, path, nonsense), sound)
+          const error = refusal(state)
+          expect(error instanceof SavedStateError || error instanceof RestoreError, `${path.join('.')}: ${error}`).toBe(
+            true,
+          )
+          expect(error.field, `${path.join('.')} = ${String(nonsense)}`).toContain(String(path[0]))
+          expect(error.message.length).toBeLessThan(400)
+        }
+    })
+
+    it('NL-mig-4: numbers of a sound state, changed at random, are refused or restored without harm', () => {
+      const numbers = [...paths(sound)].filter((path) => typeof at(sound, path) === 'number' && path[0] !== 'frames')
+      fc.assert(
+        fc.property(
+          fc.constantFrom(...numbers),
+          fc.oneof(fc.nat(200), fc.integer(), fc.constantFrom(2 ** 31 - 1, 2 ** 31, 2 ** 32, 0x7ff0)),
+          (path, value) => {
+            const state = edited((copy) => put(copy, path, value), sound)
+            try {
+              target.host.xen.restoreDomain(state, { ...room, maxEvtchnPort: 1 << 18 })
+            } catch (error) {
+              if (!(error instanceof SavedStateError) && !(error instanceof RestoreError)) throw error
+            }
+            if (target.host.xen.domain(5)) {
+              target.host.xen.startDomain(5)
+              target.host.xen.sendVirq(5, 1, 0)
+              for (const _ of target.host.xen.dump({ domid: 5 }));
+              target.host.xen.destroyDomain(5)
+            }
+          },
+        ),
+        { numRuns: 150 },
+      )
+      // Whatever it was, the others keep what they had; only a peer that was waiting could have been bound.
+      expectSame(target.host.xen, BEFORE, 'the target is as it was')
+    })
   })
 
   it('NL-mig-4: a text that was cut off anywhere is refused or no JSON', () => {
@@ -202,33 +235,6 @@ describe('a damaged state', () => {
       }),
       { numRuns: 40 },
     )
-  })
-
-  it('NL-mig-4: numbers of a sound state, changed at random, are refused or restored without harm', () => {
-    const numbers = [...paths(SOUND)].filter((path) => typeof at(SOUND, path) === 'number' && path[0] !== 'frames')
-    fc.assert(
-      fc.property(
-        fc.constantFrom(...numbers),
-        fc.oneof(fc.nat(200), fc.integer(), fc.constantFrom(2 ** 31 - 1, 2 ** 31, 2 ** 32, 0x7ff0)),
-        (path, value) => {
-          const state = edited((copy) => put(copy, path, value))
-          try {
-            target.host.xen.restoreDomain(state, { ...room, maxEvtchnPort: 1 << 18 })
-          } catch (error) {
-            if (!(error instanceof SavedStateError) && !(error instanceof RestoreError)) throw error
-          }
-          if (target.host.xen.domain(5)) {
-            target.host.xen.startDomain(5)
-            target.host.xen.sendVirq(5, 1, 0)
-            for (const _ of target.host.xen.dump({ domid: 5 }));
-            target.host.xen.destroyDomain(5)
-          }
-        },
-      ),
-      { numRuns: 150 },
-    )
-    // Whatever it was, the others keep what they had; only a peer that was waiting could have been bound.
-    expectSame(target.host.xen, BEFORE, 'the target is as it was')
   })
 
   it('NL-mig-4: megabytes of garbage in a field are refused by a short message', () => {

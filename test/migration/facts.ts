@@ -66,6 +66,12 @@ export function domainFacts(domain: Domain) {
     maxEvtchns: domain.maxEvtchns,
     maxEvtchnPort: domain.maxEvtchnPort,
     nlevel: domain.nlevel && { ...domain.nlevel },
+    fifo: domain.fifo?.toJSON(),
+    fifoPorts: Array.from({ length: ports.validEvtchns }, (_, port) => [
+      ports.priority(port),
+      ports.savedPending(port),
+      ports.lastQueue(port),
+    ]),
     valid: ports.validEvtchns,
     active: ports.activeEvtchns,
     xen: ports.xenEvtchns,

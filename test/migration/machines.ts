@@ -27,7 +27,7 @@ export class Host {
 /** What a guest is made of. */
 export interface GuestShape {
   bits?: Bits
-  levels?: 2 | 3 | 4
+  levels?: 2 | 3 | 4 | 'fifo'
   channels?: number
   frames?: number
   vcpus?: number

@@ -1,0 +1,60 @@
+/**
+ * What a guest's driver needs of its event channels, whichever form they have: a tree of levels (tree.ts) or FIFO queues
+ * (queues.ts).
+ */
+
+import type { FrameAllocator } from './frames.js'
+import type { GuestHypercalls, GuestPlatform } from './platform.js'
+
+/** One attempt to register and what it was answered. */
+export interface Attempt {
+  levels: number | 'fifo'
+  /** Leaf pages of a tree; 0 for FIFO, whose array grows later. */
+  nrPages: number
+  /** `ok`, an errno's name, or `no memory` if the guest itself lacks frames. */
+  answer: string
+}
+
+/** What registering works with. */
+export interface Registrar {
+  readonly platform: GuestPlatform
+  readonly calls: GuestHypercalls
+  readonly frames: FrameAllocator
+  /** Guest-physical address of each vCPU's vcpu_info. */
+  readonly infoGpas: readonly number[]
+}
+
+/** What came of an unmask in the guest's own words: that was all; run the scan yourself; make the hypercall. */
+export type Unmasked = 'done' | 'scan' | 'hypercall'
+
+/** The guest's words in one form, and the scan that goes with it. */
+export interface ChannelForm {
+  /** Levels of the tree, or 'fifo'. */
+  readonly levels: number | 'fifo'
+  /** Usable port numbers, 0 included. */
+  readonly channels: number
+  /** Port numbers that the form has room for: the geometry. */
+  readonly maxEvtchns: number
+  /** Ports that a scan should take at a time unless the driver is told otherwise. */
+  readonly batch: number
+  /** One round of a vCPU's scan: up to `max` ports to the absolute address `out`, their pending bits cleared. */
+  round(vcpu: number, out: number, max: number): number
+  /** Makes room for a port before it is used. @throws XenError if there is none. */
+  prepare(port: number): void
+  /** Says whether a port is a vCPU's; nothing where the form keeps vCPUs apart by itself. */
+  filter(vcpu: number, port: number, mine: boolean): void
+  isPending(port: number): boolean
+  isMasked(port: number): boolean
+  mask(port: number): void
+  setPending(port: number): void
+  clearPending(port: number): void
+  /** Unmasks a port of this vCPU as far as the guest can by itself. */
+  unmaskLocally(vcpu: number, port: number): Unmasked
+  /**
+   * The guest was moved, RAM and all, and knows nothing of it: the form takes up the absolute addresses of the memory that
+   * it lives in now, also where it keeps them in guest RAM.
+   */
+  moveTo(platform: GuestPlatform, calls: GuestHypercalls): void
+  /** Gives the frames back to the guest's allocator: the hypervisor must not use them any more. */
+  release(): void
+}
