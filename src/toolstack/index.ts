@@ -1,0 +1,25 @@
+/** The toolstack: domains as libxl creates and destroys them, with its time-outs and its words. */
+
+export {
+  type DeviceKind,
+  type DeviceSpec,
+  type DiskConfig,
+  type DomainConfig,
+  diskNumber,
+  diskSpec,
+  type NicConfig,
+  nicSpec,
+  uuidOf,
+} from './config.js'
+export { DevicePaths } from './device.js'
+export type { DomainControl, DomainInfo } from './domains.js'
+export { type LibxlError, type LibxlFunction, libxlError } from './messages.js'
+export {
+  type HotplugScript,
+  type Outcome,
+  runHotplug,
+  TIMEOUTS,
+  Toolstack,
+  type ToolstackOptions,
+} from './toolstack.js'
+export { XsHandle } from './xs.js'
