@@ -11,15 +11,9 @@ export {
   nicSpec,
   uuidOf,
 } from './config.js'
+export { type HotplugScript, runHotplug, TIMEOUTS, type ToolstackOptions } from './context.js'
 export { DevicePaths } from './device.js'
 export type { DomainControl, DomainInfo } from './domains.js'
 export { type LibxlError, type LibxlFunction, libxlError } from './messages.js'
-export {
-  type HotplugScript,
-  type Outcome,
-  runHotplug,
-  TIMEOUTS,
-  Toolstack,
-  type ToolstackOptions,
-} from './toolstack.js'
+export { type Outcome, Toolstack } from './toolstack.js'
 export { XsHandle } from './xs.js'
