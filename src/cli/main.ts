@@ -8,6 +8,7 @@ import { bench } from './bench.js'
 import { demo } from './demo.js'
 import { dump } from './dump.js'
 import { CheckError, UsageError } from './options.js'
+import { xenwatch } from './xenwatch.js'
 
 /** A subcommand: its arguments in, its exit code out. */
 export interface Command {
@@ -15,7 +16,7 @@ export interface Command {
   run(argv: string[]): number | Promise<number>
 }
 
-const COMMANDS: Readonly<Record<string, Command>> = { demo, bench, dump }
+const COMMANDS: Readonly<Record<string, Command>> = { demo, bench, dump, xenwatch }
 
 const HELP = `usage: evtchn COMMAND [options]
 
