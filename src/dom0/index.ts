@@ -14,3 +14,4 @@ export {
   type StalledThread,
   type StallKind,
 } from './scenario.js'
+export { memoryRing, StoreHost, type StoreHostOptions } from './store_host.js'
