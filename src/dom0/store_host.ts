@@ -97,11 +97,11 @@ export class StoreHost {
   }
 
   introduce(domid: number): void {
-    this.store.introduce(domid, 0, DOM0_PORT)
+    this.#request(XS.INTRODUCE, `${[domid, 1, DOM0_PORT].join('\0')}\0`)
   }
 
   release(domid: number): void {
-    this.store.release(domid)
+    this.#request(XS.RELEASE, `${domid}\0`)
   }
 
   /** Starts a process. */

@@ -56,9 +56,8 @@ export function* addDevices(
 export function* listDevices({ xs }: ToolstackContext, domid: number): Task<DevicePaths[]> {
   const root = `/libxl/${domid}/device`
   const found: DevicePaths[] = []
-  if (!(yield* xs.exists(root))) return found
-  for (const kind of yield* xs.directory(root))
-    for (const devid of yield* xs.directory(`${root}/${kind}`))
+  for (const kind of yield* xs.directoryIfExists(root))
+    for (const devid of yield* xs.directoryIfExists(`${root}/${kind}`))
       found.push(new DevicePaths(domid, kind as DeviceKind, Number(devid)))
   return found
 }

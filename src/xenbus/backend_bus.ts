@@ -61,15 +61,12 @@ export class BackendBus {
 
   /** Looks for devices that are there already, then watches. */
   *start(): Task {
-    for (const type of yield* this.#list('backend'))
-      for (const domid of yield* this.#list(`backend/${type}`))
-        for (const id of yield* this.#list(`backend/${type}/${domid}`))
+    const { xenbus } = this
+    for (const type of yield* xenbus.directoryIfExists('backend'))
+      for (const domid of yield* xenbus.directoryIfExists(`backend/${type}`))
+        for (const id of yield* xenbus.directoryIfExists(`backend/${type}/${domid}`))
           yield* this.#devChanged(`backend/${type}/${domid}/${id}`)
     yield* this.xenbus.register(this.#watch, 'domain')
-  }
-
-  *#list(path: string): Task<string[]> {
-    return (yield* this.xenbus.exists(path)) ? yield* this.xenbus.directory(path) : []
   }
 
   // --- devices come --------------------------------------------------------------------------------------------------

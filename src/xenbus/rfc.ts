@@ -5,7 +5,6 @@
 
 import type { Task } from '../kernel/index.js'
 import { ForwardingDelivery, parseDomid } from './forwarding.js'
-import { isAnswer } from './store_tasks.js'
 import { XenbusWatch } from './watch.js'
 
 /** The node whose children are the domains that have a thread. */
@@ -35,12 +34,7 @@ export class RfcDelivery extends ForwardingDelivery {
   }
 
   *#settleAll(): Task {
-    let names: string[] = []
-    try {
-      names = yield* this.host.store.directory(MTWATCH_NODE)
-    } catch (error) {
-      if (!isAnswer(error, 'ENOENT')) throw error
-    }
+    const names = yield* this.host.store.directoryIfExists(MTWATCH_NODE)
     const wanted = new Set(names.map(parseDomid))
     wanted.delete(0)
     for (const domid of this.domids) if (!wanted.has(domid)) this.retire(domid)

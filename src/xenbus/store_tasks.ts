@@ -76,6 +76,16 @@ export abstract class StoreTasks {
     }
   }
 
+  /** Names of a node's children; none if there is no such node. */
+  *directoryIfExists(path: string, tx: TransactionId = 0): Task<string[]> {
+    try {
+      return yield* this.directory(path, tx)
+    } catch (error) {
+      if (isAnswer(error, 'ENOENT')) return []
+      throw error
+    }
+  }
+
   /** The list by DIRECTORY_PART; null if it changed meanwhile (XS-wire-12). */
   *#parts(path: string, tx: TransactionId): Task<string[] | null> {
     let generation: string | null = null

@@ -31,7 +31,7 @@ export class TalkDelivery extends ForwardingDelivery {
 
   /** Several domains may have come or gone for one event; at a shutdown the domain is still listed, and stays. */
   *#compare(event: 'introduce' | 'release'): Task {
-    const listed = new Set((yield* this.host.store.directory('/local/domain')).map(parseDomid))
+    const listed = new Set((yield* this.host.store.directoryIfExists('/local/domain')).map(parseDomid))
     listed.delete(0)
     if (event === 'release') {
       for (const domid of this.domids) if (!listed.has(domid)) this.retire(domid)

@@ -225,9 +225,19 @@ export class Xenbus extends StoreTasks {
   *resume(peer: RingPeer | null = null): Task {
     this.comms.reinitialise(peer)
     this.comms.responseMutex.unlock()
-    for (const watch of this.watches) yield* this.comms.talk(XS.WATCH, `${watch.node}\0${watch.token}\0`, 0)
+    for (const watch of this.watches) yield* this.#rewatch(watch)
     this.#watchSemaphore.upWrite()
     this.#suspended = false
     this.#state.wakeAll()
+  }
+
+  /** A daemon that still has the watch answers EEXIST: nothing was lost then. */
+  *#rewatch({ node, token }: XenbusWatch): Task {
+    try {
+      yield* this.comms.talk(XS.WATCH, `${node}\0${token}\0`, 0)
+    } catch (error) {
+      if (!(error instanceof XenStoreError)) throw error
+      if (error.code !== 'EEXIST') this.reports.push(`failed to set the watch on ${node} again: ${error.code}`)
+    }
   }
 }
