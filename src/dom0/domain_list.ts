@@ -44,9 +44,18 @@ export class DomainList implements DomainControl {
   readonly #windows = new Windows()
   readonly #guests = new Map<number, Guest>()
   readonly #zombies = new Map<number, Domain>()
+  readonly #maxDomid: number
   #lastDomid = 0
 
-  constructor(xen: Hypervisor, scheduler: Scheduler, dom0: Domain, grants: GrantTable) {
+  /** Numbers run from 1 to `maxDomid` and begin again; those in use are passed over. */
+  constructor(
+    xen: Hypervisor,
+    scheduler: Scheduler,
+    dom0: Domain,
+    grants: GrantTable,
+    maxDomid = DOMID_FIRST_RESERVED - 1,
+  ) {
+    this.#maxDomid = maxDomid
     this.#xen = xen
     this.#scheduler = scheduler
     this.#dom0 = dom0
@@ -68,7 +77,7 @@ export class DomainList implements DomainControl {
   }
 
   create(): number {
-    do this.#lastDomid = (this.#lastDomid % (DOMID_FIRST_RESERVED - 1)) + 1
+    do this.#lastDomid = (this.#lastDomid % this.#maxDomid) + 1
     while (this.#xen.domain(this.#lastDomid))
     const domid = this.#lastDomid
     const { memory, base } = this.#windows.take()

@@ -36,6 +36,8 @@ export interface HostOptions {
   readonly scheduler?: Omit<SchedulerOptions, 'clock'>
   /** Frames of dom0. Default 512. */
   readonly dom0Frames?: number
+  /** Highest number of a guest, behind which numbers begin again. Default: Xen's. */
+  readonly maxDomid?: number
 }
 
 /** Something that runs in a process. */
@@ -81,7 +83,7 @@ export class Host {
       },
       (domid) => this.domains.pagesUnmapped(domid),
     )
-    this.domains = new DomainList(this.xen, this.scheduler, this.dom0, this.grants)
+    this.domains = new DomainList(this.xen, this.scheduler, this.dom0, this.grants, options.maxDomid)
 
     this.store = new XenStored({
       host: {

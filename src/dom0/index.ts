@@ -3,6 +3,7 @@
 export { DomainList } from './domain_list.js'
 export { Guest } from './guest.js'
 export { Host, type HostOptions, type Job } from './host.js'
+export { differences, inventory, queuedEvents } from './inventory.js'
 export { type EventCounts, Recorder, type StateChange, type ThreadTrack } from './recorder.js'
 export {
   guestConfig,

@@ -16,6 +16,7 @@ import type { Task } from '../kernel/index.js'
 import type { DomainConfig, Outcome } from '../toolstack/index.js'
 import { type Design, stateName, XenbusState } from '../xenbus/index.js'
 import { Host, type Job } from './host.js'
+import { differences, inventory, queuedEvents } from './inventory.js'
 import { type EventCounts, Recorder, type ThreadTrack } from './recorder.js'
 
 export { STALL_KINDS, type StallKind }
@@ -87,42 +88,6 @@ export function guestConfig(name: string): DomainConfig {
   return { name, disks: [{ dev: 'xvda' }], nics: [{}] }
 }
 
-/** What a host has when nothing runs; taken before and after. */
-function inventory(host: Host): Map<string, number> {
-  return new Map([
-    ...host.complete('xenstore-ls', storePaths(host)).map((path) => [path, 1] as const),
-    ['domains', host.xen.domids().length],
-    ['devices', host.bus.devices.length],
-    ['watches', host.xenbus.watches.length],
-    ['ports of dom0', host.dom0.ports.activeEvtchns],
-    ['interfaces', host.netback.vifs.length + host.blkback.blkifs.length],
-    ['domain threads', host.xenbus.delivery.domainLists.length],
-    ['queued events', queuedEvents(host)],
-    ['threads', host.kernel.threads.filter(({ name }) => !name.startsWith('kworker')).length],
-  ])
-}
-
-/** Directories that the first domain leaves behind, empty. */
-const KEPT = ['/vm', '/libxl']
-
-/** All nodes of the store. */
-function* storePaths({ toolstack: { xs } }: Host): Task<string[]> {
-  const found: string[] = []
-  for (const open = ['']; open.length; ) {
-    const path = open.pop()!
-    for (const name of yield* xs.directory(path || '/')) {
-      const child = `${path}/${name}`
-      open.push(child)
-      if (!KEPT.includes(child)) found.push(`node ${child}`)
-    }
-  }
-  return found
-}
-
-function queuedEvents({ xenbus }: Host): number {
-  return [xenbus.xenwatch, ...xenbus.delivery.domainLists].reduce((sum, list) => sum + list.length, 0)
-}
-
 /** Tells the story. */
 export class Scenario {
   readonly host: Host
@@ -190,7 +155,7 @@ export class Scenario {
       threadsMade: recorder.counts.threadsMade,
       tracks: recorder.tracks,
       endNs: host.scheduler.nowNs,
-      leftovers: leftovers(before, inventory(host)),
+      leftovers: differences(before, inventory(host)),
       reports: host.xenbus.reports,
     }
   }
@@ -243,10 +208,4 @@ export class Scenario {
       this.#operations.push({ what: 'rmmod netfront', domid, fromNs, ns, ok: watch.done, errors })
     }
   }
-}
-
-function leftovers(before: ReadonlyMap<string, number>, after: ReadonlyMap<string, number>): string[] {
-  return [...new Set([...before.keys(), ...after.keys()])]
-    .filter((what) => (before.get(what) ?? 0) !== (after.get(what) ?? 0))
-    .map((what) => `${what}: ${after.get(what) ?? 0} instead of ${before.get(what) ?? 0}`)
 }
