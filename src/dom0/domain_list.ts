@@ -25,9 +25,9 @@ class Windows {
       const memory = new WebAssembly.Memory({ initial: (GUESTS_PER_MEMORY * FRAMES * PAGE_SIZE) / WASM_PAGE })
       for (let i = GUESTS_PER_MEMORY; i-- > 0; ) this.#free.push({ memory, base: i * FRAMES * PAGE_SIZE })
     }
-    const window = this.#free.pop()!
-    new Uint8Array(window.memory.buffer, window.base, FRAMES * PAGE_SIZE).fill(0)
-    return window
+    const area = this.#free.pop()!
+    new Uint8Array(area.memory.buffer, area.base, FRAMES * PAGE_SIZE).fill(0)
+    return area
   }
 
   give(memory: WebAssembly.Memory, base: number): void {
