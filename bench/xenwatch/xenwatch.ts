@@ -59,8 +59,8 @@ function measure(design: Design, domains: number, samples: number, events: numbe
 
 const { values } = parseArgs({
   options: {
-    samples: { type: 'string', default: '11' },
-    events: { type: 'string', default: '10000' },
+    samples: { type: 'string', default: '41' },
+    events: { type: 'string', default: '4000' },
     domains: { type: 'string', default: '1,100,1000,10000' },
     json: { type: 'boolean', default: false },
     output: { type: 'string' },

@@ -1,6 +1,7 @@
 /**
- * The story of seed 002 on one host: guests run, one is stalled and destroyed, others are created and destroyed meanwhile,
- * the stall is released, everything drains. Run once with the stall and once without, it tells who was delayed.
+ * The report of April 2018 (xen-devel, "To introduce xenwatch multithreading") on one host: guests run, one is stalled and
+ * destroyed, others are created and destroyed meanwhile, the stall is released, everything drains. Run once with the stall
+ * and once without, it tells who was delayed.
  *
  *     0      create domains 1 … N, some traffic; the injector takes one thing of domain 1
  *     t      xl destroy 1          10 s if it stalls
@@ -10,7 +11,7 @@
  *     t + …  release; the same domain is created again; all are destroyed, and nothing may be left
  */
 
-import { STALL_KINDS, type StallKind } from '../backends/index.js'
+import type { StallKind } from '../backends/index.js'
 import { ManualClock } from '../clock.js'
 import type { Task } from '../kernel/index.js'
 import type { DomainConfig, Outcome } from '../toolstack/index.js'
@@ -18,8 +19,6 @@ import { type Design, stateName, XenbusState } from '../xenbus/index.js'
 import { Host, type Job } from './host.js'
 import { differences, inventory, queuedEvents } from './inventory.js'
 import { type EventCounts, Recorder, type ThreadTrack } from './recorder.js'
-
-export { STALL_KINDS, type StallKind }
 
 /** Options of a run. */
 export interface ScenarioOptions {

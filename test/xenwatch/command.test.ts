@@ -1,6 +1,7 @@
 /** `evtchn xenwatch` as a user meets it. Runs what was built. */
 
 import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { KINDS, stackOf } from './lab.js'
@@ -66,5 +67,16 @@ describe('evtchn xenwatch', () => {
     const { status, stdout } = xenwatch('--help')
     expect(status).toBe(0)
     for (const word of ['--design', '--scenario', '--domains', '--seed', '--json']) expect(stdout).toContain(word)
+  })
+})
+
+describe('docs/xenwatch.md', () => {
+  const text = readFileSync(fileURLToPath(new URL('../../docs/xenwatch.md', import.meta.url)), 'utf8')
+
+  it.each(KINDS)('has the table that the command prints for %s', (kind) => {
+    const { stdout } = xenwatch('--design', 'all', '--scenario', kind)
+    const rows = stdout.split('\n').filter((line) => /^ +(single|rfc|talk|on-demand) /.test(line))
+    expect(rows).toHaveLength(4)
+    for (const row of rows) expect(text).toContain(row)
   })
 })

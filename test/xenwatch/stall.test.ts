@@ -1,10 +1,10 @@
-/** The failure of seed 002 with one thread: each of its three stalls, whom it hits, and that it heals at once. */
+/** The failure of the RFC of April 2018 with one thread: each of its three stalls, whom it hits, and that it heals at once. */
 
 import { describe, expect, it } from 'vitest'
 import { create, createGuests, destroy, EventTrace, hostOf, inD, KINDS, list, stackOf, stall, texts } from './lab.js'
 
 const BACKEND = '/local/domain/0/backend'
-const SEED_002 = [
+const REPORT = [
   'libxl: error: libxl_device.c:1080:device_backend_callback: Domain 2:unable to add device with path /local/domain/0/backend/vbd/2/51712',
   'libxl: error: libxl_create.c:1278:domcreate_launch_dm: Domain 2:unable to add disk devices',
   'libxl: error: libxl_device.c:1080:device_backend_callback: Domain 2:unable to remove device with path /local/domain/0/backend/vbd/2/51712',
@@ -48,7 +48,7 @@ describe.each(KINDS)('one thread, a stall in %s', (kind) => {
     stall(host, kind)
     destroy(host, 1)
     const outcome = create(host, 'second')
-    expect(outcome.errors.map(({ line }) => line)).toEqual(SEED_002)
+    expect(outcome.errors.map(({ line }) => line)).toEqual(REPORT)
     expect(outcome.errors.map(({ ns }) => Math.round((ns - outcome.errors[0]!.ns) / 1e9))).toEqual([
       0, 0, 10, 10, 10, 10, 10,
     ])
