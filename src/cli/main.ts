@@ -10,6 +10,7 @@ import { dump } from './dump.js'
 import { migrate } from './migrate.js'
 import { CheckError, UsageError } from './options.js'
 import { xenstored } from './xenstored.js'
+import { xenwatch } from './xenwatch.js'
 
 /** A subcommand: its arguments in, its exit code out. */
 export interface Command {
@@ -17,7 +18,7 @@ export interface Command {
   run(argv: string[]): number | Promise<number>
 }
 
-const COMMANDS: Readonly<Record<string, Command>> = { demo, bench, dump, migrate, xenstored }
+const COMMANDS: Readonly<Record<string, Command>> = { demo, bench, dump, migrate, xenstored, xenwatch }
 
 const HELP = `usage: evtchn COMMAND [options]
 

@@ -1,0 +1,79 @@
+/**
+ * Granted pages: a guest lends frames by reference, a backend maps them. A domain that was killed stays a zombie as long
+ * as one of its pages is mapped (XW-obs-2).
+ */
+
+/** What the host knows of a guest's memory. */
+export type GuestPage = (domid: number, gfn: number) => (() => Uint8Array) | null
+
+/** A mapped page. */
+export interface MappedPage {
+  readonly domid: number
+  readonly gref: number
+  /** Its bytes, as they are now. */
+  readonly bytes: () => Uint8Array
+  /** Users besides the mapping itself: gnttab_unmap_refs_sync waits until there are none. */
+  users: number
+  mapped: boolean
+}
+
+/** All grants of a host. */
+export class GrantTable {
+  readonly #page: GuestPage
+  readonly #granted = new Map<number, Map<number, number>>()
+  readonly #mapped = new Map<number, Set<MappedPage>>()
+  readonly #onRelease: (domid: number) => void
+  #lastRef = 7
+
+  /** `onRelease`: the last mapped page of a domain was unmapped. */
+  constructor(page: GuestPage, onRelease: (domid: number) => void) {
+    this.#page = page
+    this.#onRelease = onRelease
+  }
+
+  /** A guest lends a frame; the reference. */
+  grant(domid: number, gfn: number): number {
+    const table = this.#granted.get(domid) ?? new Map<number, number>()
+    this.#granted.set(domid, table)
+    table.set(++this.#lastRef, gfn)
+    return this.#lastRef
+  }
+
+  /** A guest takes a frame back; what is mapped stays mapped. */
+  end(domid: number, gref: number): void {
+    this.#granted.get(domid)?.delete(gref)
+  }
+
+  /** Maps a page. @throws Error for a reference that is none. */
+  map(domid: number, gref: number): MappedPage {
+    const gfn = this.#granted.get(domid)?.get(gref)
+    const bytes = gfn === undefined ? null : this.#page(domid, gfn)
+    if (!bytes) throw new Error(`d${domid} has not granted reference ${gref}`)
+    const page: MappedPage = { domid, gref, bytes, users: 0, mapped: true }
+    const pages = this.#mapped.get(domid) ?? new Set()
+    this.#mapped.set(domid, pages.add(page))
+    return page
+  }
+
+  /** Unmaps a page that nobody uses any more. */
+  unmap(page: MappedPage): void {
+    if (page.users) throw new Error(`page ${page.gref} of d${page.domid} is still used`)
+    if (!page.mapped) throw new Error(`page ${page.gref} of d${page.domid} is not mapped`)
+    page.mapped = false
+    const pages = this.#mapped.get(page.domid)!
+    pages.delete(page)
+    if (pages.size) return
+    this.#mapped.delete(page.domid)
+    this.#onRelease(page.domid)
+  }
+
+  /** Pages of a domain that are mapped. */
+  mapped(domid: number): number {
+    return this.#mapped.get(domid)?.size ?? 0
+  }
+
+  /** The domain is gone: its references mean nothing any more. */
+  forget(domid: number): void {
+    this.#granted.delete(domid)
+  }
+}

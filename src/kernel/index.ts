@@ -1,0 +1,9 @@
+/** Kernel threads: a scheduler, clocks passed in, wait queues, locks, and a process list with call stacks. */
+
+export { Kernel, type ProcessRecord } from './kernel.js'
+export { Mutex, RwSemaphore } from './locks.js'
+export { Scheduler, type SchedulerOptions } from './scheduler.js'
+export { done, type Task } from './task.js'
+export { DeadlockError, Thread, type ThreadState, type Waiting } from './thread.js'
+export type { Timer } from './timers.js'
+export { type WaitOptions, WaitQueue } from './wait_queue.js'

@@ -1,0 +1,91 @@
+/** A thread: what ps and /proc/PID/stack show of it, and the generator that it runs. */
+
+import type { Task } from './task.js'
+
+/** R running or ready, S sleeping, D sleeping and not to be interrupted, X dead: the letters of ps. */
+export type ThreadState = 'R' | 'S' | 'D' | 'X'
+
+/** What a sleeping thread waits for. */
+export interface Waiting {
+  /** In words, for people. */
+  readonly what: string
+  /** Threads that have to go on first, if the wait is for threads; for finding circles. */
+  readonly on: (() => Iterable<Thread>) | null
+}
+
+/** What a thread asks of the kernel it belongs to. */
+export interface ThreadOwner {
+  /** Its threads are not run: the domain is paused. */
+  readonly frozen: boolean
+  /** Name for messages, such as `d0`. */
+  readonly name: string
+  exited(thread: Thread): void
+}
+
+/** One kernel thread, or one process of dom0's userland. Made by `Kernel`. */
+export class Thread {
+  readonly pid: number
+  readonly name: string
+  readonly owner: ThreadOwner
+  /** Frames, outermost first. */
+  readonly frames: string[]
+  state: ThreadState = 'R'
+  waiting: Waiting | null = null
+  /** kthread_should_stop: set by kthread_stop, never cleared. */
+  shouldStop = false
+  /** Times that it got the processor. */
+  switches = 0
+  /** Where the scheduler keeps it while it is ready; -1 = nowhere. */
+  readyAt = -1
+  /** Woken while it is frozen. */
+  parked = false
+  /** @internal */
+  body: Task<unknown> | null = null
+  /** @internal Called when it has ended. */
+  onExit: (() => void) | null = null
+
+  constructor(pid: number, name: string, owner: ThreadOwner, frames: string[]) {
+    this.pid = pid
+    this.name = name
+    this.owner = owner
+    this.frames = frames
+  }
+
+  /** The call stack as /proc/PID/stack prints it: innermost first. */
+  get stack(): string[] {
+    return [...this.frames].reverse().map((frame) => `[<0>] ${frame}`)
+  }
+
+  toString(): string {
+    return `${this.owner.name} ${this.name}[${this.pid}]`
+  }
+}
+
+/** Threads that wait for one another in a circle: none of them could ever go on. */
+export class DeadlockError extends Error {
+  readonly threads: readonly Thread[]
+
+  constructor(threads: readonly Thread[]) {
+    const steps = threads.map((thread) => `${thread} (${thread.waiting?.what ?? 'about to wait'})`)
+    super(`deadlock: ${steps.join(' waits for ')} waits for ${threads[0]}`)
+    this.name = 'DeadlockError'
+    this.threads = threads
+  }
+}
+
+/** The circle that `thread` closes if it waits for `on`; null if there is none. */
+export function findCircle(thread: Thread, on: Iterable<Thread>): Thread[] | null {
+  const seen = new Set<Thread>()
+  const walk = (next: Iterable<Thread>, trail: Thread[]): Thread[] | null => {
+    for (const each of next) {
+      if (each === thread) return trail
+      if (seen.has(each)) continue
+      seen.add(each)
+      const further = each.waiting?.on?.()
+      const found = further && walk(further, [...trail, each])
+      if (found) return found
+    }
+    return null
+  }
+  return walk(on, [thread])
+}

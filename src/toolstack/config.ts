@@ -1,0 +1,112 @@
+/** What `xl create` reads from a file: a domain's name and devices. */
+
+/** A disk. */
+export interface DiskConfig {
+  /** `xvda`. */
+  readonly dev: string
+  readonly params?: string
+}
+
+/** A network interface. */
+export interface NicConfig {
+  readonly mac?: string
+  readonly bridge?: string
+}
+
+/** A guest. */
+export interface DomainConfig {
+  readonly name: string
+  /** Default: made of the name. */
+  readonly uuid?: string
+  readonly memoryMiB?: number
+  readonly vcpus?: number
+  readonly disks?: readonly DiskConfig[]
+  readonly nics?: readonly NicConfig[]
+}
+
+/** Kinds of devices. */
+export type DeviceKind = 'vbd' | 'vif'
+
+/** A device in the store: which entries, in which order (XW-tool-6). */
+export interface DeviceSpec {
+  readonly kind: DeviceKind
+  /** Number of the device: 51712 for xvda, 0 for the first vif. */
+  readonly devid: number
+  readonly back: readonly (readonly [string, string])[]
+  readonly front: readonly (readonly [string, string])[]
+}
+
+const XVD_MAJOR = 202
+
+/** Number of a disk: xvda is 51712, each further letter 16 more. */
+export function diskNumber(dev: string): number {
+  const letter = /^xvd([a-p])$/.exec(dev)?.[1]
+  if (!letter) throw new Error(`disk ${dev}: xvda to xvdp are known`)
+  return XVD_MAJOR * 256 + (letter.charCodeAt(0) - 97) * 16
+}
+
+/** A disk's entries. */
+export function diskSpec(domid: number, { dev, params }: DiskConfig): DeviceSpec {
+  return {
+    kind: 'vbd',
+    devid: diskNumber(dev),
+    back: [
+      ['frontend-id', String(domid)],
+      ['online', '1'],
+      ['removable', '0'],
+      ['bootable', '1'],
+      ['state', '1'],
+      ['dev', dev],
+      ['type', 'phy'],
+      ['mode', 'w'],
+      ['device-type', 'disk'],
+      ['params', params ?? `/dev/vg0/guest-${dev}`],
+      ['script', '/etc/xen/scripts/block'],
+      ['discard-enable', '1'],
+    ],
+    front: [
+      ['backend-id', '0'],
+      ['state', '1'],
+      ['virtual-device', String(diskNumber(dev))],
+      ['device-type', 'disk'],
+    ],
+  }
+}
+
+/** A network interface's entries. */
+export function nicSpec(domid: number, index: number, { mac, bridge }: NicConfig): DeviceSpec {
+  const address = mac ?? `00:16:3e:00:${hex(domid & 0xff)}:${hex(index)}`
+  return {
+    kind: 'vif',
+    devid: index,
+    back: [
+      ['frontend-id', String(domid)],
+      ['online', '1'],
+      ['state', '1'],
+      ['script', '/etc/xen/scripts/vif-bridge'],
+      ['mac', address],
+      ['bridge', bridge ?? 'xenbr0'],
+      ['handle', String(index)],
+      ['type', 'vif'],
+    ],
+    front: [
+      ['backend-id', '0'],
+      ['state', '1'],
+      ['handle', String(index)],
+      ['mac', address],
+    ],
+  }
+}
+
+const hex = (n: number): string => n.toString(16).padStart(2, '0')
+
+/** A uuid that stands for a name, always the same. */
+export function uuidOf(name: string): string {
+  let text = ''
+  for (let part = 0; part < 4; part++) {
+    let hash = 0x811c9dc5 ^ part
+    for (const char of name) hash = Math.imul(hash ^ char.codePointAt(0)!, 0x01000193) >>> 0
+    text += hash.toString(16).padStart(8, '0')
+  }
+  return text.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
+}

@@ -1,0 +1,176 @@
+/**
+ * A list of events and the thread that runs their callbacks, one after the other: `xenwatch`, and each
+ * `xen-mtwatch-<domid>` (XW-base-6, XW-thr-2).
+ *
+ *     add ──▶ events ──pop──▶ forwarded to another list           (only `xenwatch`, in the designs of April and June)
+ *                        └──▶ current: callback, under the mutex
+ *
+ * Adding, popping, forwarding and purging never sleep: they are what Linux does under watch_events_lock.
+ */
+
+import { DeadlockError, type Kernel, type Mutex, type Task, type Thread, type WaitQueue } from '../kernel/index.js'
+import type { XenbusWatch, XsWatchEvent } from './watch.js'
+
+/** What happens to events and threads; each is optional. For tests, figures and timelines. */
+export interface DeliveryObserver {
+  /** It was queued on its first list. */
+  arrived?(event: XsWatchEvent, list: EventThread): void
+  /** It is not wanted (`will_handle`) or its watch is gone; then `watch` is null. */
+  dropped?(watch: XenbusWatch | null, path: string): void
+  moved?(event: XsWatchEvent, from: EventThread, to: EventThread): void
+  started?(event: XsWatchEvent, list: EventThread): void
+  finished?(event: XsWatchEvent, list: EventThread): void
+  purged?(event: XsWatchEvent, list: EventThread): void
+  /** A domain's thread began, was told to go, or has ended. */
+  threadUp?(list: EventThread): void
+  threadDown?(list: EventThread): void
+  threadEnded?(list: EventThread): void
+}
+
+/** Where mistakes are told: programming errors of subscribers, and deadlocks (XW-life-6, XW-unreg-5). */
+export type Report = (problem: string) => void
+
+/** UP accepts events, DOWN does not (XW-life-1). */
+export type ListState = 'up' | 'down'
+
+/** What an event list needs of its surroundings. */
+export interface EventThreadOptions {
+  readonly kernel: Kernel
+  /** 0: the default thread. */
+  readonly domid: number
+  readonly name: string
+  /** The thread's function, for its call stack. */
+  readonly fn: string
+  readonly observer: DeliveryObserver
+  readonly report: Report
+  /** Called each time that a callback has returned. */
+  readonly onFinished: () => void
+}
+
+/** One list and its thread. */
+export class EventThread {
+  readonly domid: number
+  readonly name: string
+  readonly mutex: Mutex
+  readonly thread: Thread
+  state: ListState = 'up'
+  /** The event whose callback runs. */
+  current: XsWatchEvent | null = null
+  /** Where an event goes instead; asked when it is popped. */
+  route: ((event: XsWatchEvent) => EventThread | null) | null = null
+  /** Holds the thread off as long as it answers true; whoever changes that calls `wake`. */
+  held: (() => boolean) | null = null
+  /** Called once, when it is DOWN and its list is empty. */
+  onDrained: (() => void) | null = null
+  readonly #options: EventThreadOptions
+  readonly #wait: WaitQueue
+  #events: XsWatchEvent[] = []
+  #head = 0
+
+  constructor(options: EventThreadOptions) {
+    const { kernel, domid, name, fn } = options
+    this.#options = options
+    this.domid = domid
+    this.name = name
+    this.#wait = kernel.waitQueue()
+    this.mutex = kernel.mutex(domid ? `mutex of ${name}` : 'xenwatch_mutex')
+    this.thread = kernel.kthreadRun(name, fn, () => this.#loop())
+  }
+
+  /** Queued events, oldest first. */
+  get events(): readonly XsWatchEvent[] {
+    return this.#events.slice(this.#head)
+  }
+
+  get length(): number {
+    return this.#events.length - this.#head
+  }
+
+  add(event: XsWatchEvent): void {
+    this.#events.push(event)
+    this.#wait.wakeAll()
+  }
+
+  wake(): void {
+    this.#wait.wakeAll()
+  }
+
+  #pop(): XsWatchEvent | null {
+    if (!this.length) return null
+    const event = this.#events[this.#head]!
+    if (++this.#head === this.#events.length || this.#head > 1024) {
+      this.#events = this.#events.slice(this.#head)
+      this.#head = 0
+    }
+    return event
+  }
+
+  /** Takes out the events for which `goes` holds, in their order. */
+  extract(goes: (event: XsWatchEvent) => boolean): XsWatchEvent[] {
+    const taken: XsWatchEvent[] = []
+    const kept: XsWatchEvent[] = []
+    for (const event of this.events) (goes(event) ? taken : kept).push(event)
+    this.#events = kept
+    this.#head = 0
+    return taken
+  }
+
+  /** Removes the events of a watch. */
+  purge(watch: XenbusWatch): void {
+    if (!this.length) return
+    for (const event of this.extract((each) => each.watch === watch)) {
+      watch.nrPending--
+      this.#options.observer.purged?.(event, this)
+    }
+  }
+
+  /** Accepts no more events; ends when those that it has are done (XW-life-2). */
+  down(): void {
+    this.state = 'down'
+    this.wake()
+  }
+
+  *#loop(): Task {
+    for (;;) {
+      yield* this.#wait.until(() => (this.length > 0 || this.state === 'down') && !this.held?.(), {
+        state: 'S',
+        what: 'watch events',
+      })
+      if (!this.length) break
+      yield* this.mutex.lock()
+      try {
+        yield* this.#handle()
+      } finally {
+        this.mutex.unlock()
+      }
+      yield* this.#options.kernel.scheduler.preemptionPoint()
+    }
+    this.onDrained?.()
+  }
+
+  *#handle(): Task {
+    const event = this.#pop()
+    if (!event) return
+    const { observer, report, onFinished } = this.#options
+    const other = this.route?.(event) ?? null
+    if (other) {
+      observer.moved?.(event, this, other)
+      other.add(event)
+      return
+    }
+    const { watch, path, token } = event
+    watch.nrPending--
+    this.current = event
+    observer.started?.(event, this)
+    try {
+      yield* watch.callback(watch, path, token)
+    } catch (error) {
+      if (error instanceof DeadlockError) report(error.message)
+      else report(`the callback for ${path} failed: ${(error as Error).message}`)
+    } finally {
+      this.current = null
+      observer.finished?.(event, this)
+      onFinished()
+    }
+  }
+}

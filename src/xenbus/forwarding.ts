@@ -1,0 +1,26 @@
+/**
+ * The designs of April and June 2018: everything arrives on the default list, and the default thread forwards what is
+ * about a domain with a thread. Forwarding never blocks (XW-rfc-2), but a blocked default thread forwards nothing (XW-ds-6).
+ */
+
+import type { EventThread } from './event_thread.js'
+import { MtwatchDelivery } from './mtwatch.js'
+import type { XsWatchEvent } from './watch.js'
+
+/** Delivery by way of the default list. */
+export abstract class ForwardingDelivery extends MtwatchDelivery {
+  enqueue(event: XsWatchEvent): EventThread {
+    const { xenwatch } = this.host
+    xenwatch.add(event)
+    return xenwatch
+  }
+
+  route(event: XsWatchEvent): EventThread | null {
+    return this.listOf(event)
+  }
+}
+
+/** A domid as a path has it: decimal, of a guest; anything else is 0 (XW-domid-7). */
+export function parseDomid(text: string | undefined): number {
+  return text !== undefined && /^[1-9][0-9]{0,4}$/.test(text) && Number(text) < 0x7ff0 ? Number(text) : 0
+}

@@ -1,0 +1,415 @@
+/** The bus of backends, netback and blkback: probing, states, the thread of each watch, what disconnecting waits for. */
+
+import { describe, expect, it } from 'vitest'
+import { type Host, StoreHost } from '../../src/dom0/index.js'
+import type { Task } from '../../src/kernel/index.js'
+import { BackendBus, backendPathDomid, DESIGNS, type Xenbus, XenbusWatch } from '../../src/xenbus/index.js'
+import { create, createGuests, destroy, EventTrace, hostOf, MULTITHREADED, stall, texts, threadsLike } from './lab.js'
+
+/** A host with one guest that does nothing more by itself; the test writes its states. */
+function frozen(): { host: Host; written: number[]; front(state: number | null): number[] } {
+  const host = hostOf('single')
+  createGuests(host, 1)
+  host.guest(1).kernel.freeze()
+  const device = host.bus.device('backend/vif/1/0')!
+  const written: number[] = []
+  const original = host.bus.switchState.bind(host.bus)
+  host.bus.switchState = (which, state) => {
+    if (which === device && which.state !== state) written.push(state)
+    return original(which, state)
+  }
+  return {
+    host,
+    written,
+    /** The frontend's state becomes this; the states that the backend went through. */
+    front(state) {
+      written.length = 0
+      const { xs } = host.toolstack
+      const node = '/local/domain/1/device/vif/0/state'
+      host.complete('x', state === null ? xs.rm(node) : xs.write(node, state))
+      host.pass(0.1)
+      return [...written]
+    },
+  }
+}
+
+describe('netback', () => {
+  it('goes towards its target one step at a time (XW-net-2, XW-net-3)', () => {
+    const { front, host } = frozen()
+    expect(host.netback.vif('vif1.0')!.state).toBe(4)
+    expect(front(3)).toEqual([])
+    expect(front(1), 'Connected to InitWait').toEqual([5, 6, 2])
+    expect(front(4), 'InitWait to Connected').toEqual([4])
+    expect(front(5), 'Connected to Closing').toEqual([5])
+    expect(front(4), 'Closing to Connected').toEqual([6, 2, 4])
+    expect(front(6), 'Connected to Closed').toEqual([5, 6])
+    expect(front(5), 'Closed to Closing').toEqual([5])
+    expect(front(1), 'Closing to InitWait').toEqual([6, 2])
+    expect(front(6), 'InitWait to Closed').toEqual([5, 6])
+    expect(front(4), 'Closed to Connected').toEqual([2, 4])
+    expect(host.bus.devices).toHaveLength(2)
+    expect(front(null), 'gone').toEqual([5, 6])
+    expect(host.bus.device('backend/vif/1/0')).toBeUndefined()
+  })
+
+  it('a state that makes no sense is a fatal error, told in the store (XW-net-2)', () => {
+    const { front, host } = frozen()
+    expect(front(7)).toEqual([5])
+    expect(host.complete('x', host.toolstack.xs.read('/local/domain/0/error/backend/vif/1/0/error'))).toBe(
+      'saw state 7 at frontend',
+    )
+  })
+
+  it('Closed with online 0 is the end of the device (XW-net-2)', () => {
+    const { front, host } = frozen()
+    host.complete('x', host.toolstack.xs.write('/local/domain/0/backend/vif/1/0/online', 0))
+    front(6)
+    expect(host.bus.device('backend/vif/1/0')).toBeUndefined()
+  })
+
+  it('probe writes features, and waits in state 2 for a frontend (XW-net-1)', () => {
+    const host = hostOf('single')
+    createGuests(host, 1)
+    const { xs } = host.toolstack
+    for (const feature of ['feature-sg', 'feature-rx-copy'])
+      expect(host.complete('x', xs.read(`/local/domain/0/backend/vif/1/0/${feature}`))).toBe('1')
+  })
+
+  it('tells Connected only when the hotplug script has done its part (XW-net-4)', () => {
+    const host = hostOf('single', {
+      *hotplug(xs, action, kind, backend) {
+        if (action === 'add' && kind === 'vbd') yield* xs.write(`${backend}/physical-device`, 'fd:0')
+        return true
+      },
+    })
+    createGuests(host, 1)
+    const state = () => host.complete('x', host.toolstack.xs.read('/local/domain/0/backend/vif/1/0/state'))
+    expect([host.netback.vif('vif1.0')!.state, state()]).toEqual([4, '2'])
+    host.complete('x', host.toolstack.xs.write('/local/domain/0/backend/vif/1/0/hotplug-status', 'connected'))
+    host.pass(0.1)
+    expect(state()).toBe('4')
+    expect(host.xenbus.watches.some(({ node }) => node.includes('hotplug'))).toBe(false)
+  })
+
+  it('disconnecting waits for the dealloc thread, which waits for packets in flight (XW-net-5)', () => {
+    const host = hostOf('single')
+    createGuests(host, 1)
+    stall(host, 'netback')
+    destroy(host, 1)
+    expect(threadsLike(host, 'vif1.0')).toEqual(['vif1.0-q0-dealloc'])
+    const thread = host.kernel.find('vif1.0-q0-dealloc')!
+    expect([thread.state, thread.shouldStop]).toEqual(['S', true])
+    host.injector.release()
+    host.pass(0.1)
+    expect(threadsLike(host, 'vif1.0')).toEqual([])
+  })
+
+  it('a guest that keeps a backend thread alive makes a zombie domain of itself (XW-stall-4)', () => {
+    const host = hostOf('on-demand')
+    createGuests(host, 1)
+    stall(host, 'netback')
+    destroy(host, 1)
+    expect(host.domains.zombies).toEqual([1])
+    host.injector.release()
+    host.pass(0.1)
+    expect(host.domains.zombies).toEqual([])
+  })
+})
+
+describe('blkback', () => {
+  it('the injector holds a request or a page, and its release lets all go on (XW-inj-4, XW-inj-5, XW-blk-3)', () => {
+    for (const kind of ['blkback', 'grant'] as const) {
+      const host = hostOf('rfc')
+      createGuests(host, 1)
+      stall(host, kind)
+      const [blkif] = host.blkback.blkifs
+      expect(blkif!.inflight).toBe(kind === 'blkback' ? 1 : 0)
+      expect(blkif!.persistentPages).toBe(1)
+      destroy(host, 1)
+      expect(threadsLike(host, '1.xvda')).toEqual(kind === 'blkback' ? ['1.xvda-0'] : [])
+      host.injector.release()
+      host.pass(0.1)
+      expect(host.blkback.blkifs).toEqual([])
+      expect(host.grants.mapped(1)).toBe(0)
+    }
+  })
+
+  it('waits for physical-device before it connects, and takes only a device number (XW-blk-1, XW-blk-2)', () => {
+    let value = ''
+    const host = hostOf('single', {
+      *hotplug(xs, action, kind, backend) {
+        if (action === 'add' && kind === 'vbd' && value) yield* xs.write(`${backend}/physical-device`, value)
+        if (action === 'add') yield* xs.write(`${backend}/hotplug-status`, 'connected')
+        return true
+      },
+    })
+    create(host, 'one')
+    host.pass(1)
+    expect([host.bus.device('backend/vbd/1/51712')!.state, host.guest(1).blkfront!.state]).toEqual([2, 3])
+    host.complete('x', host.toolstack.xs.write('/local/domain/0/backend/vbd/1/51712/physical-device', 'fd:1'))
+    host.pass(1)
+    expect([host.bus.device('backend/vbd/1/51712')!.state, host.guest(1).blkfront!.state]).toEqual([4, 4])
+    value = 'nonsense'
+    create(host, 'two')
+    host.pass(1)
+    // Closing, and the guest's end follows.
+    expect(host.bus.device('backend/vbd/2/51712')!.state).toBe(6)
+    expect(host.complete('x', host.toolstack.xs.read('/local/domain/0/error/backend/vbd/2/51712/error'))).toBe(
+      'reading physical-device',
+    )
+  })
+
+  it('fast connecting and disconnecting by the guest is harmless (XS-adv-350)', () => {
+    const host = hostOf('on-demand')
+    createGuests(host, 1)
+    const guest = host.guest(1)
+    for (let i = 0; i < 20; i++) {
+      guest.kernel.kthreadRun('closer', 'closer', function* () {
+        const front = guest.blkfront!
+        yield* guest.bus.close(front)
+        yield* guest.bus.switchState(front, 6)
+        yield* guest.bus.switchState(front, 1)
+      })
+      host.pass(i % 2 ? 0 : 0.001)
+    }
+    host.pass(1)
+    expect(host.xenbus.reports).toEqual([])
+    expect(texts(destroy(host, 1))).toEqual([])
+    host.pass(1)
+    expect(host.grants.mapped(1)).toBe(0)
+  })
+})
+
+describe('the bus', () => {
+  it('looks for devices that are there already, then watches; each is probed once (XW-be-1, XW-be-3)', () => {
+    const host = new StoreHost()
+    const add = (id: number) => {
+      host.write(`/local/domain/4/device/vif/${id}/state`, 1)
+      host.write(`/local/domain/0/backend/vif/4/${id}/frontend`, `/local/domain/4/device/vif/${id}`)
+      host.write(`/local/domain/0/backend/vif/4/${id}/frontend-id`, 4)
+      host.write(`/local/domain/0/backend/vif/4/${id}/state`, 1)
+    }
+    add(0)
+    add(1)
+    const probed: string[] = []
+    const bus = new BackendBus(host.xenbus)
+    const log = function* (what: string): Task {
+      probed.push(what)
+      yield* host.xenbus.exists('/')
+    }
+    bus.addDriver({
+      type: 'vif',
+      busFrames: 'all',
+      probe: ({ name }) => log(`probe ${name}`),
+      otherendChanged: ({ name }, state) => log(`${name} sees ${state}`),
+      remove: ({ name }) => log(`remove ${name}`),
+    })
+    host.complete(bus.start())
+    expect(probed.filter((what) => what.startsWith('probe'))).toEqual(['probe vif-4-0', 'probe vif-4-1'])
+    add(2)
+    host.run()
+    expect(probed.filter((what) => what.startsWith('probe')).at(-1)).toBe('probe vif-4-2')
+    expect(probed.filter((what) => what.endsWith('sees 1'))).toHaveLength(3)
+    host.rm('/local/domain/0/backend/vif/4')
+    host.run()
+    expect(probed.filter((what) => what.startsWith('remove'))).toHaveLength(3)
+    expect(host.xenbus.watches.map(({ node }) => node)).toEqual(['backend'])
+  })
+
+  it('ignores paths that are too short, devices that are not in state 1, and those without frontend (XW-be-2, XW-be-3)', () => {
+    const host = hostOf('single')
+    const { xs } = host.toolstack
+    const write = (path: string, value: string | number) => {
+      host.complete('x', xs.write(`/local/domain/0/backend/${path}`, value))
+      host.pass(0.1)
+    }
+    write('vif/5', '')
+    write('vif/5/0/state', 2)
+    write('vif/5/0/handle', 0)
+    write('vif/6/0/state', 1)
+    write('vif/6/0/frontend', '/local/domain/6/device/vif/0')
+    write('nothing/6/0/state', 1)
+    expect(host.bus.devices).toEqual([])
+    expect(host.xenbus.reports).toEqual([])
+  })
+
+  it('a node that is gone takes every device at or below it along (XW-be-2, XW-be-6)', () => {
+    const host = hostOf('on-demand')
+    createGuests(host, 3)
+    host.complete('x', host.toolstack.xs.rm('/local/domain/0/backend/vif/2'))
+    host.pass(1)
+    expect(host.bus.devices.map(({ name }) => name)).toEqual([
+      'vbd-1-51712',
+      'vif-1-0',
+      'vbd-2-51712',
+      'vbd-3-51712',
+      'vif-3-0',
+    ])
+    expect(host.netback.vifs.map(({ name }) => name)).toEqual(['vif1.0', 'vif3.0'])
+    // What was deleted is not brought back by a last state (XW-be-5).
+    expect(host.complete('x', host.toolstack.xs.exists('/local/domain/0/backend/vif/2'))).toBe(false)
+  })
+
+  it('listens to no frontend while the system goes down (XW-be-4)', () => {
+    const host = hostOf('single')
+    createGuests(host, 1)
+    host.bus.goingDown = true
+    const { bus, netfront, kernel } = host.guest(1)
+    kernel.kthreadRun('rmmod', 'exit', () => bus.close(netfront!))
+    host.pass(1)
+    expect(host.bus.device('backend/vif/1/0')!.state).toBe(4)
+  })
+
+  it('the domid of a path is its third component, of a guest, in decimal (XW-domid-1, XW-domid-7)', () => {
+    const domids = [
+      'backend',
+      'backend/vif',
+      'backend/vif/7',
+      'backend/vif/7/0/state',
+      'backend/vif/x',
+      'backend/vif/0',
+    ]
+    expect(domids.map(backendPathDomid)).toEqual([0, 0, 7, 7, 0, 0])
+    expect(
+      ['backend/vif/07', 'backend/vif/-1', 'backend/vif/32751', 'backend/vif/32752'].map(backendPathDomid),
+    ).toEqual([0, 0, 32751, 0])
+  })
+
+  it.each(MULTITHREADED)(
+    '%s: device watches belong to the other end, all else to the default thread (XW-domid-2 to XW-domid-6, XW-domid-8, XW-rfc-1)',
+    (design) => {
+      const host = hostOf(design)
+      createGuests(host, 2)
+      const { watches } = host.xenbus
+      for (const watch of watches) {
+        const domid = Number(/\/(?:domain|vbd|vif)\/([12])\//.exec(watch.node)?.[1] ?? 0)
+        expect(watch.getOwner?.(watch) ?? 0, watch.node).toBe(domid)
+        if (watch.node !== 'backend') expect(watch.getDomid?.(watch, watch.node, '') ?? 0, watch.node).toBe(domid)
+      }
+      expect(watches.length).toBeGreaterThan(6)
+    },
+  )
+
+  it.each(MULTITHREADED)(
+    '%s: the callback of one watch may run in several threads at once (XW-thr-2, XW-thr-4, XW-ds-1)',
+    (design) => {
+      const trace = new EventTrace()
+      const host = hostOf(design, { observer: trace.observer })
+      createGuests(host, 3)
+      stall(host, 'netback')
+      destroy(host, 1)
+      // xen-mtwatch-1 is in a callback; be_watch's runs in others.
+      trace.clear()
+      expect(texts(create(host, 'four'))).toEqual([])
+      const runners = new Set(
+        trace.lines.filter((line) => line.includes(' runs backend/')).map((line) => line.split(' ')[0]),
+      )
+      expect([...runners]).toContain('xen-mtwatch-4')
+      const lists = host.xenbus.delivery.domainLists
+      expect(new Set(lists.map(({ mutex }) => mutex)).size).toBe(lists.length)
+      expect(lists.find(({ domid }) => domid === 1)!.mutex.owner!.name).toBe('xen-mtwatch-1')
+    },
+  )
+})
+
+describe('xenbus', () => {
+  it.each(DESIGNS)(
+    '%s: will_handle and get_domid run where they must not sleep (XW-base-1, XW-base-4, XW-base-11, XW-ds-5, XW-rfc-2)',
+    (design) => {
+      const host = new StoreHost({ xenMtwatch: true, design })
+      host.complete(host.xenbus.start())
+      const asked: string[] = []
+      const here = (what: string) => asked.push(`${what} in ${host.scheduler.running.name}`)
+      const watch = new XenbusWatch({
+        node: '/w',
+        // biome-ignore lint/correctness/useYield: it only looks
+        *callback() {
+          here('callback')
+        },
+        willHandle: () => here('will_handle') > 0,
+        getDomid: () => {
+          here('get_domid')
+          return 0
+        },
+      })
+      host.complete(host.xenbus.register(watch, 'domain'))
+      asked.length = 0
+      host.write('/w/x')
+      host.run()
+      const where = {
+        single: [],
+        rfc: ['get_domid in xenwatch'],
+        talk: ['get_domid in xenwatch'],
+        'on-demand': ['get_domid in xenbus'],
+      }
+      expect(asked).toEqual(['will_handle in xenbus', ...where[design], 'callback in xenwatch'])
+    },
+  )
+
+  it('one event at a time, one order for all, under the mutex (XW-base-6)', () => {
+    const host = new StoreHost()
+    const ran: string[] = []
+    let running = 0
+    const watch = (node: string) =>
+      new XenbusWatch({
+        node,
+        *callback(_watch, path) {
+          expect(++running).toBe(1)
+          expect(host.xenbus.xenwatch.mutex.owner).toBe(host.xenbus.xenwatch.thread)
+          yield* host.xenbus.exists('/')
+          ran.push(path)
+          running--
+        },
+      })
+    host.complete(host.xenbus.register(watch('/a')))
+    host.complete(host.xenbus.register(watch('/b')))
+    ran.length = 0
+    const paths = ['/b/1', '/a/1', '/a/2', '/b/2', '/a/3']
+    for (const path of paths) host.write(path)
+    host.run()
+    expect(ran).toEqual(paths)
+  })
+
+  it('a guest has the one thread, whatever dom0 has (XW-rfc-5)', () => {
+    const host = hostOf('rfc')
+    createGuests(host, 1)
+    const xenbus: Xenbus = host.guest(1).xenbus
+    expect(xenbus.delivery.design).toBe('single')
+    expect(
+      host
+        .guest(1)
+        .kernel.ps()
+        .map(({ name }) => name),
+    ).toEqual(['xenbus', 'xenwatch'])
+  })
+})
+
+describe('the toolstack', () => {
+  it('waits for state 2, then runs the script; the node of the domain goes before the hypervisor destroys it (XW-tool-7, XW-tool-10)', () => {
+    const order: string[] = []
+    const host = hostOf('rfc', {
+      *hotplug(xs, action, kind, backend) {
+        order.push(`${action} ${kind}: state ${yield* xs.readIfExists(`${backend}/state`)}`)
+        if (action === 'add' && kind === 'vbd') yield* xs.write(`${backend}/physical-device`, 'fd:0')
+        if (action === 'add') yield* xs.write(`${backend}/hotplug-status`, 'connected')
+        return true
+      },
+    })
+    createGuests(host, 1)
+    expect(order).toEqual(['add vbd: state 2', 'add vif: state 2'])
+    order.length = 0
+    const original = host.domains.destroy.bind(host.domains)
+    const { root } = host.store.store
+    expect(root).toBeDefined()
+    host.domains.destroy = (domid) => {
+      const left = host.store.store.root.names()
+      order.push(`destroy d${domid}, root has ${left.join(' ')}`)
+      original(domid)
+    }
+    destroy(host, 1)
+    expect(order.slice(0, 2).sort()).toEqual(['remove vbd: state 6', 'remove vif: state 6'])
+    expect(order[2]).toMatch(/^destroy d1/)
+    expect(host.complete('x', host.toolstack.xs.directory('/local/domain'))).toEqual(['0'])
+    expect(host.complete('x', host.toolstack.xs.exists('/local/domain/0/mtwatch'))).toBe(false)
+  })
+})

@@ -1,0 +1,229 @@
+/** The thread xenbus: messages split anywhere, messages that are none, requests by id, suspend and resume. */
+
+import { describe, expect, it } from 'vitest'
+import { memoryRing } from '../../src/dom0/index.js'
+import { Kernel, Scheduler, type Task } from '../../src/kernel/index.js'
+import { Xenbus, XenbusWatch } from '../../src/xenbus/index.js'
+import { encodeText, REQUESTS, RESPONSES, Ring, XS } from '../../src/xenstore/index.js'
+import { Gate, SmallLab } from './small_lab.js'
+
+/** A kernel whose daemon is played by the test, byte by byte. */
+function scripted() {
+  const scheduler = new Scheduler()
+  const kernel = new Kernel(scheduler, 'd0')
+  const { server, client } = memoryRing()
+  const ring = new Ring(server.page)
+  let notified = 0
+  server.channel.onEvent(() => void notified++)
+  const xenbus = new Xenbus({ kernel, peer: client })
+  return {
+    scheduler,
+    kernel,
+    xenbus,
+    ring,
+    notified: () => notified,
+    /** Sends bytes and lets the kernel run. */
+    send(bytes: Uint8Array) {
+      for (let at = 0; at < bytes.length; ) {
+        at += ring.write(RESPONSES, (to, offset, max) => {
+          const run = Math.min(max, bytes.length - at)
+          to.set(bytes.subarray(at, at + run), offset)
+          return run
+        })
+        server.channel.notify()
+        scheduler.run()
+      }
+    },
+    /** Takes what the kernel has sent. */
+    receive(): Uint8Array {
+      const bytes: number[] = []
+      for (
+        let part = ring.read(REQUESTS, 4096) as Uint8Array;
+        part.length;
+        part = ring.read(REQUESTS, 4096) as Uint8Array
+      )
+        bytes.push(...part)
+      server.channel.notify()
+      scheduler.run()
+      return new Uint8Array(bytes)
+    },
+  }
+}
+
+const event = (...strings: string[]) => encodeText(XS.WATCH_EVENT, 0, 0, strings.map((each) => `${each}\0`).join(''))
+
+describe('xenbus_thread', () => {
+  it('takes a message that arrives byte by byte, and sleeps in between holding the response mutex (XW-base-2, XW-base-3)', () => {
+    const { kernel, scheduler, xenbus, send, receive } = scripted()
+    const seen: string[] = []
+    const watch = new XenbusWatch({
+      node: '/a',
+      // biome-ignore lint/correctness/useYield: it only looks
+      *callback(_watch, path) {
+        seen.push(path)
+      },
+    })
+    kernel.process('p', () => xenbus.register(watch))
+    scheduler.run()
+    receive()
+    send(encodeText(XS.WATCH, 1, 0, 'OK\0'))
+    const bytes = event('/a/b', watch.token)
+    bytes.forEach((byte, i) => {
+      expect(xenbus.comms.responseMutex.owner !== null).toBe(i > 0)
+      send(Uint8Array.of(byte))
+    })
+    expect(xenbus.comms.responseMutex.owner).toBeNull()
+    expect(seen).toEqual(['/a/b'])
+  })
+
+  it.each([
+    [[], 'a watch event of 0 strings (EINVAL)'],
+    [['/a'], 'a watch event of 1 strings (EINVAL)'],
+    [['/a', 'b', 'c'], 'a watch event of 3 strings (EINVAL)'],
+  ])('drops an event of %j, for it must have exactly two strings (XW-base-5, XS-linux-2)', (strings, problem) => {
+    const { xenbus, send } = scripted()
+    send(event(...strings))
+    expect(xenbus.comms.badMessages).toEqual([problem])
+  })
+
+  it('drops an event without its last nul, a reply that nobody waits for, and a header of more than 4096 bytes (XW-base-3)', () => {
+    const { xenbus, send } = scripted()
+    send(encodeText(XS.WATCH_EVENT, 0, 0, '/a\0token'))
+    send(encodeText(XS.READ, 77, 0, 'value'))
+    const long = encodeText(XS.READ, 1, 0, '')
+    new DataView(long.buffer).setUint32(12, 4097, true)
+    send(long)
+    expect(xenbus.comms.badMessages).toEqual([
+      'a watch event of 1 strings (EINVAL)',
+      'a reply to request 77, which nobody made (ENOENT)',
+      'a message of 4097 bytes (EINVAL)',
+    ])
+    expect(xenbus.comms.responseMutex.owner).toBeNull()
+  })
+
+  it('an event for a watch that is gone is dropped (XW-base-5, XS-watch-11)', () => {
+    const { xenbus, send } = scripted()
+    send(event('/a', 'ffff'))
+    expect(xenbus.xenwatch.length).toBe(0)
+    expect(xenbus.comms.badMessages).toEqual([])
+  })
+
+  it('gives each reply to the request with its id, in whatever order they come (XS-wire-4)', () => {
+    const { kernel, scheduler, xenbus, send, receive } = scripted()
+    const got: string[] = []
+    const ask = function* (path: string): Task {
+      got.push(`${path} ${yield* xenbus.readIfExists(path)}`)
+    }
+    for (const path of ['/a', '/b', '/c']) kernel.process('p', () => ask(path))
+    scheduler.run()
+    receive()
+    expect(xenbus.comms.pending).toBe(3)
+    send(encodeText(XS.READ, 3, 0, 'three'))
+    send(encodeText(XS.ERROR, 1, 0, 'ENOENT\0'))
+    send(encodeText(XS.READ, 2, 0, 'two'))
+    expect(got).toEqual(['/c three', '/a null', '/b two'])
+    expect(xenbus.comms.pending).toBe(0)
+  })
+
+  it('requests larger than the ring go out in parts as the daemon takes them (XS-ring-5)', () => {
+    const { kernel, scheduler, xenbus, send, receive } = scripted()
+    const value = 'x'.repeat(3000)
+    kernel.process('p', () => xenbus.write('/long', value))
+    scheduler.run()
+    const bytes: number[] = []
+    for (let part = receive(); part.length; part = receive()) bytes.push(...part)
+    expect(bytes).toEqual([...encodeText(XS.WRITE, 1, 0, `/long\0${value}`)])
+    send(encodeText(XS.WRITE, 1, 0, 'OK\0'))
+    expect(kernel.find('p')).toBeUndefined()
+  })
+
+  it('notifies once for what the daemon has not yet read, not for each request (XS-ring-4)', () => {
+    const { kernel, scheduler, xenbus, notified } = scripted()
+    kernel.process('a', () => xenbus.write('/a', 1))
+    scheduler.run()
+    expect(notified()).toBe(1)
+    kernel.process('b', () => xenbus.write('/b', 1))
+    scheduler.run()
+    expect(notified()).toBe(1)
+  })
+})
+
+describe('suspend', () => {
+  it('waits for the packet boundary while an event is half received (XW-acc-23, XW-base-10)', () => {
+    const { kernel, scheduler, xenbus, send } = scripted()
+    const bytes = event('/a/b', 'ffff')
+    send(bytes.subarray(0, 20))
+    let suspended = false
+    kernel.process('suspend', function* () {
+      yield* xenbus.suspend()
+      suspended = true
+      yield* kernel.sleep(1e9)
+      xenbus.cancelSuspend()
+    })
+    scheduler.run()
+    expect(suspended).toBe(false)
+    send(bytes.subarray(20))
+    expect(suspended).toBe(true)
+    scheduler.advance(2e9)
+    expect(xenbus.comms.responseMutex.owner).toBeNull()
+  })
+
+  it('waits for a transaction from its start to its end, and holds new requests until resume (XW-base-10)', () => {
+    const lab = new SmallLab('single')
+    const { host } = lab
+    const { xenbus } = host
+    const gate = new Gate(host)
+    gate.shut()
+    const order: string[] = []
+    host.start(
+      xenbus.transaction(function* (tx) {
+        yield* xenbus.write('/t', 1, tx)
+        yield* gate.pass()
+        yield* xenbus.write('/t', 2, tx)
+        order.push('transaction')
+      }),
+    )
+    host.run()
+    host.start(
+      (function* () {
+        yield* xenbus.suspend()
+        order.push('suspended')
+        yield* host.kernel.sleep(1e9)
+        order.push('resume')
+        yield* xenbus.resume(host.newRing())
+      })(),
+    )
+    host.run()
+    host.start(
+      (function* () {
+        yield* xenbus.write('/late', 1)
+        order.push('late')
+      })(),
+    )
+    host.run()
+    expect(order).toEqual([])
+    gate.open()
+    expect(order).toEqual(['transaction', 'suspended'])
+    host.scheduler.advance(2e9)
+    expect(order).toEqual(['transaction', 'suspended', 'resume', 'late'])
+    expect(host.complete(xenbus.read('/t'))).toBe('2')
+  })
+
+  it('after resume on another ring every watch has fired once, under its old token (XW-acc-23, XS-linux-3)', () => {
+    const lab = new SmallLab('single')
+    const watches = ['a', 'b', 'c'].map((name) => lab.plainWatch(name))
+    lab.register(...watches)
+    const tokens = watches.map(({ token }) => token)
+    lab.host.complete(
+      (function* () {
+        yield* lab.host.xenbus.suspend()
+        yield* lab.host.xenbus.resume(lab.host.newRing())
+      })(),
+    )
+    expect(lab.ran).toEqual(['xenwatch /plain/a', 'xenwatch /plain/b', 'xenwatch /plain/c'])
+    expect(watches.map(({ token }) => token)).toEqual(tokens)
+    lab.host.write('/plain/b/x')
+    lab.host.run()
+    expect(lab.ran.at(-1)).toBe('xenwatch /plain/b/x')
+  })
+})
