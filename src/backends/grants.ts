@@ -46,9 +46,16 @@ export class GrantTable {
 
   /** Maps a page. @throws Error for a reference that is none. */
   map(domid: number, gref: number): MappedPage {
+    const page = this.tryMap(domid, gref)
+    if (!page) throw new Error(`d${domid} has not granted reference ${gref}`)
+    return page
+  }
+
+  /** Maps a page; null for a reference that is none. */
+  tryMap(domid: number, gref: number): MappedPage | null {
     const gfn = this.#granted.get(domid)?.get(gref)
     const bytes = gfn === undefined ? null : this.#page(domid, gfn)
-    if (!bytes) throw new Error(`d${domid} has not granted reference ${gref}`)
+    if (!bytes) return null
     const page: MappedPage = { domid, gref, bytes, users: 0, mapped: true }
     const pages = this.#mapped.get(domid) ?? new Set()
     this.#mapped.set(domid, pages.add(page))

@@ -9,24 +9,33 @@ import type { Domain } from '../domain.js'
 import type { Hypervisor } from '../hypervisor.js'
 import type { Scheduler } from '../kernel/index.js'
 import type { DomainControl, DomainInfo } from '../toolstack/index.js'
-import { Guest, STORE_GFN } from './guest.js'
+import { Guest, type GuestForm, STORE_GFN } from './guest.js'
 
-/** Frames of a guest, and guests of one memory. */
+/** Frames of a guest unless told otherwise, and most frames and guests of one memory. */
 const FRAMES = 64
 const GUESTS_PER_MEMORY = 64
+const FRAMES_PER_MEMORY = 16384
 const WASM_PAGE = 65536
 
 /** Windows for guests, taken back when a guest is gone. */
 class Windows {
+  /** Frames of each. */
+  readonly frames: number
   readonly #free: { memory: WebAssembly.Memory; base: number }[] = []
+
+  constructor(frames: number) {
+    this.frames = frames
+  }
 
   take(): { memory: WebAssembly.Memory; base: number } {
     if (!this.#free.length) {
-      const memory = new WebAssembly.Memory({ initial: (GUESTS_PER_MEMORY * FRAMES * PAGE_SIZE) / WASM_PAGE })
-      for (let i = GUESTS_PER_MEMORY; i-- > 0; ) this.#free.push({ memory, base: i * FRAMES * PAGE_SIZE })
+      const guests = Math.max(1, Math.min(GUESTS_PER_MEMORY, Math.floor(FRAMES_PER_MEMORY / this.frames)))
+      const bytes = this.frames * PAGE_SIZE
+      const memory = new WebAssembly.Memory({ initial: Math.ceil((guests * bytes) / WASM_PAGE) })
+      for (let i = guests; i-- > 0; ) this.#free.push({ memory, base: i * bytes })
     }
     const area = this.#free.pop()!
-    new Uint8Array(area.memory.buffer, area.base, FRAMES * PAGE_SIZE).fill(0)
+    new Uint8Array(area.memory.buffer, area.base, this.frames * PAGE_SIZE).fill(0)
     return area
   }
 
@@ -41,20 +50,24 @@ export class DomainList implements DomainControl {
   readonly #scheduler: Scheduler
   readonly #dom0: Domain
   readonly #grants: GrantTable
-  readonly #windows = new Windows()
+  readonly #windows: Windows
+  readonly #form: GuestForm
   readonly #guests = new Map<number, Guest>()
   readonly #zombies = new Map<number, Domain>()
   readonly #maxDomid: number
   #lastDomid = 0
 
-  /** Numbers run from 1 to `maxDomid` and begin again; those in use are passed over. */
+  /** Numbers run from 1 to `maxDomid` and begin again; those in use are passed over. `form`: what guests are like. */
   constructor(
     xen: Hypervisor,
     scheduler: Scheduler,
     dom0: Domain,
     grants: GrantTable,
     maxDomid = DOMID_FIRST_RESERVED - 1,
+    form: GuestForm = {},
   ) {
+    this.#form = form
+    this.#windows = new Windows(form.frames ?? FRAMES)
     this.#maxDomid = maxDomid
     this.#xen = xen
     this.#scheduler = scheduler
@@ -81,15 +94,27 @@ export class DomainList implements DomainControl {
     while (this.#xen.domain(this.#lastDomid))
     const domid = this.#lastDomid
     const { memory, base } = this.#windows.take()
-    this.#xen.createDomain({ domid, frames: FRAMES, memory, base })
+    const { bits, maxEvtchnPort } = this.#form
+    this.#xen.createDomain({
+      domid,
+      frames: this.#windows.frames,
+      memory,
+      base,
+      ...(bits && { bits }),
+      ...(maxEvtchnPort !== undefined && { maxEvtchnPort }),
+    })
     return domid
   }
 
   build(domid: number, memoryMiB: number, _vcpus: number): { storeGfn: number; storePort: number } {
     const domain = this.#xen.domain(domid)!
     const storePort = this.#dom0.eventChannelOp('alloc_unbound', { dom: domid, remote_dom: 0 }).port!
-    const grant = (of: number, gfn: number) => this.#grants.grant(of, gfn)
-    this.#guests.set(domid, new Guest(this.#xen, this.#scheduler, domain, grant, { memoryMiB, storePort }))
+    const { levels = 2 } = this.#form
+    const lend = {
+      grant: (gfn: number) => this.#grants.grant(domid, gfn),
+      end: (gref: number) => this.#grants.end(domid, gref),
+    }
+    this.#guests.set(domid, new Guest(this.#xen, this.#scheduler, domain, lend, { memoryMiB, storePort, levels }))
     return { storeGfn: STORE_GFN, storePort }
   }
 

@@ -1,9 +1,9 @@
 /** A guest: a domain whose kernel has event channels, a store ring, and frontends. */
 
-import { PAGE_SIZE } from '../abi/index.js'
+import { type Bits, PAGE_SIZE } from '../abi/index.js'
 import type { Domain } from '../domain.js'
-import { Blkfront, FrontendBus, type GuestHost, Netfront } from '../frontends/index.js'
-import { GuestKernel } from '../guest/index.js'
+import { Blkfront, FrontendBus, type GrantedPage, type GuestHost, Netfront, Pvcallsfront } from '../frontends/index.js'
+import { type BootOptions, GuestKernel } from '../guest/index.js'
 import type { Hypervisor } from '../hypervisor.js'
 import { Kernel, type Scheduler } from '../kernel/index.js'
 import type { GuestMemory } from '../memory.js'
@@ -23,8 +23,24 @@ export function pageOf(memory: GuestMemory, gfn: number): () => Uint8Array {
   }
 }
 
-/** How a guest lends pages. */
-export type Grant = (domid: number, gfn: number) => number
+/** How a guest lends pages and takes them back. */
+export interface Lending {
+  /** The reference of a frame. */
+  grant(gfn: number): number
+  end(gref: number): void
+}
+
+/** What the guests of a host are like. */
+export interface GuestForm {
+  /** RAM in 4 KiB frames. Default 64. */
+  readonly frames?: number
+  /** Default 64. */
+  readonly bits?: Bits
+  /** Levels of event channels, or 'fifo'. Default 2. */
+  readonly levels?: NonNullable<BootOptions['levels']>
+  /** Highest port number, -1 for no limit. Default 1023, as xl has it. */
+  readonly maxEvtchnPort?: number
+}
 
 /** One guest. */
 export class Guest implements GuestHost {
@@ -35,7 +51,9 @@ export class Guest implements GuestHost {
   readonly storePort: number
   paused = true
   readonly #xen: Hypervisor
-  readonly #grant: Grant
+  readonly #lending: Lending
+  readonly #levels: NonNullable<BootOptions['levels']>
+  readonly #granted = new Map<number, number>()
   #channels: GuestKernel | null = null
   #xenbus: Xenbus | null = null
   #bus: FrontendBus | null = null
@@ -44,11 +62,12 @@ export class Guest implements GuestHost {
     xen: Hypervisor,
     scheduler: Scheduler,
     domain: Domain,
-    grant: Grant,
-    given: { memoryMiB: number; storePort: number },
+    lending: Lending,
+    given: { memoryMiB: number; storePort: number; levels: NonNullable<BootOptions['levels']> },
   ) {
     this.#xen = xen
-    this.#grant = grant
+    this.#lending = lending
+    this.#levels = given.levels
     this.domain = domain
     this.domid = domain.domid
     this.kernel = new Kernel(scheduler, `d${domain.domid}`)
@@ -75,7 +94,10 @@ export class Guest implements GuestHost {
   }
 
   #boot(): void {
-    const channels = GuestKernel.boot(this.#xen.platform(this.domain), { firstFreeGfn: FIRST_FREE_GFN })
+    const channels = GuestKernel.boot(this.#xen.platform(this.domain), {
+      firstFreeGfn: FIRST_FREE_GFN,
+      levels: this.#levels,
+    })
     this.#channels = channels
     let onEvent = () => {}
     channels.bindHandler(this.storePort, { name: 'xenbus', handler: () => onEvent() })
@@ -96,6 +118,7 @@ export class Guest implements GuestHost {
     const bus = new FrontendBus(this, {
       vif: (...args) => new Netfront(...args),
       vbd: (...args) => new Blkfront(...args),
+      pvcalls: (...args) => new Pvcallsfront(...args),
     })
     this.#bus = bus
     this.kernel.kthreadRun('init', 'kernel_init', () => bus.start())
@@ -125,6 +148,13 @@ export class Guest implements GuestHost {
     return this.#bus?.frontends.find((each) => each instanceof Blkfront)
   }
 
+  /** Its pvcalls device. @throws Error if it has none. */
+  get pvcalls(): Pvcallsfront {
+    const found = this.#bus?.frontends.find((each) => each instanceof Pvcallsfront)
+    if (!found) throw new Error(`d${this.domid} has no pvcalls device`)
+    return found
+  }
+
   allocUnbound(remoteDomid: number, name: string, handler: () => void): number {
     return this.#channels!.allocUnbound(remoteDomid, { name, handler })
   }
@@ -135,9 +165,33 @@ export class Guest implements GuestHost {
     this.#channels!.send(port)
   }
 
-  grantPage(): { gref: number; bytes: () => Uint8Array } {
-    const gfn = this.#channels!.frames.allocate(1)?.[0]
-    if (gfn === undefined) throw new Error(`d${this.domid} has no frame left`)
-    return { gref: this.#grant(this.domid, gfn), bytes: pageOf(this.domain.memory, gfn) }
+  grantPage(): GrantedPage {
+    return this.grantPages(1)[0]!
+  }
+
+  grantPages(count: number): GrantedPage[] {
+    const { frames } = this.#channels!
+    const gfns = frames.allocateRun(count) ?? frames.allocate(count)
+    if (!gfns) throw new Error(`d${this.domid} has no ${count} frames left`)
+    return gfns.map((gfn) => {
+      const gref = this.#lending.grant(gfn)
+      this.#granted.set(gref, gfn)
+      return { gref, bytes: pageOf(this.domain.memory, gfn) }
+    })
+  }
+
+  endGrants(pages: readonly GrantedPage[]): void {
+    for (const { gref } of pages) {
+      const gfn = this.#granted.get(gref)
+      if (gfn === undefined) throw new Error(`d${this.domid} has not granted ${gref}`)
+      this.#granted.delete(gref)
+      this.#lending.end(gref)
+      this.#channels!.frames.release([gfn])
+    }
+  }
+
+  /** Frames that its kernel has free. */
+  get freeFrames(): number {
+    return this.#channels!.frames.available
   }
 }

@@ -11,7 +11,15 @@
  */
 
 import { VIRQ } from '../abi/index.js'
-import { Blkback, GrantTable, LowerDevices, Netback, StallInjector } from '../backends/index.js'
+import {
+  Blkback,
+  GrantTable,
+  LowerDevices,
+  Netback,
+  PvcallsBack,
+  type PvcallsOptions,
+  StallInjector,
+} from '../backends/index.js'
 import { type Clock, ManualClock } from '../clock.js'
 import type { Domain } from '../domain.js'
 import { GuestKernel } from '../guest/index.js'
@@ -21,7 +29,7 @@ import { type HotplugScript, Toolstack } from '../toolstack/index.js'
 import { BackendBus, type DeliveryObserver, type Design, Xenbus } from '../xenbus/index.js'
 import { InProcessTransport, type RingPeer, XenStored } from '../xenstore/index.js'
 import { DomainList } from './domain_list.js'
-import { type Guest, pageOf } from './guest.js'
+import { type Guest, type GuestForm, pageOf } from './guest.js'
 
 /** Options of a host. */
 export interface HostOptions {
@@ -34,7 +42,13 @@ export interface HostOptions {
   readonly observer?: DeliveryObserver
   readonly hotplug?: HotplugScript
   readonly scheduler?: Omit<SchedulerOptions, 'clock'>
-  /** Frames of dom0. Default 512. */
+  /** CPUs of dom0, which are its vCPUs. Default 1. */
+  readonly dom0Cpus?: number
+  /** What guests are like. */
+  readonly guest?: GuestForm
+  /** Start-up options of pvcalls-back. */
+  readonly pvcalls?: PvcallsOptions
+  /** Frames of dom0. Default 508, and four for each CPU. */
   readonly dom0Frames?: number
   /** Highest number of a guest, behind which numbers begin again. Default: Xen's. */
   readonly maxDomid?: number
@@ -60,6 +74,7 @@ export class Host {
   readonly bus: BackendBus
   readonly netback: Netback
   readonly blkback: Blkback
+  readonly pvcalls: PvcallsBack
   readonly grants: GrantTable
   readonly lower: LowerDevices
   readonly injector: StallInjector
@@ -72,10 +87,11 @@ export class Host {
     const clock = options.clock ?? new ManualClock()
     this.scheduler = new Scheduler({ ...options.scheduler, clock })
     this.xen = Hypervisor.create({ clock, onUpcall: ({ domid }) => this.#upcall(domid) })
-    this.dom0 = this.xen.createDomain({ domid: 0, frames: options.dom0Frames ?? 512 })
+    const cpus = options.dom0Cpus ?? 1
+    this.dom0 = this.xen.createDomain({ domid: 0, vcpus: cpus, frames: options.dom0Frames ?? 508 + cpus * 4 })
     this.channels = GuestKernel.boot(this.xen.platform(this.dom0), { levels: 3 })
     this.#dom0Ready = this.channels
-    this.kernel = new Kernel(this.scheduler, 'd0')
+    this.kernel = new Kernel(this.scheduler, 'd0', cpus)
     this.grants = new GrantTable(
       (domid, gfn) => {
         const domain = this.xen.domain(domid)
@@ -83,7 +99,7 @@ export class Host {
       },
       (domid) => this.domains.pagesUnmapped(domid),
     )
-    this.domains = new DomainList(this.xen, this.scheduler, this.dom0, this.grants, options.maxDomid)
+    this.domains = new DomainList(this.xen, this.scheduler, this.dom0, this.grants, options.maxDomid, options.guest)
 
     this.store = new XenStored({
       host: {
@@ -102,6 +118,8 @@ export class Host {
     this.injector.onPageFree = () => this.blkback.pageFreed()
     this.bus.addDriver(this.netback)
     this.bus.addDriver(this.blkback)
+    this.pvcalls = new PvcallsBack(this, options.pvcalls)
+    this.bus.addDriver(this.pvcalls)
 
     this.toolstack = new Toolstack({
       kernel: this.kernel,

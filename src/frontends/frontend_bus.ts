@@ -6,6 +6,13 @@
 import type { Kernel, Task } from '../kernel/index.js'
 import { isAnswer, parseState, type Xenbus, XenbusState, XenbusWatch } from '../xenbus/index.js'
 
+/** A page that a guest lends. */
+export interface GrantedPage {
+  readonly gref: number
+  /** Its 4096 bytes as they are now. */
+  readonly bytes: () => Uint8Array
+}
+
 /** What a frontend stands on: its kernel's event channels and pages. */
 export interface GuestHost {
   readonly domid: number
@@ -15,7 +22,11 @@ export interface GuestHost {
   close(port: number): void
   send(port: number): void
   /** Grants a fresh page to dom0: its reference and its bytes. */
-  grantPage(): { gref: number; bytes: () => Uint8Array }
+  grantPage(): GrantedPage
+  /** Grants fresh pages, neighbours if there are such. @throws Error if there are not so many. */
+  grantPages(count: number): GrantedPage[]
+  /** Takes pages back that the backend has unmapped. */
+  endGrants(pages: readonly GrantedPage[]): void
 }
 
 /** A frontend. */

@@ -1,5 +1,6 @@
 /** Kernel threads: a scheduler, clocks passed in, wait queues, locks, and a process list with call stacks. */
 
+export { type CpuSubscriber, Cpus } from './cpus.js'
 export { Kernel, type ProcessRecord } from './kernel.js'
 export { Mutex, RwSemaphore } from './locks.js'
 export { Scheduler, type SchedulerOptions } from './scheduler.js'

@@ -3,6 +3,7 @@
  * and a worker for what a thread cannot do to itself. dom0 and each guest have one; all run on one scheduler.
  */
 
+import { Cpus } from './cpus.js'
 import { Mutex, RwSemaphore } from './locks.js'
 import type { Scheduler } from './scheduler.js'
 import type { Task } from './task.js'
@@ -26,6 +27,7 @@ const KTHREADD = 2
 export class Kernel implements ThreadOwner {
   readonly name: string
   readonly scheduler: Scheduler
+  readonly cpus: Cpus
   readonly #threads = new Map<number, Thread>()
   readonly #exits: WaitQueue
   readonly #work: (() => Task)[] = []
@@ -34,9 +36,10 @@ export class Kernel implements ThreadOwner {
   #frozen = false
   #worker: Thread | null = null
 
-  /** `name` is for messages: `d0`. */
-  constructor(scheduler: Scheduler, name: string) {
+  /** `name` is for messages: `d0`. `cpus`: how many it has. Default 1. */
+  constructor(scheduler: Scheduler, name: string, cpus = 1) {
     this.scheduler = scheduler
+    this.cpus = new Cpus(scheduler, cpus)
     this.name = name
     this.#exits = new WaitQueue(scheduler)
     this.#workQueue = new WaitQueue(scheduler)

@@ -22,10 +22,12 @@ export interface DomainConfig {
   readonly vcpus?: number
   readonly disks?: readonly DiskConfig[]
   readonly nics?: readonly NicConfig[]
+  /** A pvcalls device; there is at most one. Default false. */
+  readonly pvcalls?: boolean
 }
 
 /** Kinds of devices. */
-export type DeviceKind = 'vbd' | 'vif'
+export type DeviceKind = 'vbd' | 'vif' | 'pvcalls'
 
 /** A device in the store: which entries, in which order (XW-tool-6). */
 export interface DeviceSpec {
@@ -94,6 +96,23 @@ export function nicSpec(domid: number, index: number, { mac, bridge }: NicConfig
       ['state', '1'],
       ['handle', String(index)],
       ['mac', address],
+    ],
+  }
+}
+
+/** The entries of a domain's pvcalls device: what both ends need is told by their drivers. */
+export function pvcallsSpec(domid: number): DeviceSpec {
+  return {
+    kind: 'pvcalls',
+    devid: 0,
+    back: [
+      ['frontend-id', String(domid)],
+      ['online', '1'],
+      ['state', '1'],
+    ],
+    front: [
+      ['backend-id', '0'],
+      ['state', '1'],
     ],
   }
 }

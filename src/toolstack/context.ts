@@ -67,6 +67,8 @@ export class ToolstackContext {
 
   /** Runs a hotplug script, as a process of its own; one that takes too long is killed. */
   *script(action: 'add' | 'remove', kind: DeviceKind, backend: string): Task<boolean> {
+    // libxl knows no script for it.
+    if (kind === 'pvcalls') return true
     const { kernel, xs } = this
     const script = this.#options.hotplug ?? ((...args) => defaultScript(kernel, ...args))
     let ok = false

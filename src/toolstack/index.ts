@@ -9,6 +9,7 @@ export {
   diskSpec,
   type NicConfig,
   nicSpec,
+  pvcallsSpec,
   uuidOf,
 } from './config.js'
 export { type HotplugScript, runHotplug, TIMEOUTS, type ToolstackOptions } from './context.js'

@@ -4,7 +4,7 @@
  */
 
 import type { Task } from '../kernel/index.js'
-import { type DeviceKind, type DeviceSpec, type DomainConfig, diskSpec, nicSpec } from './config.js'
+import { type DeviceKind, type DeviceSpec, type DomainConfig, diskSpec, nicSpec, pvcallsSpec } from './config.js'
 import { ToolstackContext, type ToolstackOptions } from './context.js'
 import { DevicePaths } from './device.js'
 import { addDevices, listDevices, removeDevices } from './devices.js'
@@ -69,7 +69,7 @@ export class Toolstack {
   }
 
   /** Disks together, then the other kinds one after the other (XW-tool-4). */
-  *#attachAll(domid: number, { disks = [], nics = [] }: DomainConfig, errors: LibxlError[]): Task<boolean> {
+  *#attachAll(domid: number, { disks = [], nics = [], pvcalls }: DomainConfig, errors: LibxlError[]): Task<boolean> {
     const context = this.#context
     const diskSpecs = disks.map((disk) => diskSpec(domid, disk))
     if (!(yield* addDevices(context, domid, diskSpecs, errors))) {
@@ -77,8 +77,12 @@ export class Toolstack {
       return false
     }
     const nicSpecs = nics.map((nic, i) => nicSpec(domid, i, nic))
-    const added = yield* addDevices(context, domid, nicSpecs, errors)
-    if (!added) context.error(errors, 'domcreate_attach_devices', domid, 'unable to add nic devices')
+    if (!(yield* addDevices(context, domid, nicSpecs, errors))) {
+      context.error(errors, 'domcreate_attach_devices', domid, 'unable to add nic devices')
+      return false
+    }
+    const added = yield* addDevices(context, domid, pvcalls ? [pvcallsSpec(domid)] : [], errors)
+    if (!added) context.error(errors, 'domcreate_attach_devices', domid, 'unable to add pvcalls devices')
     return added
   }
 

@@ -1,0 +1,129 @@
+/**
+ * Policy `bounded`: what the review of May 2017 came to (PV-1 to PV-9). Workers are made by connects that need them, at
+ * most MAX_IOWORKERS and never more than CPUs are online; each is bound to a CPU; a socket stays with its worker.
+ *
+ *     connect ─▶ fewer workers than allowed, and all of them have sockets?   yes: a new one, on the lowest free CPU
+ *                                                                            no: the one with the fewest sockets
+ *
+ * A CPU that goes offline takes its worker with it; the sockets go to others one by one, each by the same choice. Nothing
+ * else is moved, so evenness comes back through new connects, not by force.
+ */
+
+import type { CpuSubscriber, Kernel, Task } from '../../kernel/index.js'
+import type { ActiveSocket } from './active_socket.js'
+import { IoWorker } from './io_worker.js'
+import { type IoPolicy, type IoPolicyContext, MAX_IOWORKERS } from './policy.js'
+import { IoStats } from './stats.js'
+
+/** The policy. */
+export class BoundedPolicy implements IoPolicy, CpuSubscriber {
+  readonly name = 'bounded'
+  readonly stats = new IoStats()
+  /** Most workers, whatever the number of CPUs. */
+  readonly maxIoworkers: number
+  readonly #kernel: Kernel
+  readonly #idleNs: number
+  /** By CPU: there is at most one for each. */
+  readonly #workers = new Map<number, IoWorker>()
+
+  /** @throws RangeError for an option that makes no sense. */
+  constructor({ kernel, options }: IoPolicyContext) {
+    const { maxIoworkers = MAX_IOWORKERS, idleNs = 0 } = options
+    if (!Number.isInteger(maxIoworkers) || maxIoworkers < 1)
+      throw new RangeError(`pvcalls: maxIoworkers is ${maxIoworkers}; allowed: a whole number of at least 1`)
+    if (!(idleNs >= 0)) throw new RangeError(`pvcalls: idleNs is ${idleNs}; allowed: 0 or more ns`)
+    this.maxIoworkers = maxIoworkers
+    this.#idleNs = idleNs
+    this.#kernel = kernel
+    kernel.cpus.subscribe(this)
+  }
+
+  /** Living workers, by CPU. */
+  get workers(): IoWorker[] {
+    return [...this.#workers.values()].sort((a, b) => a.boundTo! - b.boundTo!)
+  }
+
+  /** How many there may be now (PV-1). */
+  get limit(): number {
+    return Math.min(this.maxIoworkers, this.#kernel.cpus.onlineCount)
+  }
+
+  add(socket: ActiveSocket): void {
+    this.#choose().add(socket)
+  }
+
+  /** PV-6. */
+  #choose(): IoWorker {
+    let best: IoWorker | null = null
+    for (const worker of this.#workers.values()) {
+      const order = best ? worker.sockets.size - best.sockets.size || worker.boundTo! - best.boundTo! : -1
+      if (order < 0) best = worker
+    }
+    if (best && (best.sockets.size === 0 || this.#workers.size >= this.limit)) return best
+    return this.#make()
+  }
+
+  #make(): IoWorker {
+    const { cpus } = this.#kernel
+    let cpu = 0
+    while (!cpus.isOnline(cpu) || this.#workers.has(cpu)) cpu++
+    const worker = new IoWorker(this.#kernel, `pvcalls_io/${cpu}`, cpu, this.stats)
+    this.#workers.set(cpu, worker)
+    this.stats.made(this.#workers.size)
+    return worker
+  }
+
+  *remove(socket: ActiveSocket): Task {
+    const worker = this.#workerOf(socket)
+    if (!worker) return
+    worker.remove(socket)
+    if (worker.sockets.size || this.#workers.get(worker.boundTo!) !== worker) return
+    if (this.#idleNs === 0) {
+      this.#workers.delete(worker.boundTo!)
+      yield* worker.stop()
+      return
+    }
+    const { scheduler } = this.#kernel
+    scheduler.setTimer(scheduler.nowNs + this.#idleNs, () => this.#expire(worker, scheduler.nowNs))
+    this.#idleSince.set(worker, scheduler.nowNs)
+  }
+
+  readonly #idleSince = new WeakMap<IoWorker, number>()
+
+  /** The idle time is over, unless the worker got a socket meanwhile. */
+  #expire(worker: IoWorker, nowNs: number): void {
+    if (worker.sockets.size || this.#workers.get(worker.boundTo!) !== worker) return
+    // It was used and became idle again: a later timer is its own.
+    if (nowNs - this.#idleSince.get(worker)! < this.#idleNs) return
+    this.#workers.delete(worker.boundTo!)
+    worker.retire()
+  }
+
+  #workerOf(socket: ActiveSocket): IoWorker | null {
+    return socket.worker instanceof IoWorker ? socket.worker : null
+  }
+
+  // --- CPUs come and go (PV-8, PV-9) ---------------------------------------------------------------------------------
+
+  *cpuOffline(cpu: number): Task {
+    const old = this.#workers.get(cpu)
+    if (!old) return
+    // No new socket goes there from here on.
+    this.#workers.delete(cpu)
+    const { scheduler } = this.#kernel
+    for (const socket of [...old.sockets]) {
+      // Released while another one was moved.
+      if (socket.worker !== old) continue
+      old.remove(socket)
+      // Others may run here: wake-ups are counted in the socket meanwhile, and it may be released.
+      yield* scheduler.preemptionPoint()
+      if (socket.released) continue
+      this.#choose().add(socket)
+      this.stats.moves++
+    }
+    yield* old.stop()
+  }
+
+  /** New sockets may use it, by `choose`; none is moved. */
+  *cpuOnline(): Task {}
+}

@@ -1,0 +1,245 @@
+/**
+ * pvcallsfront: socket calls of a guest, executed by domain 0 (PV-40 to PV-48).
+ *
+ *     thread ─ command ─▶ command ring ─▶ backend        the thread sleeps until the response with its req_id comes
+ *     thread ─ send, receive ─▶ data ring ◀─▶ backend    without commands
+ */
+
+import {
+  AF_INET,
+  CommandFrontRing,
+  decodeResponse,
+  encodeAddress,
+  encodeRequest,
+  type InetAddress,
+  IPPROTO_IP,
+  PVCALLS,
+  PVCALLS_ERRNO,
+  PVCALLS_VERSION,
+  type PvcallsFields,
+  SOCK_STREAM,
+} from '../../backends/index.js'
+import type { Task, WaitQueue } from '../../kernel/index.js'
+import { XenbusState } from '../../xenbus/index.js'
+import type { Frontend, FrontendBus, GrantedPage } from '../frontend_bus.js'
+import { PvcallsError } from './errors.js'
+import { PvListener, PvSocket, type SocketCalls } from './front_socket.js'
+import { SocketEnd } from './socket_end.js'
+
+const { Initialising, InitWait, Initialised, Connected, Closing, Closed } = XenbusState
+const ADDRESS_LEN = 16
+const DEFAULT_ORDER = 4
+const BACKLOG = 128
+
+/** What connecting needs while it lasts. */
+interface Link {
+  readonly page: GrantedPage
+  readonly ring: CommandFrontRing
+  readonly port: number
+}
+
+/** A command that was given. */
+interface Call {
+  ret: number | null
+  readonly answered: WaitQueue
+}
+
+/** A guest's pvcalls device. */
+export class Pvcallsfront implements Frontend, SocketCalls {
+  readonly nodename: string
+  readonly backend: string
+  state: number = Initialising
+  /** Greatest order of a data ring that the backend takes. */
+  maxPageOrder = 0
+  readonly #bus: FrontendBus
+  readonly #changed: WaitQueue
+  /** Commands without a response, by req_id. */
+  readonly #calls = new Map<number, Call>()
+  readonly #ends = new Set<SocketEnd>()
+  #link: Link | null = null
+  #lastReqId = 0
+  #lastId = 0n
+
+  constructor(bus: FrontendBus, nodename: string, backend: string) {
+    this.#bus = bus
+    this.nodename = nodename
+    this.backend = backend
+    this.#changed = bus.host.kernel.waitQueue()
+  }
+
+  // --- the device ----------------------------------------------------------------------------------------------------
+
+  *backendChanged(state: number): Task {
+    if (state === InitWait && this.state === Initialising) yield* this.#offer()
+    if (state === Connected && this.state === Initialised) yield* this.#bus.switchState(this, Connected)
+    if (state === Closing || (state === Closed && this.state === Closing)) {
+      this.#dismantle()
+      yield* this.#bus.switchState(this, Closed)
+    }
+    this.#changed.wakeAll()
+  }
+
+  /** Commands can be given. */
+  get connected(): boolean {
+    return this.state === Connected && this.#link !== null
+  }
+
+  /** Waits until they can. */
+  *ready(): Task {
+    yield* this.#changed.until(() => this.connected, { state: 'S', what: 'the pvcalls backend' })
+  }
+
+  *#offer(): Task {
+    const { host } = this.#bus
+    const { nodename, backend } = this
+    const versions = yield* host.xenbus.readIfExists(`${backend}/versions`)
+    const calls = yield* host.xenbus.readIfExists(`${backend}/function-calls`)
+    this.maxPageOrder = Number(yield* host.xenbus.readIfExists(`${backend}/max-page-order`))
+    if (!versions?.split(',').includes(PVCALLS_VERSION) || calls !== '1' || !(this.maxPageOrder >= 1)) return
+    const page = host.grantPage()
+    const ring = new CommandFrontRing(page.bytes)
+    const link: Link = { page, ring, port: host.allocUnbound(0, nodename, () => this.#responses(link)) }
+    this.#link = link
+    yield* host.xenbus.transaction(function* (tx) {
+      yield* host.xenbus.write(`${nodename}/version`, PVCALLS_VERSION, tx)
+      yield* host.xenbus.write(`${nodename}/port`, link.port, tx)
+      yield* host.xenbus.write(`${nodename}/ring-ref`, page.gref, tx)
+    })
+    yield* this.#bus.switchState(this, Initialised)
+  }
+
+  /** The backend has let go of all pages and ports. */
+  #dismantle(): void {
+    const link = this.#link
+    this.#link = null
+    if (!link) return
+    for (const end of [...this.#ends]) this.#freeEnd(end)
+    this.#bus.host.close(link.port)
+    this.#bus.host.endGrants([link.page])
+    this.#changed.wakeAll()
+    for (const { answered } of this.#calls.values()) answered.wakeAll()
+  }
+
+  #freeEnd(end: SocketEnd): void {
+    this.#ends.delete(end)
+    end.free()
+  }
+
+  // --- commands ------------------------------------------------------------------------------------------------------
+
+  #responses(link: Link): void {
+    for (let bytes = link.ring.pull(); bytes; bytes = link.ring.pull()) {
+      const { req_id, ret } = decodeResponse(bytes)
+      const call = this.#calls.get(req_id)
+      if (!call) continue
+      call.ret = ret
+      call.answered.wakeAll()
+    }
+    this.#changed.wakeAll()
+  }
+
+  /**
+   * Gives a command, any command, and waits for its response: 0 or a negative error; -ENOTCONN if the backend is gone
+   * before it answers.
+   */
+  *command(cmd: number, fields: PvcallsFields): Task<number> {
+    yield* this.#changed.until(() => !this.connected || !this.#link!.ring.full, { state: 'S', what: 'a free slot' })
+    if (!this.connected) return PVCALLS_ERRNO.ENOTCONN
+    const link = this.#link!
+    this.#lastReqId = (this.#lastReqId + 1) >>> 0
+    const reqId = this.#lastReqId
+    const call: Call = { ret: null, answered: this.#bus.host.kernel.waitQueue() }
+    this.#calls.set(reqId, call)
+    if (link.ring.push(encodeRequest(reqId, cmd, fields))) this.#bus.host.send(link.port)
+    yield* call.answered.until(() => call.ret !== null || this.#link !== link, {
+      state: 'S',
+      what: `the response to command ${cmd}`,
+    })
+    this.#calls.delete(reqId)
+    return call.ret ?? PVCALLS_ERRNO.ENOTCONN
+  }
+
+  /** The same; throws PvcallsError with the command's name unless the answer is 0. */
+  *must(name: string, cmd: number, fields: PvcallsFields): Task {
+    const ret = yield* this.command(cmd, fields)
+    if (ret < 0) throw new PvcallsError(name, ret)
+  }
+
+  #newId(): bigint {
+    return ++this.#lastId
+  }
+
+  /** A data ring and event channel for a socket. @throws Error, XenError as `SocketEnd`. */
+  newEnd(name: string, ringOrder = Math.min(DEFAULT_ORDER, this.maxPageOrder)): SocketEnd {
+    const end = new SocketEnd(this.#bus.host, name, ringOrder)
+    this.#ends.add(end)
+    return end
+  }
+
+  *#socket(): Task<bigint> {
+    const id = this.#newId()
+    yield* this.must('SOCKET', PVCALLS.SOCKET, { id, domain: AF_INET, type: SOCK_STREAM, protocol: IPPROTO_IP })
+    return id
+  }
+
+  // --- sockets -------------------------------------------------------------------------------------------------------
+
+  /**
+   * Connects. `ringOrder`: the data ring has 2^ringOrder pages, half for each direction; default 4.
+   * @throws PvcallsError with what the backend answered; XenError ENOSPC if the guest has no port left (PV-acc-14).
+   */
+  *connect(address: InetAddress, options: { ringOrder?: number } = {}): Task<PvSocket> {
+    const id = yield* this.#socket()
+    const end = this.newEnd(`socket ${id}`, options.ringOrder)
+    const fields = {
+      id,
+      addr: encodeAddress(address),
+      len: ADDRESS_LEN,
+      ref: end.ring.indexPage.gref,
+      evtchn: end.port,
+    }
+    try {
+      yield* this.must('CONNECT', PVCALLS.CONNECT, fields)
+    } catch (error) {
+      this.#freeEnd(end)
+      throw error
+    }
+    return new PvSocket(this, id, end)
+  }
+
+  /** Binds a socket and listens. @throws PvcallsError */
+  *listen(address: InetAddress, options: { backlog?: number } = {}): Task<PvListener> {
+    const id = yield* this.#socket()
+    yield* this.must('BIND', PVCALLS.BIND, { id, addr: encodeAddress(address), len: ADDRESS_LEN })
+    try {
+      yield* this.must('LISTEN', PVCALLS.LISTEN, { id, backlog: options.backlog ?? BACKLOG })
+    } catch (error) {
+      yield* this.release(id, null)
+      throw error
+    }
+    return new PvListener(this, id, address)
+  }
+
+  *poll(id: bigint): Task {
+    yield* this.must('POLL', PVCALLS.POLL, { id })
+  }
+
+  *accept(id: bigint, ringOrder?: number): Task<PvSocket> {
+    const idNew = this.#newId()
+    const end = this.newEnd(`socket ${idNew}`, ringOrder)
+    const fields = { id, id_new: idNew, ref: end.ring.indexPage.gref, evtchn: end.port }
+    try {
+      yield* this.must('ACCEPT', PVCALLS.ACCEPT, fields)
+    } catch (error) {
+      this.#freeEnd(end)
+      throw error
+    }
+    return new PvSocket(this, idNew, end)
+  }
+
+  /** Releases a socket, and takes its pages and port back when the backend has answered. */
+  *release(id: bigint, end: SocketEnd | null): Task {
+    yield* this.command(PVCALLS.RELEASE, { id })
+    if (end) this.#freeEnd(end)
+  }
+}
