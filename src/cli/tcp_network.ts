@@ -1,0 +1,248 @@
+/**
+ * Real TCP for pvcalls-back, in Node: the entry `evtchn/tcp`. Connections and listening sockets of guests are the host's
+ * own, on loopback only unless told otherwise.
+ *
+ *     guest ─ data ring ─ worker ─ receive ◀─ pieces that came ◀─ net.Socket
+ *                                ─ send ───▶ a copy, queued ────▶
+ *
+ * Node's sockets are asynchronous and a backend's never block: what comes is kept until a worker takes it, and the stream
+ * is paused when that is too much; what is sent is copied, for the ring is the guest's again when `send` returns, and no
+ * more is taken when too much is queued. After each callback `kick` has to be called so that dom0 runs: see `NodeLoop`.
+ */
+
+import { createServer, connect as netConnect, type Server, type Socket } from 'node:net'
+import type { InetAddress, NetListener, NetSocket, Network } from '../backends/pvcalls/index.js'
+import { PVCALLS_ERRNO, type PvcallsErrnoName } from '../backends/pvcalls/index.js'
+
+const { EAGAIN, ECONNRESET, EPIPE, EINVAL, EACCES } = PVCALLS_ERRNO
+/** Bytes that wait to be taken by a worker, or by the host's TCP, before the other side is held off. */
+const HIGH_WATER = 1 << 20
+const LOOPBACK = '127.0.0.1'
+
+/** A host's error as the protocol has it. */
+function ret(error: unknown): number {
+  const code = (error as NodeJS.ErrnoException).code as PvcallsErrnoName
+  return PVCALLS_ERRNO[code] ?? ECONNRESET
+}
+
+/** A connected stream of the host's. */
+class TcpSocket implements NetSocket {
+  onReadable: (() => void) | null = null
+  onWritable: (() => void) | null = null
+  readonly #socket: Socket
+  readonly #kick: () => void
+  readonly #pieces: Buffer[] = []
+  #first = 0
+  #waiting = 0
+  /** What comes behind the last piece: EAGAIN as long as it is open, 0 for the end, or an error. */
+  #end: number = EAGAIN
+  #blocked = false
+
+  constructor(socket: Socket, kick: () => void) {
+    this.#socket = socket
+    this.#kick = kick
+    socket.setNoDelay(true)
+    socket.on('data', (piece: Buffer) => {
+      this.#pieces.push(piece)
+      this.#waiting += piece.length
+      if (this.#waiting >= HIGH_WATER) socket.pause()
+      this.#readable()
+    })
+    socket.on('end', () => this.#ended(0))
+    socket.on('error', (error) => this.#ended(ret(error)))
+    socket.on('close', () => {
+      this.#ended(ECONNRESET)
+      // Who waits for room learns from the next send that there will be none.
+      this.#writable()
+    })
+    socket.on('drain', () => this.#writable())
+  }
+
+  #readable(): void {
+    this.onReadable?.()
+    this.#kick()
+  }
+
+  #writable(): void {
+    if (!this.#blocked) return
+    this.#blocked = false
+    this.onWritable?.()
+    this.#kick()
+  }
+
+  #ended(how: number): void {
+    if (this.#end !== EAGAIN) return
+    this.#end = how
+    this.#readable()
+  }
+
+  receive(into: Uint8Array): number {
+    let got = 0
+    while (got < into.length && this.#pieces.length) {
+      const piece = this.#pieces[0]!
+      const length = Math.min(into.length - got, piece.length - this.#first)
+      into.set(piece.subarray(this.#first, this.#first + length), got)
+      got += length
+      this.#first += length
+      if (this.#first < piece.length) break
+      this.#pieces.shift()
+      this.#first = 0
+    }
+    this.#waiting -= got
+    if (got && this.#waiting < HIGH_WATER && this.#socket.isPaused()) this.#socket.resume()
+    return got || (into.length ? this.#end : EAGAIN)
+  }
+
+  send(from: Uint8Array): number {
+    if (this.#end < 0 && this.#end !== EAGAIN) return this.#end
+    if (!this.#socket.writable) return EPIPE
+    const length = Math.min(from.length, HIGH_WATER - this.#socket.writableLength)
+    if (length < from.length) this.#blocked = true
+    if (length <= 0) return EAGAIN
+    this.#socket.write(Buffer.from(from.subarray(0, length)))
+    return length
+  }
+
+  close(): void {
+    this.onReadable = null
+    this.onWritable = null
+    this.#pieces.length = 0
+    // What was sent still goes out; what comes is not wanted any more.
+    this.#socket.resume()
+    this.#socket.destroySoon()
+  }
+}
+
+/** A listening socket of the host's. */
+class TcpListener implements NetListener {
+  onConnection: (() => void) | null = null
+  readonly #network: TcpNetwork
+  readonly #address: InetAddress
+  readonly #kick: () => void
+  readonly #queue: TcpSocket[] = []
+  #server: Server | null = null
+
+  constructor(network: TcpNetwork, address: InetAddress, kick: () => void) {
+    this.#network = network
+    this.#address = address
+    this.#kick = kick
+  }
+
+  listen(backlog: number, done: (ret: number) => void): void {
+    if (this.#server) return done(0)
+    const server = createServer({ allowHalfOpen: true }, (socket) => {
+      this.#queue.push(new TcpSocket(socket, this.#kick))
+      this.onConnection?.()
+      this.#kick()
+    })
+    this.#server = server
+    const answer = (result: number) => {
+      server.removeAllListeners('error')
+      // A connection that fails while it waits to be accepted is seen by whoever accepts it.
+      server.on('error', () => {})
+      if (this.#server !== server) return
+      if (result < 0) this.#server = null
+      done(result)
+      this.#kick()
+    }
+    server.once('error', (error) => answer(ret(error)))
+    const { ip, port } = this.#network.realAddress(this.#address)
+    server.listen({ host: ip, port, backlog: Math.min(Math.max(backlog, 1), 4096) }, () => {
+      const real = server.address()
+      if (real && typeof real === 'object') this.#network.listens(this.#address, real.port)
+      answer(0)
+    })
+  }
+
+  get pending(): boolean {
+    return this.#queue.length > 0
+  }
+
+  accept(): NetSocket | null {
+    return this.#queue.shift() ?? null
+  }
+
+  close(): void {
+    this.onConnection = null
+    this.#server?.close()
+    this.#server = null
+    this.#network.listens(this.#address, 0)
+    for (const socket of this.#queue.splice(0)) socket.close()
+  }
+}
+
+/** Options of a network. */
+export interface TcpOptions {
+  /** Called after each callback: dom0 has something to do. Usually `NodeLoop.kick`. */
+  readonly kick: () => void
+  /** May a guest connect to, or listen on, this? Default: addresses of loopback only; EACCES for others. */
+  readonly allow?: (address: InetAddress) => boolean
+  /** Listen on a port that is free instead of the one that the guest names; see `portOf`. Default false. */
+  readonly anyPort?: boolean
+}
+
+/** The host's TCP. */
+export class TcpNetwork implements Network {
+  readonly #options: TcpOptions
+  readonly #ports = new Map<string, number>()
+
+  constructor(options: TcpOptions) {
+    this.#options = options
+  }
+
+  #allowed(address: InetAddress): boolean {
+    return this.#options.allow?.(address) ?? (address.ip.startsWith('127.') || address.ip === '0.0.0.0')
+  }
+
+  connect(address: InetAddress, done: (result: NetSocket | number) => void): () => void {
+    if (!this.#allowed(address)) {
+      done(EACCES)
+      return () => {}
+    }
+    const { kick } = this.#options
+    // The orderly end of one direction leaves the other open.
+    const socket = netConnect({ host: address.ip, port: address.port, allowHalfOpen: true })
+    let over = false
+    const finish = (result: () => NetSocket | number) => {
+      if (over) return
+      over = true
+      done(result())
+      kick()
+    }
+    socket.once('connect', () => {
+      socket.removeListener('error', failed)
+      finish(() => new TcpSocket(socket, kick))
+    })
+    const failed = (error: Error) => finish(() => ret(error))
+    socket.once('error', failed)
+    return () => {
+      if (over) return
+      over = true
+      socket.on('error', () => {})
+      socket.destroy()
+    }
+  }
+
+  bind(address: InetAddress): NetListener | number {
+    if (address.port === 0 && !this.#options.anyPort) return EINVAL
+    if (!this.#allowed(address)) return EACCES
+    return new TcpListener(this, address, this.#options.kick)
+  }
+
+  /** The port of the host on which a guest's listening socket is; 0 if it does not listen. */
+  portOf({ ip, port }: InetAddress): number {
+    return this.#ports.get(`${ip}:${port}`) ?? 0
+  }
+
+  /** @internal Where the host listens for a guest's address: never wider than loopback unless `allow` was given. */
+  realAddress({ ip, port }: InetAddress): InetAddress {
+    const host = ip === '0.0.0.0' && !this.#options.allow ? LOOPBACK : ip
+    return { ip: host, port: this.#options.anyPort ? 0 : port }
+  }
+
+  /** @internal */
+  listens({ ip, port }: InetAddress, real: number): void {
+    if (real) this.#ports.set(`${ip}:${port}`, real)
+    else this.#ports.delete(`${ip}:${port}`)
+  }
+}
