@@ -11,6 +11,10 @@ describe('examples', () => {
       'raw-three-levels.mjs',
       'up to 4 levels, 512 leaf pages per bitmap\n262144 channels\nport 1: leaf word 0 is 0x2\n',
     ],
+    [
+      'pvcalls.mjs',
+      'the guest fetched: Node has /index.html\nNode fetched: the guest has /hello\n2 workers were made, 0 are left, they moved bytes both ways\n',
+    ],
     ['migration.mjs', 'refused: 3 levels are asked for, 2 granted\nmoved: 3 levels, event on port 1\n'],
   ])('%s prints what it says', (name, prints) => {
     const file = fileURLToPath(new URL(`../examples/${name}`, import.meta.url))

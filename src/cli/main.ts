@@ -9,6 +9,7 @@ import { demo } from './demo.js'
 import { dump } from './dump.js'
 import { migrate } from './migrate.js'
 import { CheckError, UsageError } from './options.js'
+import { pvcalls } from './pvcalls.js'
 import { xenstored } from './xenstored.js'
 import { xenwatch } from './xenwatch.js'
 
@@ -18,7 +19,7 @@ export interface Command {
   run(argv: string[]): number | Promise<number>
 }
 
-const COMMANDS: Readonly<Record<string, Command>> = { demo, bench, dump, migrate, xenstored, xenwatch }
+const COMMANDS: Readonly<Record<string, Command>> = { demo, bench, dump, migrate, pvcalls, xenstored, xenwatch }
 
 const HELP = `usage: evtchn COMMAND [options]
 

@@ -1,5 +1,5 @@
 /**
- * Real TCP for pvcalls-back, in Node: the entry `evtchn/tcp`. Connections and listening sockets of guests are the host's
+ * Real TCP for pvcalls-back, in Node: part of the entry `evtchn/pvcalls`. Connections and listening sockets of guests are the host's
  * own, on loopback only unless told otherwise.
  *
  *     guest ─ data ring ─ worker ─ receive ◀─ pieces that came ◀─ net.Socket
@@ -129,7 +129,10 @@ class TcpListener implements NetListener {
   }
 
   listen(backlog: number, done: (ret: number) => void): void {
-    if (this.#server) return done(0)
+    if (this.#server) {
+      done(0)
+      return
+    }
     const server = createServer({ allowHalfOpen: true }, (socket) => {
       this.#queue.push(new TcpSocket(socket, this.#kick))
       this.onConnection?.()

@@ -12,6 +12,14 @@ export { DomainList } from './domain_list.js'
 export { Guest, type GuestForm } from './guest.js'
 export { Host, type HostOptions, type Job } from './host.js'
 export { differences, inventory, queuedEvents } from './inventory.js'
+export {
+  echo,
+  framesFor,
+  PvcallsScenario,
+  type PvcallsScenarioOptions,
+  type PvcallsScenarioResult,
+  type Spread,
+} from './pvcalls_scenario.js'
 export { type EventCounts, Recorder, type StateChange, type ThreadTrack } from './recorder.js'
 export {
   guestConfig,

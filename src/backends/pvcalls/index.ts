@@ -24,4 +24,4 @@ export {
 export * from './protocol.js'
 export { PvcallsBack } from './pvcalls_back.js'
 export type { SocketTable } from './socket_table.js'
-export { IoStats } from './stats.js'
+export { type IoCounters, IoStats } from './stats.js'

@@ -65,6 +65,7 @@ export class IoWorker implements SocketWorker {
     this.#list.push(socket)
     if (this.#awake) return
     this.#awake = true
+    this.#stats.workerWakeups++
     this.#enter(this.#place(this.#cpu))
     this.#wait.wakeAll()
   }

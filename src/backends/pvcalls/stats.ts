@@ -2,14 +2,19 @@
 
 import type { ActiveSocket, Turn } from './active_socket.js'
 
+/** The counters alone. */
+export type IoCounters = Readonly<Omit<IoStats, 'turn' | 'made'>>
+
 /** Counters of a policy. All since the start. */
 export class IoStats {
   /** Workers that were made. */
   workersMade = 0
   /** Most workers at a time. */
   workersPeak = 0
-  /** Times that a socket was woken: by the network, by its event channel, or by itself for more. */
+  /** Times that a socket had something to do: by the network, by its event channel, or by itself for more. */
   wakeups = 0
+  /** Times that a worker's thread was woken from its sleep. */
+  workerWakeups = 0
   /** Turns of sockets. */
   turns = 0
   /** Turns that found nothing to do. */
