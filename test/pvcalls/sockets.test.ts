@@ -1,21 +1,257 @@
 /** Sockets of a guest as its programs see them, over the in-process network. */
 
 import { describe, expect, it } from 'vitest'
-import { accept, bytesOf, drain, PvcallsLab, SERVER, text } from './lab.js'
+import { PVCALLS } from '../../src/backends/index.js'
+import type { PvSocket } from '../../src/frontends/index.js'
+import { accept, bytesOf, drain, PvcallsLab, pattern, SERVER, same, text } from './lab.js'
+
+const ADDRESS = { ip: '10.0.0.9', port: 8080 }
+
+function connected(lab: PvcallsLab, ringOrder = 1) {
+  const listener = lab.serve()
+  const socket = lab.guest(1, (front) => front.connect(SERVER, { ringOrder }))
+  return { socket, peer: accept(listener) }
+}
 
 describe('an active socket', () => {
-  it('connects, sends and receives, and sees the orderly end behind the last byte (PV-acc-13, PV-55)', () => {
+  it('carries bytes both ways', () => {
     const lab = new PvcallsLab()
-    const listener = lab.serve()
-    const socket = lab.guest(1, (front) => front.connect(SERVER))
-    const peer = accept(listener)
+    const { socket, peer } = connected(lab)
     lab.guest(1, () => socket.send(bytesOf('hello')))
     expect(text(drain(peer))).toBe('hello')
-    peer.send(new Uint8Array(5000).fill(7))
+    peer.send(bytesOf('and back'))
+    lab.run()
+    expect(text(lab.guest(1, () => socket.receive())!)).toBe('and back')
+  })
+
+  it('after the peer closed, all 5,000 bytes can be read, then -ENOTCONN (PV-acc-13, PV-55)', () => {
+    const lab = new PvcallsLab()
+    const { socket, peer } = connected(lab)
+    peer.send(pattern(1, 0, 5000))
     peer.close()
     lab.run()
-    const got = lab.guest(1, () => socket.receiveAll())
-    expect([got.length, got.every((byte) => byte === 7)]).toEqual([5000, true])
+    expect(socket.end.ring.inError, 'only when all is in the ring').toBe(0)
+    expect(lab.guest(1, () => socket.receiveAll())).toEqual(pattern(1, 0, 5000))
     expect(socket.tryReceive(new Uint8Array(1))).toBe(-107)
+  })
+
+  it('a peer that breaks off is -ECONNRESET in both directions, as soon as each is used (PV-55)', () => {
+    const lab = new PvcallsLab()
+    const { socket, peer } = connected(lab)
+    peer.abort()
+    lab.run()
+    expect(() => lab.guest(1, () => socket.receive())).toThrow('receive: ECONNRESET')
+    lab.guest(1, () => socket.send(bytesOf('x')))
+    lab.run()
+    expect(() => socket.trySend(bytesOf('y'))).toThrow('send: ECONNRESET')
+  })
+
+  it('after an error no more moves in that direction, whatever the guest writes into the field (PV-55)', () => {
+    const lab = new PvcallsLab()
+    const { socket, peer } = connected(lab)
+    peer.end()
+    lab.run()
+    expect(socket.end.ring.inError).toBe(-107)
+    socket.end.ring.index.publish(2, 0)
+    socket.end.notify()
+    lab.run()
+    expect(socket.end.ring.readable).toBe(0)
+    lab.guest(1, () => socket.send(bytesOf('the other direction goes on')))
+    expect(text(drain(peer))).toBe('the other direction goes on')
+  })
+
+  it('a receiver that takes nothing stops the sender, and nothing is lost (PV-24)', () => {
+    const lab = new PvcallsLab({ bufferBytes: 3000 })
+    const { socket, peer } = connected(lab)
+    let sent = 0
+    const feed = () => {
+      for (let put = 1; put > 0; ) {
+        put = peer.send(pattern(3, sent, 1000))
+        if (put > 0) sent += put
+      }
+      lab.run()
+    }
+    for (let i = 0; i < 5; i++) feed()
+    expect(sent, 'a full ring and a full buffer').toBe(4096 + 3000)
+    const all: number[] = []
+    while (all.length < sent) all.push(...lab.guest(1, () => socket.receive(700))!)
+    expect(Uint8Array.from(all)).toEqual(pattern(3, 0, sent))
+  })
+
+  it('indexes run past 2^32 (PV-52)', () => {
+    const lab = new PvcallsLab()
+    const listener = lab.serve()
+    // A guest may begin anywhere: the indexes of a fresh page are its own.
+    const { socket, peer } = lab.guest(1, function* (front) {
+      const make = front.newEnd.bind(front)
+      front.newEnd = (...args) => {
+        const end = make(...args)
+        for (const word of [0, 1, 16, 17]) end.ring.index.publish(word, 0xfffff000)
+        return end
+      }
+      return { socket: yield* front.connect(SERVER, { ringOrder: 1 }), peer: accept(listener) }
+    })
+    const job = lab.spawn(1, () => socket.send(pattern(5, 0, 20_000)))
+    const got: number[] = []
+    for (let i = 0; i < 100 && got.length < 20_000; i++, lab.run()) got.push(...drain(peer))
+    expect([job.done, got.length]).toEqual([true, 20_000])
+    expect(same(Uint8Array.from(got), pattern(5, 0, 20_000))).toBe(true)
+    expect(socket.end.ring.index.index(17)).toBe((0xfffff000 + 20_000) >>> 0)
+  })
+
+  it('close waits for what was sent, which RELEASE would drop', () => {
+    const lab = new PvcallsLab({ bufferBytes: 1000 })
+    const { socket, peer } = connected(lab)
+    const job = lab.spawn(1, function* () {
+      yield* socket.send(pattern(1, 0, 4000))
+      yield* socket.close()
+    })
+    lab.run()
+    expect(job.done).toBe(false)
+    const got: number[] = []
+    for (let i = 0; i < 10; i++, lab.run()) got.push(...drain(peer))
+    expect(job.done).toBe(true)
+    expect(Uint8Array.from(got)).toEqual(pattern(1, 0, 4000))
+    expect(peer.receive(new Uint8Array(1)), 'the orderly end').toBe(0)
+  })
+
+  it.each([1, 2, 3, 4, 5, 6, 7, 8, 9])('ring order %i: half of its pages for each direction (PV-51)', (order) => {
+    const lab = new PvcallsLab({ guest: { frames: 768 } })
+    const { socket, peer } = connected(lab, order)
+    const half = (2 ** order * 4096) / 2
+    expect([socket.end.ring.in.size, socket.end.ring.out.size]).toEqual([half, half])
+    const length = half + 12_345
+    const job = lab.spawn(1, () => socket.send(pattern(order, 0, length)))
+    const got = new Uint8Array(length)
+    for (let at = 0, i = 0; at < length && i < 1000; i++, lab.run()) {
+      const piece = drain(peer)
+      got.set(piece, at)
+      at += piece.length
+    }
+    expect(job.done).toBe(true)
+    expect(same(got, pattern(order, 0, length))).toBe(true)
+  })
+
+  it('reuse on RELEASE is a hint: the id can be used again in any case (PV-47)', () => {
+    const lab = new PvcallsLab()
+    const { socket } = connected(lab)
+    const { id } = socket
+    expect(lab.guest(1, (front) => front.command(PVCALLS.RELEASE, { id, reuse: 1 }))).toBe(0)
+    expect(lab.host.pvcalls.connection(1)!.sockets.size).toBe(0)
+    lab.guest(1, (front) => front.connect(SERVER))
+  })
+})
+
+describe('a listening socket', () => {
+  it('accepts: the answer comes with the connection, not before (PV-48)', () => {
+    const lab = new PvcallsLab()
+    const listener = lab.guest(1, (front) => front.listen(ADDRESS))
+    const job = lab.spawn(1, () => listener.accept())
+    lab.host.pass(10)
+    expect(job.done).toBe(false)
+    const peer = lab.connect(ADDRESS)
+    expect(job.done).toBe(true)
+    peer.send(bytesOf('to the guest'))
+    lab.run()
+    expect(text(lab.guest(1, () => job.result!.receive())!)).toBe('to the guest')
+  })
+
+  it('accepts what waits already, in order', () => {
+    const lab = new PvcallsLab()
+    const listener = lab.guest(1, (front) => front.listen(ADDRESS))
+    const peers = [1, 2, 3].map(() => lab.connect(ADDRESS))
+    peers.forEach((peer, i) => void peer.send(bytesOf(`peer ${i}`)))
+    const heard = lab.guest(1, function* () {
+      const all: string[] = []
+      for (let i = 0; i < 3; i++) {
+        const socket: PvSocket = yield* listener.accept()
+        all.push(text((yield* socket.receive())!))
+      }
+      return all
+    })
+    expect(heard).toEqual(['peer 0', 'peer 1', 'peer 2'])
+  })
+
+  it('poll is answered when a connection waits, and leaves it there (PV-48, PV-26)', () => {
+    const lab = new PvcallsLab()
+    const listener = lab.guest(1, (front) => front.listen(ADDRESS))
+    const job = lab.spawn(1, () => listener.poll())
+    lab.run()
+    expect(job.done).toBe(false)
+    lab.connect(ADDRESS)
+    expect(job.done).toBe(true)
+    lab.guest(1, () => listener.poll())
+    lab.guest(1, () => listener.accept())
+  })
+
+  it('while an accept waits another accept or poll is -EINTR at once, and the first completes (PV-acc-10, PV-26)', () => {
+    const lab = new PvcallsLab()
+    const listener = lab.guest(1, (front) => front.listen(ADDRESS))
+    const first = lab.spawn(1, () => listener.accept())
+    lab.run()
+    const ports = lab.host.dom0.ports.activeEvtchns
+    expect(() => lab.guest(1, () => listener.accept())).toThrow('ACCEPT: EINTR')
+    expect(() => lab.guest(1, () => listener.poll())).toThrow('POLL: EINTR')
+    expect(lab.host.dom0.ports.activeEvtchns, 'nothing of the refused ones is left').toBe(ports)
+    lab.connect(ADDRESS)
+    expect(first.result).toBeDefined()
+  })
+
+  it('while a poll waits an accept is -EINTR (PV-26)', () => {
+    const lab = new PvcallsLab()
+    const listener = lab.guest(1, (front) => front.listen(ADDRESS))
+    const first = lab.spawn(1, () => listener.poll())
+    lab.run()
+    expect(() => lab.guest(1, () => listener.accept())).toThrow('ACCEPT: EINTR')
+    lab.connect(ADDRESS)
+    expect(first.done).toBe(true)
+  })
+
+  it('release during accept: the accept is answered, then the release, and nothing is left', () => {
+    const lab = new PvcallsLab()
+    const mapped = lab.host.grants.mapped(1)
+    const listener = lab.guest(1, (front) => front.listen(ADDRESS))
+    const waiting = lab.spawn(1, () => listener.accept())
+    lab.run()
+    lab.guest(1, () => listener.close())
+    expect(String(waiting.error)).toContain('ACCEPT: EBADF')
+    expect([lab.host.grants.mapped(1), lab.network.bound, lab.host.pvcalls.connection(1)!.sockets.size]).toEqual([
+      mapped,
+      [],
+      0,
+    ])
+  })
+
+  it('closing it refuses those who wait', () => {
+    const lab = new PvcallsLab()
+    const listener = lab.guest(1, (front) => front.listen(ADDRESS))
+    const peer = lab.connect(ADDRESS)
+    lab.guest(1, () => listener.close())
+    expect(peer.receive(new Uint8Array(1))).toBe(-104)
+    expect(() => lab.connect(ADDRESS)).toThrow('-111')
+  })
+
+  it('an address in use is refused; after a release it is free again (PV-44)', () => {
+    const lab = new PvcallsLab({ guests: 2 })
+    const listener = lab.guest(1, (front) => front.listen(ADDRESS))
+    expect(() => lab.guest(2, (front) => front.listen(ADDRESS))).toThrow('BIND: EADDRINUSE')
+    lab.guest(1, () => listener.close())
+    lab.guest(2, (front) => front.listen(ADDRESS))
+  })
+
+  it('one guest connects to another through domain 0', () => {
+    const lab = new PvcallsLab({ guests: 2 })
+    const listener = lab.guest(1, (front) => front.listen(ADDRESS))
+    const heard = lab.spawn(1, function* () {
+      const socket = yield* listener.accept()
+      return text(yield* socket.receiveAll())
+    })
+    lab.guest(2, function* (front) {
+      const socket = yield* front.connect(ADDRESS)
+      yield* socket.send(bytesOf('from d2'))
+      yield* socket.close()
+    })
+    lab.run()
+    expect(heard.result).toBe('from d2')
   })
 })

@@ -1,0 +1,263 @@
+/** Which worker serves which socket: the two policies, their limits and their spread. */
+
+import { describe, expect, it } from 'vitest'
+import type { PvSocket } from '../../src/frontends/index.js'
+import type { Task } from '../../src/kernel/index.js'
+import { accept, bytesOf, drain, PvcallsLab, SERVER, text } from './lab.js'
+
+/** Connects sockets. */
+function connect(lab: PvcallsLab, count: number, domid = 1): PvSocket[] {
+  return lab.guest(domid, function* (front) {
+    const sockets: PvSocket[] = []
+    for (let i = 0; i < count; i++) sockets.push(yield* front.connect(SERVER, { ringOrder: 1 }))
+    return sockets
+  })
+}
+
+function close(lab: PvcallsLab, sockets: readonly PvSocket[], domid = 1): void {
+  lab.guest(domid, function* (): Task {
+    for (const socket of sockets) yield* socket.close()
+  })
+}
+
+/** Ids of the sockets of each worker. */
+const idsOf = (lab: PvcallsLab): bigint[][] => lab.policy.workers.map(({ sockets }) => [...sockets].map(({ id }) => id))
+
+describe('policy bounded', () => {
+  it('640 CPUs and no socket: no worker; 1,000 sockets: 64 workers of 15 or 16 (PV-acc-1, PV-1, PV-2, PV-3)', () => {
+    const lab = new PvcallsLab({ dom0Cpus: 640, guest: { frames: 4096 } })
+    lab.serve()
+    expect(lab.policy.name).toBe('bounded')
+    expect([lab.counts, lab.threads('pvcalls_io')]).toEqual([[], []])
+    connect(lab, 1000)
+    expect(lab.counts).toHaveLength(64)
+    expect([Math.min(...lab.counts), Math.max(...lab.counts)]).toEqual([15, 16])
+    expect(lab.threads('pvcalls_io')).toHaveLength(64)
+  })
+
+  it('4 CPUs and 10 sockets: 3, 3, 2, 2, each socket on one worker and each worker on one CPU (PV-acc-2, PV-4, PV-10)', () => {
+    const lab = new PvcallsLab({ dom0Cpus: 4 })
+    lab.serve()
+    const sockets = connect(lab, 10)
+    expect(lab.counts).toEqual([3, 3, 2, 2])
+    expect(lab.policy.workers.map(({ boundTo }) => boundTo)).toEqual([0, 1, 2, 3])
+    expect(
+      idsOf(lab)
+        .flat()
+        .sort((a, b) => Number(a - b)),
+    ).toEqual(sockets.map(({ id }) => id))
+  })
+
+  it('a worker comes with the connect that needs it, and not before (PV-3, PV-6)', () => {
+    const lab = new PvcallsLab({ dom0Cpus: 3 })
+    lab.serve()
+    const seen = [1, 2, 3, 4, 5].map(() => {
+      connect(lab, 1)
+      return [...lab.counts]
+    })
+    expect(seen).toEqual([[1], [1, 1], [1, 1, 1], [2, 1, 1], [2, 2, 1]])
+  })
+
+  it('counts differ by at most 1 all the way through a series of connects (PV-5)', () => {
+    const lab = new PvcallsLab({ dom0Cpus: 7, guest: { frames: 2048 } })
+    lab.serve()
+    for (let i = 0; i < 100; i++) {
+      connect(lab, 1)
+      expect(Math.max(...lab.counts) - Math.min(...lab.counts), lab.counts.join(' ')).toBeLessThanOrEqual(1)
+    }
+  })
+
+  it('MAX_IOWORKERS = 2 on 8 CPUs: never more than 2 (PV-acc-3, PV-1)', () => {
+    const lab = new PvcallsLab({ dom0Cpus: 8, pvcalls: { maxIoworkers: 2 } })
+    lab.serve()
+    connect(lab, 9)
+    expect(lab.counts).toEqual([5, 4])
+    expect(lab.policy.stats.workersPeak).toBe(2)
+  })
+
+  it.each([0, -1, 1.5, Number.NaN])('MAX_IOWORKERS = %d: start-up is refused (PV-acc-3, PV-1)', (maxIoworkers) => {
+    expect(() => new PvcallsLab({ pvcalls: { maxIoworkers } })).toThrow(
+      `pvcalls: maxIoworkers is ${maxIoworkers}; allowed: a whole number of at least 1`,
+    )
+  })
+
+  it('never more workers than CPUs are online (PV-1)', () => {
+    const lab = new PvcallsLab({ dom0Cpus: 4 })
+    lab.serve()
+    lab.dom0(lab.host.kernel.cpus.takeOffline(0))
+    lab.dom0(lab.host.kernel.cpus.takeOffline(2))
+    connect(lab, 5)
+    expect(lab.policy.workers.map(({ boundTo, sockets }) => [boundTo, sockets.size])).toEqual([
+      [1, 3],
+      [3, 2],
+    ])
+  })
+
+  it('after closing unevenly new connects bring the even spread back; nothing is moved for it (PV-6)', () => {
+    const lab = new PvcallsLab({ dom0Cpus: 4 })
+    lab.serve()
+    const sockets = connect(lab, 40)
+    const [first, second] = idsOf(lab)
+    const byId = (ids: readonly bigint[]) => sockets.filter(({ id }) => ids.includes(id))
+    close(lab, byId([...first!, ...second!.slice(0, 7)]))
+    expect(lab.policy.workers.map(({ boundTo, sockets: { size } }) => [boundTo, size])).toEqual([
+      [1, 3],
+      [2, 10],
+      [3, 10],
+    ])
+    expect(lab.policy.stats.moves).toBe(0)
+    connect(lab, 17)
+    expect(lab.counts).toEqual([10, 10, 10, 10])
+  })
+
+  it('a worker ends with its last socket, and after all no thread is left (PV-7)', () => {
+    const lab = new PvcallsLab({ dom0Cpus: 3 })
+    lab.serve()
+    const sockets = connect(lab, 6)
+    close(lab, sockets)
+    expect([lab.counts, lab.threads('pvcalls_io')]).toEqual([[], []])
+  })
+
+  it('with an idle time it stays so long, and is used again (PV-7)', () => {
+    const lab = new PvcallsLab({ pvcalls: { idleNs: 1e9 } })
+    lab.serve()
+    close(lab, connect(lab, 1))
+    lab.host.pass(0.9)
+    expect(lab.counts).toEqual([0])
+    const again = connect(lab, 1)
+    expect(lab.policy.stats.workersMade).toBe(1)
+    lab.host.pass(5)
+    expect(lab.counts, 'a socket keeps it').toEqual([1])
+    close(lab, again)
+    lab.host.pass(1.1)
+    expect([lab.counts, lab.threads('pvcalls_io')]).toEqual([[], []])
+  })
+
+  it('workers are shared by all guests (PV-5)', () => {
+    const lab = new PvcallsLab({ dom0Cpus: 2, guests: 3 })
+    lab.serve()
+    for (const domid of [1, 2, 3]) connect(lab, 2, domid)
+    expect(lab.counts).toEqual([3, 3])
+    const domids = lab.policy.workers.map(({ sockets }) => [...sockets].map(({ name }) => name[1]))
+    expect(domids.map((each) => [...each].sort().join())).toEqual(['1,2,3', '1,2,3'])
+  })
+
+  it('sockets that were accepted count like those that were connected (PV-3)', () => {
+    const lab = new PvcallsLab({ dom0Cpus: 2 })
+    const address = { ip: '10.0.0.9', port: 8080 }
+    const listener = lab.guest(1, (front) => front.listen(address))
+    for (let i = 0; i < 4; i++) lab.connect(address)
+    lab.guest(1, function* () {
+      for (let i = 0; i < 4; i++) yield* listener.accept({ ringOrder: 1 })
+    })
+    expect(lab.counts).toEqual([2, 2])
+  })
+})
+
+describe('policy per-socket', () => {
+  it('100 sockets: 100 workers, bound to no CPU; after all releases 0 (PV-acc-7, PV-20)', () => {
+    const lab = new PvcallsLab({ dom0Cpus: 4, guest: { frames: 512 }, pvcalls: { policy: 'per-socket' } })
+    lab.serve()
+    const sockets = connect(lab, 100)
+    expect([lab.counts.length, lab.threads('pvcalls_io').length]).toEqual([100, 100])
+    expect(lab.policy.workers.every(({ boundTo, sockets: { size } }) => boundTo === null && size === 1)).toBe(true)
+    close(lab, sockets)
+    expect([lab.counts, lab.threads('pvcalls_io')]).toEqual([[], []])
+  })
+
+  it('a release ends its worker: the thread is gone when the response comes (PV-27, PV-28)', () => {
+    const lab = new PvcallsLab({ pvcalls: { policy: 'per-socket' } })
+    lab.serve()
+    const [socket] = connect(lab, 3)
+    close(lab, [socket!])
+    expect(lab.threads('pvcalls_io')).toEqual(['pvcalls_io d1:2', 'pvcalls_io d1:3'])
+  })
+
+  it('a failed connect makes no worker (PV-28)', () => {
+    const lab = new PvcallsLab({ pvcalls: { policy: 'per-socket' } })
+    expect(() => connect(lab, 1)).toThrow('CONNECT: ECONNREFUSED')
+    expect(lab.policy.stats.workersMade).toBe(0)
+  })
+
+  it('a worker wakes on a CPU with the fewest threads; `last` keeps it where it was', () => {
+    const share = (placement: 'spread' | 'last') => {
+      const lab = new PvcallsLab({ dom0Cpus: 8, pvcalls: { policy: 'per-socket', placement } })
+      const listener = lab.serve()
+      connect(lab, 1)
+      const peer = accept(listener)
+      for (let i = 0; i < 50; i++) {
+        peer.send(bytesOf('x'))
+        lab.run()
+      }
+      const { copiesOnOwnCpu, copiesElsewhere } = lab.policy.stats
+      return [copiesOnOwnCpu, copiesElsewhere]
+    }
+    expect(share('last')).toEqual([49, 0])
+    expect(share('spread')[1]).toBeGreaterThan(40)
+  })
+})
+
+describe('a worker', () => {
+  it('serves its sockets in the order of their wake-ups, one step each at a turn (PV-11, PV-12)', () => {
+    const lab = new PvcallsLab({ bufferBytes: 1 << 16 })
+    const listener = lab.serve()
+    const sockets = connect(lab, 4)
+    const peers = sockets.map(() => accept(listener))
+    lab.run()
+    const order: bigint[] = []
+    const turn = lab.policy.stats.turn.bind(lab.policy.stats)
+    lab.policy.stats.turn = (socket, result, cpu) => {
+      order.push(socket.id)
+      turn(socket, result, cpu)
+    }
+    for (const i of [2, 0, 3, 1]) peers[i]!.send(bytesOf('x'))
+    lab.run()
+    expect(order).toEqual([3n, 1n, 4n, 2n])
+  })
+
+  it('a socket with much to move lets the others have their turns in between (PV-12)', () => {
+    const lab = new PvcallsLab({ bufferBytes: 1 << 16 })
+    const listener = lab.serve()
+    const [busy, other] = connect(lab, 2)
+    const [busyPeer, otherPeer] = [accept(listener), accept(listener)]
+    lab.run()
+    const order: bigint[] = []
+    const turn = lab.policy.stats.turn.bind(lab.policy.stats)
+    lab.policy.stats.turn = (socket, result, cpu) => {
+      if (result.bytesIn + result.bytesOut) order.push(socket.id)
+      turn(socket, result, cpu)
+    }
+    // Its frontend takes what comes, so that there is more at every turn.
+    const job = lab.spawn(1, function* () {
+      for (let left = 40_000; left > 0; ) left -= (yield* busy!.receive())!.length
+    })
+    busyPeer.send(new Uint8Array(40_000))
+    otherPeer.send(bytesOf('x'))
+    lab.run()
+    expect(job.done).toBe(true)
+    expect(order.indexOf(other!.id)).toBeLessThan(2)
+    expect(order.filter((id) => id === busy!.id).length).toBeGreaterThan(5)
+  })
+
+  it.each(['bounded', 'per-socket'] as const)(
+    'one whose peer never reads holds up nobody, and does not try in a circle: %s (PV-acc-11, PV-25, PV-28)',
+    (policy) => {
+      const lab = new PvcallsLab({ bufferBytes: 4096, pvcalls: { policy } })
+      const listener = lab.serve()
+      const [stuck, free] = connect(lab, 2)
+      const [deaf, peer] = [accept(listener), accept(listener)]
+      const full = lab.spawn(1, () => stuck!.send(new Uint8Array(100_000)))
+      lab.run()
+      expect(full.done).toBe(false)
+      const { turns } = lab.policy.stats
+      for (let i = 0; i < 20; i++) {
+        lab.guest(1, () => free!.send(bytesOf(`message ${i};`)))
+        expect(text(drain(peer))).toBe(`message ${i};`)
+      }
+      // At each message the free socket has its turns, the stuck one none.
+      expect(lab.policy.stats.turns - turns).toBeLessThanOrEqual(2 * 20)
+      for (let left = 100_000; left > 0; lab.run()) left -= drain(deaf).length
+      expect(full.done).toBe(true)
+    },
+  )
+})
