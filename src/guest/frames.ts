@@ -31,10 +31,14 @@ export class FrameAllocator {
   /** `count` frames that are neighbours, ascending; null if there is no such run. */
   allocateRun(count: number): number[] | null {
     const run = (from: number) => Array.from({ length: count }, (_, i) => from + i)
-    const free = new Set(this.#free)
-    const first = this.#free.find((gfn) => run(gfn).every((each) => free.has(each)))
-    if (first !== undefined) {
-      this.#free = this.#free.filter((gfn) => gfn < first || gfn >= first + count)
+    // Sorted, neighbours stand side by side: one pass finds the lowest run.
+    const free = this.#free.sort((a, b) => b - a)
+    let length = 0
+    for (let at = free.length; at-- > 0; ) {
+      length = free[at]! === (free[at + 1] ?? -1) + 1 ? length + 1 : 1
+      if (length < count) continue
+      const first = free[at]! - count + 1
+      free.splice(at, count)
       return run(first)
     }
     if (count > this.#end - this.#next) return null

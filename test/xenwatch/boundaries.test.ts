@@ -20,7 +20,8 @@ describe('boundaries of dom0', () => {
   it.each(Object.entries(ALLOWED))(
     'src/%s imports only its neighbours, and those by their index',
     (folder, allowed) => {
-      const names = readdirSync(join(ROOT, 'src', folder)).filter((name) => name.endsWith('.ts'))
+      const all = readdirSync(join(ROOT, 'src', folder), { recursive: true, encoding: 'utf8' })
+      const names = all.filter((name) => name.endsWith('.ts'))
       expect(names.length).toBeGreaterThan(3)
       for (const name of names) {
         const file = join('src', folder, name)
