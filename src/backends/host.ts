@@ -7,6 +7,8 @@ import type { GrantTable } from './grants.js'
 export interface EventChannels {
   bindInterdomain(domid: number, remotePort: number, options: { name: string; handler: () => void }): number
   send(port: number): void
+  /** The port's events are delivered to another vCPU from now on; none is lost. */
+  moveToVcpu(port: number, vcpu: number): void
   close(port: number): void
 }
 

@@ -86,7 +86,7 @@ export class Host {
   constructor(options: HostOptions = {}) {
     const clock = options.clock ?? new ManualClock()
     this.scheduler = new Scheduler({ ...options.scheduler, clock })
-    this.xen = Hypervisor.create({ clock, onUpcall: ({ domid }) => this.#upcall(domid) })
+    this.xen = Hypervisor.create({ clock, onUpcall: ({ domid, vcpuId }) => this.#upcall(domid, vcpuId) })
     const cpus = options.dom0Cpus ?? 1
     this.dom0 = this.xen.createDomain({ domid: 0, vcpus: cpus, frames: options.dom0Frames ?? 508 + cpus * 4 })
     this.channels = GuestKernel.boot(this.xen.platform(this.dom0), { levels: 3 })
@@ -140,8 +140,8 @@ export class Host {
     yield* this.bus.start()
   }
 
-  #upcall(domid: number): void {
-    if (domid === 0) this.#dom0Ready?.upcall()
+  #upcall(domid: number, vcpuId: number): void {
+    if (domid === 0) this.#dom0Ready?.upcall(vcpuId)
     else this.domains.guest(domid)?.upcall()
   }
 

@@ -305,6 +305,23 @@ describe('rings and channels that make no sense', () => {
     lab.check()
   })
 
+  it('a guest that closes its end while it connects, or accepts, harms nobody', () => {
+    const lab = new HostileLab({ dom0Cpus: 2 })
+    const address = { ip: '10.0.0.9', port: 8080 }
+    const own = lab.guest(1, (front) => front.listen(address))
+    const end = lab.end()
+    const fields = { id: own.id, id_new: 50n, ref: end.ring.indexPage.gref, evtchn: end.port }
+    const waiting = lab.spawn(1, (front) => front.command(PVCALLS.ACCEPT, fields))
+    lab.run()
+    lab.host.guest(1).close(end.port)
+    lab.connect(address).send(bytesOf('x'))
+    lab.run()
+    expect([waiting.done, waiting.result, end.ring.readable]).toEqual([true, 0, 1])
+    lab.command(PVCALLS.RELEASE, { id: 50n })
+    lab.guest(1, () => own.close())
+    lab.check()
+  })
+
   it('notifications without end on one socket do not keep others waiting (PV-12)', () => {
     const lab = new HostileLab()
     const socket = lab.guest(1, (front) => front.connect(SERVER, { ringOrder: 1 }))

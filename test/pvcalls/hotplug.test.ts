@@ -66,6 +66,21 @@ describe('a CPU goes offline', () => {
     expect(byCpu(lab)).toEqual({ 0: 4, 1: 4 })
   })
 
+  it('the event channels of its sockets go with them, with what is pending (PV-8)', () => {
+    const lab = new PvcallsLab({ dom0Cpus: 3 })
+    const listener = lab.serve()
+    const sockets = connect(lab, 3)
+    const peers = sockets.map(() => accept(listener))
+    expect(sockets.map(({ id }) => lab.vcpuOf(id))).toEqual([0, 1, 2])
+    offline(lab, 1)
+    offline(lab, 2)
+    expect(sockets.map(({ id }) => lab.vcpuOf(id))).toEqual([0, 0, 0])
+    sockets.forEach((socket, i) => {
+      lab.guest(1, () => socket.send(bytesOf('x')))
+      expect(text(drain(peers[i]!))).toBe('x')
+    })
+  })
+
   it('a wake-up between leaving worker A and entering worker B is served by B (PV-acc-5, PV-8)', () => {
     let between = (): void => {}
     const lab = new PvcallsLab({

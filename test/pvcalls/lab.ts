@@ -106,6 +106,14 @@ export class PvcallsLab {
     return this.policy.workers.map(({ sockets }) => sockets.size)
   }
 
+  /** vCPU of dom0 to which the event channel of a socket of d1 is delivered. */
+  vcpuOf(id: bigint): number {
+    const { channels, dom0 } = this.host
+    for (let port = 1; port < 8192; port++)
+      if (channels.nameOf(port) === `pvcalls d1:${id}`) return dom0.ports.notifyVcpu(port)
+    throw new Error(`socket ${id} has no event channel`)
+  }
+
   /** Listens on the network, outside the guests. */
   serve(address: InetAddress = SERVER, backlog = 100_000): NetListener {
     const listener = this.network.bind(address)

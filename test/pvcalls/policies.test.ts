@@ -93,6 +93,17 @@ describe('policy bounded', () => {
     ])
   })
 
+  it('a socket’s event channel is delivered to the vCPU of its worker (PV-4, PV-10)', () => {
+    const lab = new PvcallsLab({ dom0Cpus: 3 })
+    const listener = lab.serve()
+    const sockets = connect(lab, 6)
+    expect(sockets.map(({ id }) => lab.vcpuOf(id))).toEqual([0, 1, 2, 0, 1, 2])
+    for (const socket of sockets) {
+      lab.guest(1, () => socket.send(bytesOf(`socket ${socket.id}`)))
+      expect(text(drain(accept(listener)))).toBe(`socket ${socket.id}`)
+    }
+  })
+
   it('after closing unevenly new connects bring the even spread back; nothing is moved for it (PV-6)', () => {
     const lab = new PvcallsLab({ dom0Cpus: 4 })
     lab.serve()

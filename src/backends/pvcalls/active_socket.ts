@@ -26,6 +26,14 @@ export interface SocketWorker {
   enqueue(socket: ActiveSocket): void
 }
 
+/** The event channel of a socket's data ring, dom0's end. */
+export interface SocketChannel {
+  /** Tells the frontend. */
+  notify(): void
+  /** Has the frontend's notifications delivered to a CPU from now on. */
+  deliverTo(cpu: number): void
+}
+
 /** What a turn of a socket's worker came to. */
 export interface Turn {
   readonly bytesIn: number
@@ -51,19 +59,18 @@ export class ActiveSocket {
   queued = false
   /** CPU of its last copy; -1 before the first. */
   lastCpu = -1
-  readonly #notify: () => void
+  readonly #channel: SocketChannel
   #net: NetSocket | null = null
   #inProd: number
   #outCons: number
   #inFailed = false
   #outFailed = false
 
-  /** `notify` signals the socket's event channel. */
-  constructor(id: bigint, name: string, ring: MappedDataRing, notify: () => void) {
+  constructor(id: bigint, name: string, ring: MappedDataRing, channel: SocketChannel) {
     this.id = id
     this.name = name
     this.ring = ring
-    this.#notify = notify
+    this.#channel = channel
     this.#inProd = ring.index.index(INDEX_WORD.in_prod)
     this.#outCons = ring.index.index(INDEX_WORD.out_cons)
   }
@@ -73,6 +80,11 @@ export class ActiveSocket {
     this.#net = net
     net.onReadable = () => this.wakeRead()
     net.onWritable = () => this.wakeWrite()
+  }
+
+  /** Its worker is on this CPU: there its notifications should come as well (PV-4). */
+  deliverTo(cpu: number): void {
+    this.#channel.deliverTo(cpu)
   }
 
   // --- wake-ups (PV-23) ----------------------------------------------------------------------------------------------
@@ -143,7 +155,7 @@ export class ActiveSocket {
     else {
       // Filled to the brim: there may be more, for when the frontend has taken some.
       if (last > 0) this.read = true
-      if (got) this.#notify()
+      if (got) this.#channel.notify()
     }
     return got
   }
@@ -152,7 +164,7 @@ export class ActiveSocket {
     this.#inFailed = true
     this.read = false
     this.ring.index.publish(INDEX_WORD.in_error, error)
-    this.#notify()
+    this.#channel.notify()
     return 0
   }
 
@@ -182,7 +194,7 @@ export class ActiveSocket {
     else {
       // The frontend may have gone on meanwhile without a notification of its own (PV-25).
       if (sent === queued && index.index(INDEX_WORD.out_prod) !== this.#outCons) this.wakeWrite()
-      if (sent) this.#notify()
+      if (sent) this.#channel.notify()
     }
     return sent
   }
@@ -190,7 +202,7 @@ export class ActiveSocket {
   #failOut(error: number): 0 {
     this.#outFailed = true
     this.ring.index.publish(INDEX_WORD.out_error, error)
-    this.#notify()
+    this.#channel.notify()
     return 0
   }
 

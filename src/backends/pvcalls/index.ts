@@ -1,6 +1,6 @@
 /** pvcalls-back: socket calls executed for guests, its two policies, and what frontends and networks need of it. */
 
-export { ActiveSocket, type SocketWorker, type Turn } from './active_socket.js'
+export { ActiveSocket, type SocketChannel, type SocketWorker, type Turn } from './active_socket.js'
 export { BoundedPolicy } from './bounded_policy.js'
 export { COMMAND_SLOTS, CommandBackRing, CommandFrontRing } from './command_ring.js'
 export { PvcallsConnection } from './connection.js'

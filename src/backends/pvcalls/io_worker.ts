@@ -47,6 +47,8 @@ export class IoWorker implements SocketWorker {
   add(socket: ActiveSocket): void {
     this.sockets.add(socket)
     socket.worker = this
+    // What was signalled on the old CPU is raised again on this one: no notification is lost on the way.
+    if (this.boundTo !== null) socket.deliverTo(this.boundTo)
     if (socket.io > 0) this.enqueue(socket)
   }
 

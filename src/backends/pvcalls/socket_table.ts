@@ -139,10 +139,14 @@ export class SocketTable {
     if (!ring) return EFAULT
     let port = 0
     const name = `d${this.#domid}:${id}`
-    const socket = new ActiveSocket(id, name, ring, () => host.channels.send(port))
+    const { channels } = host
+    const socket = new ActiveSocket(id, name, ring, {
+      notify: () => channels.send(port),
+      deliverTo: (cpu) => channels.moveToVcpu(port, cpu),
+    })
     try {
       const handler = () => socket.wakeWrite()
-      port = host.channels.bindInterdomain(this.#domid, evtchn, { name: `pvcalls ${name}`, handler })
+      port = channels.bindInterdomain(this.#domid, evtchn, { name: `pvcalls ${name}`, handler })
     } catch {
       // Not a port of the guest's that waits for domain 0: free, bound already, or another's (EC-inter-*).
       ring.unmap()
