@@ -97,7 +97,7 @@ describe('commands that make no sense', () => {
     lab.check()
   })
 
-  it('a second CONNECT is -EISCONN, on a bound socket -EINVAL; BIND of either is -EINVAL', () => {
+  it('a second CONNECT is -EISCONN, on a bound socket -EINVAL; BIND of either is -EINVAL (PV-49)', () => {
     const lab = new HostileLab()
     const end = lab.end()
     const good = { ref: end.ring.indexPage.gref, evtchn: end.port }
@@ -117,7 +117,7 @@ describe('commands that make no sense', () => {
     lab.check()
   })
 
-  it('a guest has so many sockets and no more: -ENFILE', () => {
+  it('a guest has so many sockets and no more: -ENFILE (PV-49)', () => {
     const lab = new HostileLab({ pvcalls: { maxSockets: 3 } })
     const bind = (n: number) =>
       lab.command(PVCALLS.BIND, { id: BigInt(n), addr: encodeAddress({ ip: '10.0.0.9', port: n }), len: 16 })
@@ -182,7 +182,7 @@ describe('rings and channels that make no sense', () => {
     lab.check()
   })
 
-  it('a reference that was not granted, of the index page or of the ring, is -EFAULT', () => {
+  it('a reference that was not granted, of the index page or of the ring, is -EFAULT (PV-49)', () => {
     const lab = new HostileLab()
     const end = lab.end(2)
     const { gref } = end.ring.indexPage

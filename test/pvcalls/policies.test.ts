@@ -190,7 +190,7 @@ describe('policy per-socket', () => {
     expect(lab.policy.stats.workersMade).toBe(0)
   })
 
-  it('a worker wakes on a CPU with the fewest threads; `last` keeps it where it was', () => {
+  it('a worker wakes on a CPU with the fewest threads; `last` keeps it where it was (PV-13)', () => {
     const share = (placement: 'spread' | 'last') => {
       const lab = new PvcallsLab({ dom0Cpus: 8, pvcalls: { policy: 'per-socket', placement } })
       const listener = lab.serve()

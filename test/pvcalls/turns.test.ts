@@ -1,0 +1,213 @@
+/** One socket, without host or worker: what wakes it, and what a turn does. The test is the worker. */
+
+import { describe, expect, it } from 'vitest'
+import { ActiveSocket, GrantTable, INDEX_WORD, LocalSocket, MappedDataRing } from '../../src/backends/index.js'
+import { pattern, same } from './lab.js'
+
+const ARRAY = 4096
+
+/** A socket with a ring of order 1 in plain memory. */
+function make(bufferBytes = 1 << 16) {
+  const memory = new Uint8Array(3 * 4096)
+  const page = (gfn: number) => () => memory.subarray(gfn * 4096, (gfn + 1) * 4096)
+  const grants = new GrantTable(
+    (_domid, gfn) => page(gfn),
+    () => {},
+  )
+  const refs = [0, 1, 2].map((gfn) => grants.grant(1, gfn))
+  const words = new Int32Array(memory.buffer, 0, 1024)
+  words[INDEX_WORD.ring_order] = 1
+  words.set(refs.slice(1), INDEX_WORD.ref)
+  const ring = MappedDataRing.map(grants, 1, refs[0]!, 9)!
+  const signals = { notified: 0, cpus: [] as number[] }
+  const socket = new ActiveSocket(5n, 'd1:5', ring, {
+    notify: () => void signals.notified++,
+    deliverTo: (cpu) => void signals.cpus.push(cpu),
+  })
+  const [near, peer] = LocalSocket.pair(bufferBytes)
+  socket.attach(near)
+  let enqueued = 0
+  socket.worker = { enqueue: () => void enqueued++ }
+  return {
+    socket,
+    peer,
+    words,
+    signals,
+    in: memory.subarray(4096, 8192),
+    out: memory.subarray(8192, 12288),
+    get enqueued() {
+      return enqueued
+    },
+  }
+}
+
+describe('a socket’s wake-ups', () => {
+  it('it begins with one, so that its first turn comes by itself (PV-21)', () => {
+    const { socket } = make()
+    expect([socket.io, socket.read, socket.write, socket.released]).toEqual([1, true, true, false])
+  })
+
+  it('data from the network wakes for reading, the event channel for writing, each counted (PV-23)', () => {
+    const lab = make()
+    const { socket, peer } = lab
+    socket.turn()
+    expect([socket.io, socket.read, socket.write]).toEqual([0, false, false])
+    peer.send(pattern(1, 0, 10))
+    expect([socket.io, socket.read, socket.write]).toEqual([1, true, false])
+    socket.wakeWrite()
+    expect([socket.io, socket.read, socket.write]).toEqual([2, true, true])
+    expect(lab.enqueued).toBe(2)
+  })
+
+  it('a socket that is released is woken by nothing (PV-23, PV-27)', () => {
+    const lab = make()
+    const { socket, peer } = lab
+    socket.turn()
+    socket.release()
+    peer.send(pattern(1, 0, 10))
+    socket.wakeRead()
+    socket.wakeWrite()
+    expect([socket.io, lab.enqueued]).toEqual([0, 0])
+  })
+
+  it('between two workers wake-ups are counted, and nobody is called (PV-8)', () => {
+    const lab = make()
+    lab.socket.turn()
+    lab.socket.worker = null
+    lab.peer.send(pattern(1, 0, 10))
+    expect([lab.socket.io, lab.enqueued]).toEqual([1, 0])
+  })
+})
+
+describe('a turn', () => {
+  it('answers all wake-ups that came before it; what comes meanwhile is new (PV-22)', () => {
+    const { socket, peer, words } = make()
+    for (let i = 0; i < 5; i++) socket.wakeWrite()
+    words[INDEX_WORD.out_prod] = 100
+    // The peer answers while the turn is under way.
+    peer.onReadable = () => {
+      peer.onReadable = null
+      peer.send(pattern(2, 0, 7))
+    }
+    expect(socket.turn()).toEqual({ bytesIn: 0, bytesOut: 100 })
+    expect([socket.io, socket.read]).toEqual([1, true])
+    expect(socket.turn()).toEqual({ bytesIn: 7, bytesOut: 0 })
+    expect(socket.io).toBe(0)
+  })
+
+  it('does at most one read and one write step (PV-12, PV-22)', () => {
+    const { socket, peer, words } = make()
+    peer.send(pattern(1, 0, 10_000))
+    words[INDEX_WORD.out_prod] = ARRAY
+    expect(socket.turn()).toEqual({ bytesIn: ARRAY, bytesOut: ARRAY })
+  })
+
+  it('does nothing for a socket that is released (PV-22)', () => {
+    const { socket, peer, words, signals } = make()
+    peer.send(pattern(1, 0, 10))
+    socket.release()
+    expect(socket.turn()).toEqual({ bytesIn: 0, bytesOut: 0 })
+    expect([words[INDEX_WORD.in_prod], signals.notified]).toEqual([0, 0])
+  })
+
+  it('one without anything to do notifies nobody (PV-29)', () => {
+    const { socket, signals } = make()
+    socket.turn()
+    socket.wakeRead()
+    socket.wakeWrite()
+    expect(socket.turn()).toEqual({ bytesIn: 0, bytesOut: 0 })
+    expect([signals.notified, socket.io]).toEqual([0, 0])
+  })
+})
+
+describe('the read step', () => {
+  it('copies in one or two segments, advances in_prod behind them, notifies once (PV-24, PV-54)', () => {
+    const lab = make()
+    const { socket, peer, words, signals } = lab
+    peer.send(pattern(1, 0, 3000))
+    socket.turn()
+    expect([words[INDEX_WORD.in_prod], signals.notified]).toEqual([3000, 1])
+    words[INDEX_WORD.in_cons] = 3000
+    peer.send(pattern(1, 3000, 3000))
+    socket.turn()
+    expect([words[INDEX_WORD.in_prod], signals.notified]).toEqual([6000, 2])
+    const round = new Uint8Array([...lab.in.subarray(3000), ...lab.in.subarray(0, 6000 - ARRAY)])
+    expect(same(round, pattern(1, 3000, 3000))).toBe(true)
+  })
+
+  it('a full ring stops it, and it goes on when the frontend notifies (PV-24)', () => {
+    const { socket, peer, words } = make()
+    peer.send(pattern(1, 0, 5000))
+    expect(socket.turn().bytesIn).toBe(ARRAY)
+    expect([socket.read, socket.io]).toEqual([true, 0])
+    words[INDEX_WORD.in_cons] = 100
+    socket.wakeWrite()
+    expect(socket.turn().bytesIn).toBe(100)
+  })
+
+  it('in_prod is the backend’s own: a guest that writes it moves nothing (PV-53)', () => {
+    const lab = make()
+    const { socket, peer, words } = lab
+    words[INDEX_WORD.in_prod] = 2000
+    peer.send(pattern(1, 0, 10))
+    socket.turn()
+    expect(words[INDEX_WORD.in_prod]).toBe(10)
+    expect(same(lab.in.subarray(0, 10), pattern(1, 0, 10))).toBe(true)
+  })
+})
+
+describe('the write step', () => {
+  it('sends what is queued, advances out_cons behind it, notifies (PV-25, PV-54)', () => {
+    const lab = make()
+    const { socket, peer, words, signals } = lab
+    lab.out.set(pattern(3, 0, 500))
+    words[INDEX_WORD.out_prod] = 500
+    expect(socket.turn().bytesOut).toBe(500)
+    expect([words[INDEX_WORD.out_cons], signals.notified]).toEqual([500, 1])
+    const got = new Uint8Array(500)
+    peer.receive(got)
+    expect(same(got, pattern(3, 0, 500))).toBe(true)
+  })
+
+  it('a short write waits for the network’s word, without turns in between; EAGAIN notifies nobody (PV-25, PV-28)', () => {
+    const lab = make(1000)
+    const { socket, peer, words, signals } = lab
+    words[INDEX_WORD.out_prod] = 3000
+    expect(socket.turn().bytesOut).toBe(1000)
+    expect([socket.io, socket.write, lab.enqueued]).toEqual([0, false, 0])
+    const { notified } = signals
+    socket.wakeWrite()
+    expect(socket.turn().bytesOut).toBe(0)
+    expect(signals.notified).toBe(notified)
+    peer.receive(new Uint8Array(600))
+    expect([socket.io, socket.write]).toEqual([1, true])
+    expect(socket.turn().bytesOut).toBe(600)
+  })
+
+  it('what the frontend put meanwhile without a notification is a wake-up too (PV-25)', () => {
+    const { socket, peer, words } = make()
+    words[INDEX_WORD.out_prod] = 100
+    peer.onReadable = () => {
+      words[INDEX_WORD.out_prod] = 150
+    }
+    expect(socket.turn().bytesOut).toBe(100)
+    expect(socket.io).toBe(1)
+    expect(socket.turn().bytesOut).toBe(50)
+  })
+
+  it('an error of the network stands in out_error, once, and nothing is sent any more (PV-25, PV-55)', () => {
+    const { socket, peer, words, signals } = make()
+    socket.turn()
+    peer.abort()
+    words[INDEX_WORD.out_prod] = 100
+    socket.wakeWrite()
+    socket.turn()
+    expect([words[INDEX_WORD.in_error], words[INDEX_WORD.out_error], words[INDEX_WORD.out_cons]]).toEqual([
+      -104, -104, 0,
+    ])
+    const { notified } = signals
+    socket.wakeWrite()
+    socket.turn()
+    expect(signals.notified).toBe(notified)
+  })
+})
