@@ -1,6 +1,7 @@
 /** `evtchn pvcalls` as a user meets it. Runs what was built. */
 
 import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 
@@ -32,19 +33,6 @@ describe('evtchn pvcalls', () => {
     expect(row('on the socket')).toEqual(["'s own CPU", '100.0 %', expect.stringMatching(/^\d/)])
     expect(row('workers after as many connects')).toEqual(['4', '40'])
     expect(row('workers after the last close')).toEqual(['0', '0'])
-  })
-
-  it('640 CPUs: 64 workers, 15 or 16 of 1,000 sockets each (PV-acc-1)', () => {
-    const args = ['--cpus', '640', '--sockets', '1000', '--bytes', '1000', '--policy', 'bounded', '--json']
-    const [result] = JSON.parse(pvcalls(...args).stdout)
-    expect(result).toMatchObject({
-      workersAtStart: 0,
-      afterConnect: { workers: 64, min: 15, max: 16 },
-      afterReconnect: { workers: 64, min: 15, max: 16 },
-      workersAtEnd: 0,
-      ownCpuShare: 1,
-      problems: [],
-    })
   })
 
   it('CPUs that come and go are part of the story, and the same for the same seed', () => {
@@ -87,5 +75,22 @@ describe('evtchn pvcalls', () => {
     expect(status).toBe(0)
     for (const word of ['--policy', '--cpus', '--sockets', '--bytes', '--max-ioworkers', '--order', '--tcp', '--json'])
       expect(stdout).toContain(word)
+  })
+})
+
+describe('docs/pvcalls.md', () => {
+  const text = readFileSync(fileURLToPath(new URL('../../docs/pvcalls.md', import.meta.url)), 'utf8')
+  const commands = [...text.matchAll(/`evtchn (pvcalls [^`]*--bytes [^`]*|pvcalls [^`]*--flips [^`]*)`/g)].map(
+    (match) => match[1]!,
+  )
+
+  it('shows tables of the command', () => {
+    expect(commands).toHaveLength(3)
+  })
+
+  it.each(commands)('has the table that `evtchn %s` prints', (command) => {
+    const { stdout } = pvcalls(...command.split(' ').slice(1))
+    expect(stdout.split('\n').length).toBeGreaterThan(15)
+    expect(text).toContain(stdout.trim())
   })
 })
