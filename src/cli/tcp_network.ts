@@ -17,6 +17,8 @@ import { PVCALLS_ERRNO, type PvcallsErrnoName } from '../backends/pvcalls/index.
 const { EAGAIN, ECONNRESET, EPIPE, EINVAL, EACCES } = PVCALLS_ERRNO
 /** Bytes that wait to be taken by a worker, or by the host's TCP, before the other side is held off. */
 const HIGH_WATER = 1 << 20
+/** Connections that wait to be accepted, whatever the guest asks for. */
+const MOST_WAITING = 4096
 const LOOPBACK = '127.0.0.1'
 
 /** A host's error as the protocol has it. */
@@ -133,7 +135,13 @@ class TcpListener implements NetListener {
       done(0)
       return
     }
+    const most = Math.min(Math.max(backlog, 1), MOST_WAITING)
     const server = createServer({ allowHalfOpen: true }, (socket) => {
+      // Node accepts by itself, so the backlog is kept here: one too many is reset.
+      if (this.#queue.length >= most) {
+        socket.resetAndDestroy()
+        return
+      }
       this.#queue.push(new TcpSocket(socket, this.#kick))
       this.onConnection?.()
       this.#kick()
@@ -150,7 +158,7 @@ class TcpListener implements NetListener {
     }
     server.once('error', (error) => answer(ret(error)))
     const { ip, port } = this.#network.realAddress(this.#address)
-    server.listen({ host: ip, port, backlog: Math.min(Math.max(backlog, 1), 4096) }, () => {
+    server.listen({ host: ip, port, backlog: most }, () => {
       const real = server.address()
       if (real && typeof real === 'object') this.#network.listens(this.#address, real.port)
       answer(0)

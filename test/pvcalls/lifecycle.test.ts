@@ -3,6 +3,7 @@
 import { describe, expect, it } from 'vitest'
 import { differences, Host, inventory } from '../../src/dom0/index.js'
 import type { PvSocket } from '../../src/frontends/index.js'
+import type { Task } from '../../src/kernel/index.js'
 import { accept, bytesOf, PvcallsLab, SERVER } from './lab.js'
 
 const node = (lab: PvcallsLab, path: string): string | null =>
@@ -140,6 +141,21 @@ describe.each(['bounded', 'per-socket'] as const)('the end, %s', (policy) => {
     expect([ok, host.domains.zombies, host.pvcalls.connections]).toEqual([true, [], []])
     expect(differences(before, inventory(host))).toEqual([])
     expect(lab.counts).toEqual([])
+  })
+
+  it('two who disconnect at once both wait until all is gone (PV-acc-15)', () => {
+    const lab = new PvcallsLab({ dom0Cpus: 2, pvcalls: { policy } })
+    const { host } = lab
+    busy(lab)
+    const connection = host.pvcalls.connection(1)!
+    const left: number[] = []
+    function* disconnect(): Task {
+      yield* connection.close()
+      left.push(host.grants.mapped(1))
+    }
+    for (let i = 0; i < 2; i++) host.start('disconnect', disconnect())
+    lab.run()
+    expect(left).toEqual([0, 0])
   })
 
   it('a guest that dies with its sockets wakes its programs no more, and the peers see the end', () => {

@@ -153,6 +153,30 @@ describe('a guest’s server', () => {
     await host.guest(() => listener.close())
   })
 
+  it('more connections than its backlog are reset, those within it are served', async () => {
+    const host = hostOf()
+    const address = { ip: '127.0.0.1', port: 7 }
+    const listener = await host.guest(() => host.front.listen(address, { backlog: 2 }))
+    const fates = Array.from({ length: 5 }, (_, i) => {
+      const client = connect(host.network.portOf(address), '127.0.0.1', () => client.write(`client ${i}`))
+      return new Promise<string>((resolve) => {
+        client.on('data', (piece) => resolve(String(piece)))
+        client.on('error', () => resolve('reset'))
+      })
+    })
+    const reset = fates.slice(2)
+    expect(await Promise.all(reset)).toEqual(['reset', 'reset', 'reset'])
+    await host.guest(function* () {
+      for (let i = 0; i < 2; i++) {
+        const socket = yield* listener.accept()
+        yield* socket.send((yield* socket.receive())!)
+        yield* socket.close()
+      }
+    })
+    expect(await Promise.all(fates.slice(0, 2))).toEqual(['client 0', 'client 1'])
+    await host.guest(() => listener.close())
+  })
+
   it('a port that is taken is -EADDRINUSE in LISTEN', async () => {
     const { server, port } = await listenLocally(() => {})
     const host = hostOf({ anyPort: false })

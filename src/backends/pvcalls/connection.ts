@@ -26,6 +26,7 @@ export class PvcallsConnection {
   readonly #onBroken: () => void
   #event = true
   #closed = false
+  #gone = false
 
   /**
    * Binds `remotePort` and begins to execute. `onBroken`: the ring makes no sense, and nothing more is executed.
@@ -74,14 +75,22 @@ export class PvcallsConnection {
     if (this.#ring.push(encodeResponse({ req_id, cmd, ret, id }))) this.#shared.host.channels.send(this.port)
   }
 
-  /** Lets go of everything: sockets, workers, rings, ports, pages (PV-40, PV-acc-15). */
+  /**
+   * Lets go of everything: sockets, workers, rings, ports, pages (PV-40, PV-acc-15). Returns when all is gone, also if
+   * another thread began with it.
+   */
   *close(): Task {
-    if (this.#closed) return
-    this.#closed = true
     const { channels, grants, bus } = this.#shared.host
+    if (this.#closed) {
+      yield* this.#wait.until(() => this.#gone, { what: 'a connection to be gone' })
+      return
+    }
+    this.#closed = true
     yield* bus.kernel.kthreadStop(this.#thread)
     yield* this.sockets.releaseAll()
     channels.close(this.port)
     grants.unmap(this.#page)
+    this.#gone = true
+    this.#wait.wakeAll()
   }
 }

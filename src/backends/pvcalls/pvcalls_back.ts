@@ -126,8 +126,8 @@ export class PvcallsBack implements XenbusDriver {
   *#disconnect(device: XenbusDevice): Task {
     const connection = this.#connections.get(device.nodename)
     if (!connection) return
-    this.#connections.delete(device.nodename)
     yield* this.#bus.kernel.call('backend_disconnect', connection.close())
+    this.#connections.delete(device.nodename)
   }
 
   remove(device: XenbusDevice): Task {
