@@ -207,6 +207,45 @@ describe('a guest’s server', () => {
   })
 })
 
+describe('the loop', () => {
+  it('runs what is due by the real clock, and ends quietly', async () => {
+    const host = hostOf()
+    const { kernel } = host.host
+    const fired: number[] = []
+    kernel.kthreadRun('sleeper', 'sleeper', function* () {
+      for (const ms of [3, 1, 2]) {
+        yield* kernel.sleep(ms * 1e6)
+        fired.push(ms)
+      }
+    })
+    const from = host.host.scheduler.nowNs
+    await host.loop.until(() => fired.length === 3)
+    expect(fired).toEqual([3, 1, 2])
+    expect(host.host.scheduler.nowNs - from).toBeGreaterThanOrEqual(6e6)
+  })
+
+  it('rejects whoever waits if a thread fails, and runs no more', async () => {
+    const host = hostOf()
+    const waiting = host.loop.until(() => false)
+    host.host.kernel.kthreadRun('fails', 'fails', function* () {
+      yield
+      throw new Error('a bug of ours')
+    })
+    await expect(waiting).rejects.toThrow('a bug of ours')
+  })
+
+  it('a program that throws rejects, and the host goes on', async () => {
+    const host = hostOf()
+    const { front } = host
+    const fails = host.guest(function* () {
+      yield
+      throw new Error('a bug of the guest')
+    })
+    await expect(fails).rejects.toThrow('a bug of the guest')
+    expect(await host.guest(() => front.command(PVCALLS.RELEASE, { id: 1n }))).toBe(0)
+  })
+})
+
 describe('sixteen megabytes through real TCP', () => {
   it.each([1, 2, 3, 4, 5, 6, 7, 8, 9])(
     'arrive intact both ways with ring order %i (PV-51, PV-54)',
@@ -223,4 +262,25 @@ describe('sixteen megabytes through real TCP', () => {
       expect(toGuest.sha256).toBe(fromGuest.sha256)
     },
   )
+
+  it.each(IO_POLICIES)('arrive intact while CPUs go offline and come back, %s (PV-8)', async (policy) => {
+    const host = hostOf({ policy, cpus: 4 })
+    const { kernel } = host.host
+    let over = false
+    let changes = 0
+    kernel.kthreadRun('hotplug', 'hotplug', function* () {
+      for (let cpu = 0; !over; cpu = (cpu + 1) % 4) {
+        yield* kernel.cpus.takeOffline(cpu)
+        changes++
+        yield* kernel.sleep(2e5)
+        yield* kernel.cpus.bringOnline(cpu)
+      }
+    })
+    const options = { bytes: 16 << 20, ringOrder: 2 }
+    const streams = [await streamToGuest(host, options), await streamFromGuest(host, options)]
+    over = true
+    expect(streams.map(({ intact }) => intact)).toEqual([true, true])
+    expect(changes).toBeGreaterThan(5)
+    if (policy === 'bounded') expect(host.host.pvcalls.policy.stats.moves).toBeGreaterThan(2)
+  })
 })

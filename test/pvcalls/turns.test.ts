@@ -156,6 +156,25 @@ describe('the read step', () => {
   })
 })
 
+describe('a direction that has failed', () => {
+  it.each(['in', 'out'] as const)('%s stays stopped, though the guest repairs what it broke (PV-55)', (way) => {
+    const lab = make()
+    const { socket, peer, words } = lab
+    const index = way === 'in' ? INDEX_WORD.in_cons : INDEX_WORD.out_prod
+    const field = way === 'in' ? INDEX_WORD.in_error : INDEX_WORD.out_error
+    words[index] = 5000
+    peer.send(pattern(1, 0, 100))
+    socket.turn()
+    expect(words[field]).toBe(-22)
+    words[field] = 0
+    words[index] = way === 'in' ? 0 : 100
+    socket.wakeRead()
+    socket.wakeWrite()
+    const { bytesIn, bytesOut } = socket.turn()
+    expect(way === 'in' ? bytesIn : bytesOut).toBe(0)
+  })
+})
+
 describe('the write step', () => {
   it('sends what is queued, advances out_cons behind it, notifies (PV-25, PV-54)', () => {
     const lab = make()
