@@ -144,6 +144,18 @@ describe('policy bounded', () => {
     expect([lab.counts, lab.threads('pvcalls_io')]).toEqual([[], []])
   })
 
+  it('a worker that was used meanwhile has its whole idle time again (PV-7)', () => {
+    const lab = new PvcallsLab({ pvcalls: { idleNs: 1e9 } })
+    lab.serve()
+    for (let i = 0; i < 4; i++) {
+      close(lab, connect(lab, 1))
+      lab.host.pass(0.6)
+    }
+    expect([lab.counts, lab.policy.stats.workersMade]).toEqual([[0], 1])
+    lab.host.pass(0.5)
+    expect(lab.counts).toEqual([])
+  })
+
   it('workers are shared by all guests (PV-5)', () => {
     const lab = new PvcallsLab({ dom0Cpus: 2, guests: 3 })
     lab.serve()

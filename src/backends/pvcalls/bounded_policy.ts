@@ -25,6 +25,8 @@ export class BoundedPolicy implements IoPolicy, CpuSubscriber {
   readonly #idleNs: number
   /** By CPU: there is at most one for each. */
   readonly #workers = new Map<number, IoWorker>()
+  /** When a worker lost its last socket, in ns. */
+  readonly #idleSince = new WeakMap<IoWorker, number>()
 
   /** @throws RangeError for an option that makes no sense. */
   constructor({ kernel, options }: IoPolicyContext) {
@@ -84,17 +86,15 @@ export class BoundedPolicy implements IoPolicy, CpuSubscriber {
       return
     }
     const { scheduler } = this.#kernel
-    scheduler.setTimer(scheduler.nowNs + this.#idleNs, () => this.#expire(worker, scheduler.nowNs))
-    this.#idleSince.set(worker, scheduler.nowNs)
+    const since = scheduler.nowNs
+    this.#idleSince.set(worker, since)
+    scheduler.setTimer(since + this.#idleNs, () => this.#expire(worker, since))
   }
 
-  readonly #idleSince = new WeakMap<IoWorker, number>()
-
-  /** The idle time is over, unless the worker got a socket meanwhile. */
-  #expire(worker: IoWorker, nowNs: number): void {
-    if (worker.sockets.size || this.#workers.get(worker.boundTo!) !== worker) return
-    // It was used and became idle again: a later timer is its own.
-    if (nowNs - this.#idleSince.get(worker)! < this.#idleNs) return
+  /** The idle time is over, unless the worker was used meanwhile: then a later timer is its own. */
+  #expire(worker: IoWorker, since: number): void {
+    const used = worker.sockets.size > 0 || this.#idleSince.get(worker) !== since
+    if (used || this.#workers.get(worker.boundTo!) !== worker) return
     this.#workers.delete(worker.boundTo!)
     worker.retire()
   }
