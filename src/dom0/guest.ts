@@ -172,7 +172,7 @@ export class Guest implements GuestHost {
   grantPages(count: number): GrantedPage[] {
     const { frames } = this.#channels!
     const gfns = frames.allocateRun(count) ?? frames.allocate(count)
-    if (!gfns) throw new Error(`d${this.domid} has no ${count} frames left`)
+    if (!gfns) throw new Error(`d${this.domid} has no ${count} free frames`)
     return gfns.map((gfn) => {
       const gref = this.#lending.grant(gfn)
       this.#granted.set(gref, gfn)

@@ -43,6 +43,30 @@ describe('connecting', () => {
     expect(states).toEqual(['1 1', '2 1', '2 3', '4 3', '4 4'])
   })
 
+  it.each([
+    ['versions', '2,3'],
+    ['function-calls', '0'],
+    ['max-page-order', '0'],
+  ])('a backend whose %s are %j is not for this frontend, which closes (PV-40)', (name, value) => {
+    const host = new Host()
+    host.start('xl', host.toolstack.create({ name: 'guest', pvcalls: true }))
+    while (host.bus.device('backend/pvcalls/1/0')?.state !== 2) if (!host.scheduler.step()) host.pass(0.001)
+    host.complete('x', host.toolstack.xs.write(`/local/domain/${BACK}/${name}`, value))
+    host.pass(2)
+    expect(host.guest(1).pvcalls.state).toBe(6)
+    expect(host.pvcalls.connections).toEqual([])
+    expect(host.bus.device('backend/pvcalls/1/0')!.state).toBe(6)
+  })
+
+  it('one that lists several versions is (PV-40)', () => {
+    const host = new Host()
+    host.start('xl', host.toolstack.create({ name: 'guest', pvcalls: true }))
+    while (host.bus.device('backend/pvcalls/1/0')?.state !== 2) if (!host.scheduler.step()) host.pass(0.001)
+    host.complete('x', host.toolstack.xs.write(`/local/domain/${BACK}/versions`, '3,1'))
+    host.pass(2)
+    expect(host.guest(1).pvcalls.state).toBe(4)
+  })
+
   it('a frontend of another version is refused with an error in the store (PV-40)', () => {
     const lab = new PvcallsLab()
     const { host } = lab

@@ -95,7 +95,11 @@ export class Pvcallsfront implements Frontend, SocketCalls {
     const versions = yield* host.xenbus.readIfExists(`${backend}/versions`)
     const calls = yield* host.xenbus.readIfExists(`${backend}/function-calls`)
     this.maxPageOrder = Number(yield* host.xenbus.readIfExists(`${backend}/max-page-order`))
-    if (!versions?.split(',').includes(PVCALLS_VERSION) || calls !== '1' || !(this.maxPageOrder >= 1)) return
+    // A backend that speaks another version, or executes nothing, is not for this frontend.
+    if (!versions?.split(',').includes(PVCALLS_VERSION) || calls !== '1' || !(this.maxPageOrder >= 1)) {
+      yield* this.#bus.switchState(this, Closed)
+      return
+    }
     const page = host.grantPage()
     const ring = new CommandFrontRing(page.bytes)
     const link: Link = { page, ring, port: host.allocUnbound(0, nodename, () => this.#responses(link)) }
