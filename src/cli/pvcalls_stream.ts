@@ -101,8 +101,8 @@ export async function streamToGuest(host: TcpHost, options: StreamOptions): Prom
       const piece = new Uint8Array(socket.end.ring.in.size)
       for (let got = yield* socket.receiveInto(piece); got; got = yield* socket.receiveInto(piece)) {
         hash.update(piece.subarray(0, got))
-        if (onProgress && (moved % PROGRESS_BYTES) + got >= PROGRESS_BYTES) onProgress('to the guest', moved, bytes)
         moved += got
+        if (moved % PROGRESS_BYTES < got) onProgress?.('to the guest', moved, bytes)
       }
       yield* socket.close()
     })
@@ -126,9 +126,8 @@ export async function streamFromGuest(host: TcpHost, options: StreamOptions): Pr
   const { server, port } = await listenLocally((socket) => {
     socket.on('data', (piece: Buffer) => {
       hash.update(piece)
-      if (onProgress && (moved % PROGRESS_BYTES) + piece.length >= PROGRESS_BYTES)
-        onProgress('from the guest', moved, bytes)
       moved += piece.length
+      if (moved % PROGRESS_BYTES < piece.length) onProgress?.('from the guest', moved, bytes)
     })
     socket.on('end', ended)
     socket.on('error', ended)
