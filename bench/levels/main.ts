@@ -11,6 +11,7 @@ import { type Group, plan } from './plan.js'
 import { report } from './report.js'
 import type { Measured, Results } from './results.js'
 import { median, runRounds } from './rounds.js'
+import { groupWords } from './words.js'
 
 /** A line that says how far it is, on a terminal only. */
 function progress(text: string): void {
@@ -37,7 +38,8 @@ async function measure(group: Group, options: Options): Promise<Measured[]> {
     await check(runners)
     const effort = { rounds: options.rounds, sampleMs: options.quick ? 0.3 : 1 }
     const measured: Measured[] = []
-    for (const op of OPS) measured.push({ op, bits, k, placement, rows: await runRounds(runners, op, effort) })
+    const words = Object.fromEntries(group.levels.map((levels) => [levels, groupWords(group, levels, options.seed)]))
+    for (const op of OPS) measured.push({ op, bits, k, placement, words, rows: await runRounds(runners, op, effort) })
     await check(runners)
     return measured
   } finally {

@@ -12,7 +12,8 @@ export interface Options {
 
 export const HELP = `usage: npm run bench -- [options]
 
-Raising and scanning events at 2, 3 and 4 levels, against C, a flat scan and JavaScript sets.
+Raising and scanning events at 2, 3 and 4 levels, against C, a flat scan and JavaScript sets; then two levels, three
+levels and FIFO through the whole library.
 
   --json FILE    write everything that was measured
   --svg FILE     write a chart of ns per event against pending events, a line a depth
