@@ -21,7 +21,7 @@ const SPECS: OptionSpecs = {
   scenario: {
     type: 'string',
     value: 'NAME',
-    help: `what is held: ${STALL_KINDS.join(' (a packet), ')} (a page); blkback is a request`,
+    help: `what is held: ${STALL_KINDS.join(', ')} (a packet, a request, a page)`,
     default: 'netback',
   },
   domains: { type: 'string', value: 'N', help: 'guests before the stall', default: '3' },
