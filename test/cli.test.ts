@@ -16,7 +16,8 @@ describe('evtchn', () => {
   it('--help names every command and the exit codes', () => {
     const { status, stdout, stderr } = evtchn('--help')
     expect(status).toBe(0)
-    for (const word of ['demo', 'bench', 'dump', 'Exit codes']) expect(stdout).toContain(word)
+    for (const word of ['demo', 'bench', 'dump', 'migrate', 'xenstored', 'xenwatch', 'Exit codes'])
+      expect(stdout).toContain(word)
     expect(stderr).toBe('')
   })
 
@@ -38,6 +39,7 @@ describe('evtchn', () => {
     [['dump', '--levels', '2', '--channels', '4096'], '--channels is "4096"; allowed: a whole number from 0 to 4095'],
     [['dump', '--colour'], "Unknown option '--colour'"],
     [['dump', 'extra'], 'extra'],
+    [['dump', '--levels', '-5'], "evtchn dump: Option '--levels' argument is ambiguous. See evtchn dump --help.\n"],
   ])('%j is refused with a message that names the mistake, exit code 2', (args, message) => {
     const { status, stdout, stderr } = evtchn(...args)
     expect(stderr).toContain(message)
@@ -46,12 +48,17 @@ describe('evtchn', () => {
     expect(status).toBe(2)
   })
 
-  it.each(['demo', 'bench', 'dump'])('%s --help tells its options', (command) => {
-    const { status, stdout } = evtchn(command, '--help')
-    expect(status).toBe(0)
-    expect(stdout).toContain(`usage: evtchn ${command}`)
-    expect(stdout).toContain('--json')
-  })
+  it.each(['demo', 'bench', 'dump', 'migrate', 'xenwatch'])(
+    '%s --help tells its options, and so does -h',
+    (command) => {
+      const { status, stdout } = evtchn(command, '--help')
+      expect(status).toBe(0)
+      expect(stdout).toContain(`usage: evtchn ${command}`)
+      expect(stdout).toContain('--json')
+      expect(stdout).toContain('--help, -h')
+      expect(evtchn(command, '-h')).toEqual({ status: 0, stdout, stderr: '' })
+    },
+  )
 
   it('dump prints what debug key e prints, and its figures on standard error', () => {
     const { status, stdout, stderr } = evtchn('dump', '--channels', '70', '--levels', '3', '--domid', '1')
