@@ -12,6 +12,24 @@ describe('examples', () => {
       'up to 4 levels, 512 leaf pages per bitmap\n262144 channels\nport 1: leaf word 0 is 0x2\n',
     ],
     ['migration.mjs', 'refused: 3 levels are asked for, 2 granted\nmoved: 3 levels, event on port 1\n'],
+    [
+      'xenstore.mjs',
+      'I am guest\nREAD /tool: EACCES\nchanged: device\nchanged: device/vif/0/state\nstate 3 at attempt 2\n',
+    ],
+    [
+      'xenwatch.mjs',
+      [
+        'single: xenwatch in kthread_stop',
+        '  xl create: failed, 7 lines after 20.0 s',
+        '  after the release: done',
+        ...['rfc', 'talk', 'on-demand'].flatMap((design) => [
+          `${design}: xen-mtwatch-1 in kthread_stop`,
+          '  xl create: done after 0.1 s',
+          '  after the release: done',
+        ]),
+        '',
+      ].join('\n'),
+    ],
   ])('%s prints what it says', (name, prints) => {
     const file = fileURLToPath(new URL(`../examples/${name}`, import.meta.url))
     const { status, stdout, stderr } = spawnSync(process.execPath, [file], { encoding: 'utf8' })
