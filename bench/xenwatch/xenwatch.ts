@@ -1,7 +1,8 @@
 /**
  * `npm run bench:xenwatch`: events per second and the 99th percentile of delivery, for every design, from 1 to 10,000
  * domains, with none and with one more domain stalled. Samples with and without the stall take turns, so that what the
- * machine does meanwhile touches both, and each figure is the better quartile of its samples.
+ * machine does meanwhile touches both. A figure is the better quartile of its samples; a ratio is the median of the ratios
+ * of two samples that followed one another, which varies less than the figures do.
  */
 
 import { writeFileSync } from 'node:fs'
@@ -42,6 +43,8 @@ interface Row {
 const quarter = (values: readonly number[], better: 'less' | 'more'): number =>
   [...values].sort((a, b) => (better === 'less' ? a - b : b - a))[values.length >> 2]!
 
+const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1]!
+
 function measure(design: Design, domains: number, samples: number, events: number): Row {
   const without = new Load(design, domains, false)
   const stalled = new Load(design, domains, true)
@@ -78,8 +81,8 @@ function measure(design: Design, domains: number, samples: number, events: numbe
     p99Ns: p99s[0]!,
     stalledPerSecond: rates[1]!,
     stalledP99Ns: p99s[1]!,
-    timeRatio: rates[0]! / rates[1]!,
-    p99Ratio: p99s[1]! / p99s[0]!,
+    timeRatio: median(pairs.map(([calm, upset]) => calm.perSecond / upset.perSecond)),
+    p99Ratio: median(pairs.map(([calm, upset]) => upset.p99Ns / calm.p99Ns)),
   }
 }
 
@@ -106,7 +109,7 @@ async function main(values: BenchValues): Promise<void> {
   if (output) writeFileSync(output, `${json}\n`)
   if (values.is('json')) process.stdout.write(`${json}\n`)
   else {
-    const text = `${about.cpu}, Node ${about.node}; the better quartile of ${samples} samples of ${events} events`
+    const text = `${about.cpu}, Node ${about.node}; the better quartile of ${samples} samples of ${events} events; ratios: median of pairs`
     process.stdout.write(`${text}\n\n${shown(rows).join('\n')}\n`)
   }
 }
