@@ -142,24 +142,31 @@ async function measure(daemons: readonly Daemon[], { rounds, ms }: Plan): Promis
   return results
 }
 
-/** Events per second to a thousand connections that watch one node. */
-async function measureFanOut(daemons: readonly Daemon[], { ms }: Plan): Promise<number[]> {
-  const rates: number[] = []
-  const load: Load = { name: 'watch', unit: 'events', run: fanOut }
-  for (const { socket } of daemons) {
-    const client = await BenchClient.open(socket)
-    const watchers: BenchClient[] = []
-    for (let i = 0; i < WATCHERS; i++) {
-      const watcher = await BenchClient.open(socket)
-      await watcher.exchange(request(XS.WATCH, '/watched|token|'), 2)
-      watchers.push(watcher)
-    }
-    const all: number[] = []
-    for (let round = 0; round < 3; round++) all.push(await rate(load, ms, client, watchers))
-    rates.push(median(all))
-    for (const each of [client, ...watchers]) each.close()
+/** One writer and a thousand connections that watch what it writes. */
+async function openWatchers({ socket }: Daemon): Promise<{ client: BenchClient; watchers: BenchClient[] }> {
+  const client = await BenchClient.open(socket)
+  const watchers: BenchClient[] = []
+  for (let i = 0; i < WATCHERS; i++) {
+    const watcher = await BenchClient.open(socket)
+    await watcher.exchange(request(XS.WATCH, '/watched|token|'), 2)
+    watchers.push(watcher)
   }
-  return rates
+  return { client, watchers }
+}
+
+/** Events per second to a thousand connections that watch one node. */
+async function measureFanOut(daemons: readonly Daemon[], { rounds, ms }: Plan): Promise<number[]> {
+  const load: Load = { name: 'watch', unit: 'events', run: fanOut }
+  const groups: Awaited<ReturnType<typeof openWatchers>>[] = []
+  for (const daemon of daemons) groups.push(await openWatchers(daemon))
+  const rates: number[][] = daemons.map(() => [])
+  for (let round = -1; round < rounds; round++)
+    for (const [i, { client, watchers }] of groups.entries()) {
+      const value = await rate(load, ms, client, watchers)
+      if (round >= 0) rates[i]!.push(value)
+    }
+  for (const { client, watchers } of groups) for (const each of [client, ...watchers]) each.close()
+  return rates.map(median)
 }
 
 /** Bytes of memory for NODES nodes with short values, a hundred in each directory. */

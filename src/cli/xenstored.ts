@@ -18,7 +18,8 @@ Runs until SIGTERM or SIGINT; then the socket file is gone.
 Exit: 0 ended by a signal, 1 could not listen, 2 wrong arguments.
 `
 
-const PROFILES: Record<string, { profile: Profile; quotas?: Quotas }> = {
+/** What `--profile` may be. */
+export const PROFILES: Readonly<Record<string, { profile: Profile; quotas?: Quotas }>> = {
   'c-4.17': { profile: C_4_17 },
   'c-4.23': { profile: C_4_23 },
   'ocaml-4.17': { profile: OCAML_4_17, quotas: OCAML_QUOTAS },
