@@ -56,7 +56,7 @@ export class Screen {
 
   /** Several lines, indented. */
   block(lines: readonly string[]): void {
-    for (const text of lines) this.line(`  ${text}`)
+    for (const text of lines) this.line(text && `  ${text}`)
   }
 
   /** Shows what is going on; only on a terminal, replaced by the next call or line. */
