@@ -71,14 +71,23 @@ export class PortTable {
     return port < this.#counts[VALID]!
   }
 
-  /** Creates every bucket up to the one of `port`, publishing each when it is complete (EC-port-8). */
-  grow(port: number): void {
+  /**
+   * Creates every bucket up to the one of `port`, publishing each when it is complete (EC-port-8). False: the engine has
+   * no memory for another; those that are published stay.
+   */
+  grow(port: number): boolean {
     while (!this.isValid(port)) {
       const index = this.#counts[VALID]! / EVTCHNS_PER_BUCKET
-      this.#buckets[index] = sharedInts(EVTCHNS_PER_BUCKET * WORDS)
-      this.#used.grow((index + 1) * EVTCHNS_PER_BUCKET)
+      try {
+        this.#buckets[index] = sharedInts(EVTCHNS_PER_BUCKET * WORDS)
+        this.#used.grow((index + 1) * EVTCHNS_PER_BUCKET)
+      } catch (error) {
+        if (error instanceof RangeError) return false
+        throw error
+      }
       this.#counts[VALID]! += EVTCHNS_PER_BUCKET
     }
+    return true
   }
 
   /** Takes a port: it counts as active while its state is still FREE; `giveBack` or a state follows (EC-port-13). */
