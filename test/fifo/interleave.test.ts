@@ -81,12 +81,15 @@ const SCENARIOS: Record<string, (sources?: Sources) => FifoWorld> = {
 }
 
 describe('senders and guest, at every interleaving', () => {
-  it.each(Object.keys(SCENARIOS))('%s: no event is lost', (name) => {
-    const { flaw, states, ends } = exploreRuns(() => SCENARIOS[name]!())
-    expect(flaw).toBeNull()
-    expect(states).toBeGreaterThan(5)
-    expect(ends).toBeGreaterThan(0)
-  })
+  it.each(Object.keys(SCENARIOS))(
+    '%s: no event is lost, and no two senders wait for each other (EC-lock-5)',
+    (name) => {
+      const { flaw, states, ends } = exploreRuns(() => SCENARIOS[name]!())
+      expect(flaw).toBeNull()
+      expect(states).toBeGreaterThan(5)
+      expect(ends).toBeGreaterThan(0)
+    },
+  )
 
   it('a masked event stays where it is until it is unmasked', () => {
     const outcome = exploreRuns(() => {
@@ -119,7 +122,7 @@ describe('senders and guest, at every interleaving', () => {
     expect(outcome.flaw).toBeNull()
   })
 
-  it('three changes of priority in a row drop the event, with PENDING clear (EC-fifo-5)', () => {
+  it('three changes of priority in a row drop the event, with PENDING clear (EC-fifo-4, EC-fifo-5, EC-lock-8)', () => {
     let dropped = 0
     const outcome = exploreRuns(() => {
       const world = new FifoWorld({ ports: 1 })
