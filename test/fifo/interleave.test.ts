@@ -81,15 +81,12 @@ const SCENARIOS: Record<string, (sources?: Sources) => FifoWorld> = {
 }
 
 describe('senders and guest, at every interleaving', () => {
-  it.each(Object.keys(SCENARIOS))(
-    '%s: no event is lost, and no two senders wait for each other (EC-lock-5)',
-    (name) => {
-      const { flaw, states, ends } = exploreRuns(() => SCENARIOS[name]!())
-      expect(flaw).toBeNull()
-      expect(states).toBeGreaterThan(5)
-      expect(ends).toBeGreaterThan(0)
-    },
-  )
+  it.each(Object.keys(SCENARIOS))('%s: no event is lost', (name) => {
+    const { flaw, states, ends } = exploreRuns(() => SCENARIOS[name]!())
+    expect(flaw).toBeNull()
+    expect(states).toBeGreaterThan(5)
+    expect(ends).toBeGreaterThan(0)
+  })
 
   it('a masked event stays where it is until it is unmasked', () => {
     const outcome = exploreRuns(() => {

@@ -235,6 +235,33 @@ describe('a raise', () => {
   })
 })
 
+describe('queue locks', () => {
+  it('EC-lock-5: a raise locks the old queue and the new one, one queue once, and leaves none locked', () => {
+    const { d1 } = fifo({})
+    const state = d1.domain.fifo!
+    const taken: number[][] = []
+    const lock = state.lock.bind(state)
+    state.lock = (one, other) => {
+      taken.push([one, other])
+      lock(one, other)
+      // Held now: whoever else wants one of them is reported.
+      for (const queue of [one, other]) expect(() => lock(queue, queue)).toThrow('while held')
+    }
+    const port = d1.ipi(1)
+    send(d1, port)
+    consume(d1, port)
+    send(d1, port)
+    expect(taken).toEqual([
+      [0, (1 << 16) | 7],
+      [(1 << 16) | 7, (1 << 16) | 7],
+    ])
+    for (const [one, other] of taken) {
+      lock(one!, other!)
+      state.unlock(one!, other!)
+    }
+  })
+})
+
 describe('set_link', () => {
   /** Links port 2 behind port 1; `guest` acts before each swap, by its number. */
   function race(guest: (world: FifoWorld, swap: number) => void) {
