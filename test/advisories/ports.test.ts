@@ -14,6 +14,7 @@ import {
   PAGE_SIZE,
   SCHEDOP,
   sharedInfo,
+  type Vcpu,
   VIRQ,
 } from '../../src/index.js'
 import { PortTable } from '../../src/ports.js'
@@ -230,7 +231,7 @@ describe('locks and memory', () => {
     const xen = Hypervisor.create()
     const dom0 = xen.createDomain({ domid: 0 })
     /** A domain with something of everything that the host might remember it by. */
-    const live = (): WeakRef<Domain> => {
+    const live = (): WeakRef<Domain | Vcpu>[] => {
       const domain = xen.createDomain({ domid: 1, vcpus: 40 })
       const { port } = domain.eventChannelOp('alloc_unbound', { dom: 1, remote_dom: 0 })
       dom0.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: port! })
@@ -239,13 +240,13 @@ describe('locks and memory', () => {
       xen.allocXenPort(1, { remoteDomid: 0, notify: () => {} })
       domain.startPoll(domain.vcpu(1), -1)
       xen.destroyDomain(1)
-      return new WeakRef(domain)
+      return [domain, ...domain.vcpus].map((each) => new WeakRef(each))
     }
     const left = live()
     // What a WeakRef has answered lives to the end of the turn.
     await setImmediate()
     gc()
-    expect(left.deref()).toBeUndefined()
+    expect(left.map((each) => each.deref()).filter(Boolean)).toEqual([])
   })
 
   it('EC-bug-10: two consumers that register within each other have each the function that it gave', () => {

@@ -104,8 +104,9 @@ describe('init_control and expand_array', () => {
     expect(upcalls).toEqual([])
     d1.must('expand_array', { array_gfn: ARRAY })
     expect([head(d1, 1), head(d1, 0), upcalls]).toEqual([5, 8, ['v1', 'v0']])
+    consume(d1, 5)
     d1.must('expand_array', { array_gfn: ARRAY + 1 })
-    expect([link(d1, 8), has(d1, 1100, PENDING)]).toEqual([1100, true])
+    expect([link(d1, 8), has(d1, 1100, PENDING), word(d1, 5)]).toEqual([1100, true, 0])
   })
 })
 
