@@ -12,6 +12,7 @@ import {
   type EvtchnOpName,
   Hypervisor,
   PAGE_SIZE,
+  RestoreError,
   SCHEDOP,
   sharedInfo,
   type Vcpu,
@@ -23,12 +24,12 @@ import { FREE_GFN, host, nameOf, SHARED_INFO } from '../ops/raw.js'
 afterEach(() => void vi.unstubAllGlobals())
 
 /** Lets the engine have no memory for the n-th buffer from now on and all later ones. `before` looks on at each. */
-function memoryFor(n: number, before: () => void = () => {}): void {
+function memoryFor(n: number, before: (bytes: number) => void = () => {}): void {
   vi.stubGlobal(
     'SharedArrayBuffer',
     class extends SharedArrayBuffer {
       constructor(bytes: number) {
-        before()
+        before(bytes)
         if (n-- <= 0) throw new RangeError('Array buffer allocation failed')
         super(bytes)
       }
@@ -61,6 +62,29 @@ describe('growth of the port table', () => {
     expect(table.validEvtchns).toBeLessThan(1000)
     for (let port = 0; port < table.validEvtchns; port++) expect(table.state(port)).toBe(port ? ECS.FREE : ECS.RESERVED)
     expect([table.lowestFree(1), table.grow(1000), table.validEvtchns]).toEqual([64, true, 1024])
+  })
+
+  it('EC-XSA-47: a restore that gets no memory for its ports (ENOMEM) leaves no domain behind', () => {
+    const { xen, d1 } = host(64)
+    d1.fill()
+    const state = xen.saveDomain(1, { mode: 'transparent' })
+    const other = Hypervisor.create()
+    let buckets = 0
+    memoryFor(Number.POSITIVE_INFINITY, (bytes) => {
+      // A bucket is 64 objects of 8 integers. The first comes with the domain.
+      if (bytes === 64 * 8 * 4 && ++buckets === 2) throw new RangeError('Array buffer allocation failed')
+    })
+    let found: unknown
+    try {
+      other.restoreDomain(state)
+    } catch (error) {
+      found = error
+    }
+    enough()
+    expect(found).toBeInstanceOf(RestoreError)
+    expect(found).toMatchObject({ errno: 12, field: 'validEvtchns' })
+    expect(other.domids()).toEqual([])
+    expect(other.restoreDomain(state).ports.activeEvtchns).toBe(100)
   })
 
   it('EC-XSA-340: a count is published when its bucket is complete, not before', () => {
