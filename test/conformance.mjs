@@ -173,7 +173,7 @@ export function report({ documents, tests, sources, differences } = survey()) {
   return `${out.join('\n')}\n`
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   const all = survey()
   writeFileSync(join(ROOT, 'docs/conformance.md'), report(all))
   for (const { name, sections } of all.documents) {

@@ -324,6 +324,24 @@ describe('other operations', () => {
     expect([domain.isPending(1), domain.isMasked(1), domain.portOps.isBusy!(1)]).toEqual([false, false, true])
   })
 
+  it('EC-dump-7: six characters: `?` without a page, B if BUSY, then LINK or a dash, wider if LINK needs it', () => {
+    const { xen, d1 } = fifo({})
+    for (let port = 1; port <= 1024; port++) d1.ipi()
+    const words = [0, LINKED, LINKED | BUSY | 131070, PENDING | LINKED | 1234, BUSY | 77, MASKED | LINKED | 12345]
+    for (const [i, word] of words.entries()) setWord(d1, i + 1, word)
+    const lines = [...xen.dump({ domid: 1 })].map((line) => line.slice(0, line.indexOf(':')))
+    const from = lines.findIndex((line) => line.startsWith('       1 ['))
+    expect([...lines.slice(from, from + words.length), lines.at(-1)]).toEqual([
+      '       1 [0/0/  -   ]',
+      '       2 [0/0/  0   ]',
+      '       3 [0/0/B 131070]',
+      '       4 [1/0/  1234]',
+      '       5 [0/0/B -   ]',
+      '       6 [0/1/  12345]',
+      '    1024 [0/1/?     ]',
+    ])
+  })
+
   it('EC-fifo-23: a bind gives the local end priority 7, and leaves that of the remote end and of a Xen-attached port', () => {
     const { xen, d1 } = fifo({})
     const remote = d1.unbound(1)
