@@ -13,6 +13,7 @@
 
 import { ECS } from './abi/index.js'
 import { sharedInts } from './buffers.js'
+import { ifMemory } from './errno.js'
 import { Summary } from './summary.js'
 
 /** Port objects of a bucket (EC-port-7). */
@@ -78,13 +79,12 @@ export class PortTable {
   grow(port: number): boolean {
     while (!this.isValid(port)) {
       const index = this.#counts[VALID]! / EVTCHNS_PER_BUCKET
-      try {
+      const made = ifMemory(() => {
         this.#buckets[index] = sharedInts(EVTCHNS_PER_BUCKET * WORDS)
         this.#used.grow((index + 1) * EVTCHNS_PER_BUCKET)
-      } catch (error) {
-        if (error instanceof RangeError) return false
-        throw error
-      }
+        return true
+      })
+      if (!made) return false
       this.#counts[VALID]! += EVTCHNS_PER_BUCKET
     }
     return true
