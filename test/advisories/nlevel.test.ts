@@ -1,9 +1,11 @@
 /** What the advisories and bugs of Xen's two ABIs teach about an N-level domain, where the same mistake could be made. */
 
-import { describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { DOMID_SELF, HYPERVISOR, SCHEDOP } from '../../src/index.js'
 import { PAGE, plan } from '../nlevel/geometry.js'
-import { ARGUMENT, FIRST_FREE, RawGuest } from '../nlevel/guest.js'
+import { ARGUMENT, FIRST_FREE, RawGuest, stateOf } from '../nlevel/guest.js'
+
+afterEach(() => void vi.unstubAllGlobals())
 
 const FORMS = [
   [64, 3, 1],
@@ -11,7 +13,7 @@ const FORMS = [
   [32, 3, 1],
   [32, 5, 1],
 ] as const
-const EINVAL = -22
+const [EINVAL, ENOMEM] = [-22, -12]
 
 describe.each(FORMS)('%i bits, %i levels', (bits, levels, pages) => {
   /** A domain on the tree; `preempt` is asked at every 64th port of a reset. */
@@ -22,6 +24,32 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels, pages) => {
     return guest
   }
   const twoLevel = bits * bits
+
+  it('EC-XSA-188, NL-reg-2: a registration for which there is no memory (ENOMEM) leaves nothing', () => {
+    const guest = RawGuest.on({}, { bits, vcpus: 2, frames: 64 })
+    const tree = plan(bits, levels, pages, 2, FIRST_FREE)
+    guest.clean(tree)
+    const without = (body: () => number) => {
+      const before = stateOf(guest)
+      const none = class extends SharedArrayBuffer {
+        constructor() {
+          throw new RangeError('Array buffer allocation failed')
+          // biome-ignore lint/correctness/noUnreachable: a constructor that extends another must call it
+          super(0)
+        }
+      }
+      vi.stubGlobal('SharedArrayBuffer', none)
+      const rc = body()
+      vi.unstubAllGlobals()
+      expect(stateOf(guest)).toEqual(before)
+      return rc
+    }
+    expect(without(() => guest.setSelectors(tree, 0))).toBe(ENOMEM)
+    guest.must(guest.setSelectors(tree, 0))
+    expect(without(() => guest.commit(tree))).toBe(ENOMEM)
+    guest.must(guest.commit(tree))
+    expect(guest.domain.levels).toBe(levels)
+  })
 
   it('EC-bug-1: what was pending when its port was closed does not fire on the port that comes after it', () => {
     const guest = machine()

@@ -52,6 +52,19 @@ describe('growth of the port table', () => {
     expect([d1.ipi(), d1.ipi()]).toEqual([64, 65])
   })
 
+  it('EC-init-5, EC-XSA-188: no memory for the queues (ENOMEM): the domain is on two levels as before', () => {
+    const { d1 } = host(64)
+    const init = { control_gfn: FREE_GFN, offset: 0, vcpu: 0 }
+    memoryFor(0)
+    // Before the frame is looked at.
+    const answers = [init, { ...init, control_gfn: 999 }].map((args) => nameOf(d1.op('init_control', args)))
+    enough()
+    expect(answers).toEqual(['ENOMEM', 'ENOMEM'])
+    expect([d1.domain.fifo, d1.domain.levels, d1.domain.memory.heldFrames]).toEqual([null, 2, 0])
+    expect(d1.answer('expand_array', { array_gfn: FREE_GFN })).toBe('EOPNOTSUPP')
+    expect(d1.answer('init_control', init)).toBe('ok')
+  })
+
   it('EC-port-8: what was published before memory ran out stays valid', () => {
     const table = new PortTable()
     for (let port = 1; port < 64; port++) table.take(port)
