@@ -201,23 +201,6 @@ it('XS-tx-10: WATCH and UNWATCH take effect at once', () => {
   )
 })
 
-it('XS-tx-4a: a transaction that can only end in EAGAIN is answered as if nothing were amiss until then', () => {
-  script(
-    'a b',
-    ['a', 0, 'WRITE', '/d/x/y|v', 'OK|'],
-    start('a', 1),
-    ['a', 1, 'DIRECTORY', '/d|', 'x|'],
-    ['a', 1, 'READ', '/d/x|', ''],
-    ['b', 0, 'RM', '/d|', 'OK|'],
-    ['a', 1, 'RM', '/d/x|', 'OK|'],
-    ['a', 1, 'WRITE', '/d/x|again', 'OK|'],
-    ['a', 1, 'READ', '/d/x|', 'again'],
-    ['a', 1, 'DIRECTORY', '/d|', 'x|'],
-    end('a', 1, 'EAGAIN'),
-    ['a', 0, 'READ', '/d|', 'ENOENT'],
-  )
-})
-
 it('XS-tx-11, XS-adv-484: RESET_WATCHES inside a transaction leaves a clean state', () => {
   script(
     'a g5',

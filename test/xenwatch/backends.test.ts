@@ -3,16 +3,7 @@
 import { describe, expect, it } from 'vitest'
 import { type Host, StoreHost } from '../../src/dom0/index.js'
 import type { Task } from '../../src/kernel/index.js'
-import {
-  BackendBus,
-  backendPathDomid,
-  DESIGNS,
-  parseState,
-  stateName,
-  type Xenbus,
-  XenbusState,
-  XenbusWatch,
-} from '../../src/xenbus/index.js'
+import { BackendBus, backendPathDomid, DESIGNS, type Xenbus, XenbusWatch } from '../../src/xenbus/index.js'
 import { create, createGuests, destroy, EventTrace, hostOf, MULTITHREADED, stall, texts, threadsLike } from './lab.js'
 
 /** A host with one guest that does nothing more by itself; the test writes its states. */
@@ -186,18 +177,6 @@ describe('blkback', () => {
     expect(texts(destroy(host, 1))).toEqual([])
     host.pass(1)
     expect(host.grants.mapped(1)).toBe(0)
-  })
-})
-
-describe('states in the store', () => {
-  it('are decimal numbers with names; a missing node reads as 0 (XS-tree-3)', () => {
-    const names = 'Unknown Initialising InitWait Initialised Connected Closing Closed Reconfiguring Reconfigured'.split(
-      ' ',
-    )
-    expect(names.map((_, state) => stateName(state))).toEqual(names)
-    expect(Object.entries(XenbusState)).toEqual(names.map((name, state) => [name, state]))
-    expect(['0', '4', '6', '8'].map(parseState)).toEqual([0, 4, 6, 8])
-    expect([null, '', '4x', '-1', ' 4', '0x4', '444'].map(parseState)).toEqual([0, 0, 0, 0, 0, 0, 0])
   })
 })
 
