@@ -285,6 +285,26 @@ describe.each([64, 32] as const)('a poller, %i-bit', (bits) => {
     expect([woken, xen.nextTimerNs]).toEqual([[], null])
   })
 
+  it('EC-poll-14: a block after a poll is no poll: neither its timer nor its port wakes it', () => {
+    const { xen, d1, clock, woken, v1 } = asleep(bits)
+    const port = d1.ipi(0)
+    poll(d1, { ports: [port], timeoutNs: 99n, vcpu: 1 })
+    expect(d1.call(HYPERVISOR.sched_op, [SCHEDOP.block], 1)).toBe(0)
+    clock.advance(100)
+    xen.runTimers()
+    d1.must('send', { port })
+    expect([woken, marks(v1), xen.nextTimerNs]).toEqual([[], [false, 0, true], null])
+  })
+
+  it('EC-up-7, EC-poll-14: a block that finds an upcall deliverable leaves nothing of an earlier poll', () => {
+    const { xen, d1, woken, v1 } = asleep(bits)
+    d1.setMask(1, 1)
+    poll(d1, { timeoutNs: 99n, vcpu: 1 })
+    d1.setFlag(1, 1)
+    expect(d1.call(HYPERVISOR.sched_op, [SCHEDOP.block], 1)).toBe(0)
+    expect([woken, marks(v1), xen.nextTimerNs]).toEqual([[], AWAKE, null])
+  })
+
   it('EC-poll-14: a domain that dies leaves no poller and no timer behind', () => {
     const { xen, d1, clock, woken, v1 } = asleep(bits)
     poll(d1, { timeoutNs: 99n, vcpu: 1 })
