@@ -18,9 +18,10 @@ export { Errno, type ErrnoName, errnoName, ParameterError, XenError } from './er
 export type { ControlBlock, FifoSnapshot, FifoState } from './fifo.js'
 export * from './guest/index.js'
 export type { Register } from './hypercall.js'
-export { type DomainOptions, Hypervisor, type HypervisorOptions, type RestoreOptions } from './hypervisor.js'
+export { Hypervisor } from './hypervisor.js'
 export { GuestMemory, type GuestMemoryOptions, type Translate } from './memory.js'
 export type { Committed, Migration, MigrationStatus } from './migration.js'
+export type { DomainOptions, HypervisorOptions, RestoreOptions } from './options.js'
 export {
   SAVE_VERSION,
   type SavedCommon,

@@ -115,8 +115,13 @@ export class Migration<S extends SavedDomain = SavedDomain> {
   }
 }
 
-/** Ports of a domain with their pending bit set, ascending. */
+/** Is an event of this port on its way to the guest? */
+export function isRaised(domain: Domain, port: number): boolean {
+  return domain.isPending(port)
+}
+
+/** Open ports of a domain that have an event, ascending. */
 export function* pendingPorts(domain: Domain): Generator<number, void, void> {
   const { ports } = domain
-  for (let port = ports.nextUsed(1); port >= 0; port = ports.nextUsed(port + 1)) if (domain.isPending(port)) yield port
+  for (let port = ports.nextUsed(1); port >= 0; port = ports.nextUsed(port + 1)) if (isRaised(domain, port)) yield port
 }
