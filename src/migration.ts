@@ -115,8 +115,10 @@ export class Migration<S extends SavedDomain = SavedDomain> {
   }
 }
 
-/** Is an event of this port on its way to the guest? */
+/** Has this port an event? One that came before the page of its FIFO word has only a mark, which waits for it (EC-bug-4). */
 export function isRaised(domain: Domain, port: number): boolean {
+  const { fifo, ports } = domain
+  if (fifo && fifo.wordAt(port) < 0) return ports.isUsable(port) && ports.savedPending(port)
   return domain.isPending(port)
 }
 

@@ -14,7 +14,7 @@ import { ECS, PAGE_SIZE, VIRQ } from './abi/index.js'
 import type { Domain, RestoreReport } from './domain.js'
 import { Errno } from './errno.js'
 import { describePort, linkPirqPort } from './event_channel.js'
-import { type Migration, pendingPorts } from './migration.js'
+import { isRaised, type Migration, pendingPorts } from './migration.js'
 import { EVTCHNS_PER_BUCKET } from './ports.js'
 import type { CheckedPort, CheckedTransparent } from './save.js'
 import type { Target } from './save_part.js'
@@ -303,15 +303,16 @@ export class Restore {
   carryOut(attach: () => void, fresh: boolean): RestoreReport {
     const domain = this.#domain
     const source = this.#source
+    // The source keeps its events in its own RAM, which may be the very window that is filled next.
+    const late = source ? [...pendingPorts(source)] : []
     loadRam(domain.memory, this.#state.ram, fresh)
     for (const gfn of this.#state.readOnly) domain.memory.protect(gfn)
-    const late = this.#migration ? [...pendingPorts(this.#migration.source)] : []
     if (source) retire(this.#to, source, new Set(this.#ends.map((end) => end.port)))
     attach()
     this.#takeInterrupts()
     for (const { port, peer, remotePort } of this.#ends) peer.ports.setInterdomain(remotePort, domain.domid, port)
     for (const port of late) {
-      if (!domain.ports.isValid(port) || !domain.ports.isUsable(port) || domain.isPending(port)) continue
+      if (!domain.ports.isValid(port) || !domain.ports.isUsable(port) || isRaised(domain, port)) continue
       domain.setPending(port)
       this.#report.raised.push(port)
     }
