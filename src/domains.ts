@@ -57,6 +57,9 @@ export class Domains implements Iterable<Domain> {
     if (ram.frames > left)
       throw new XenError(call, Errno.ENOMEM, `frames is ${ram.frames}, and the host has ${left} left`)
     const memory = new GuestMemory(ram)
+    for (const other of this)
+      if (other !== replaced && other.dying !== 'dead' && overlap(memory, other.memory))
+        throw new ParameterError(call, 'base', memory.base, `a window apart from that of domain ${other.domid}`)
     return new Domain(readDomain(call, options, memory.frames), memory, host)
   }
 
@@ -71,4 +74,9 @@ export class Domains implements Iterable<Domain> {
     this.#byId[domid] = undefined
     this.#domids.delete(domid)
   }
+}
+
+/** Two guests that shared bytes would be each other's prey. */
+function overlap(one: GuestMemory, other: GuestMemory): boolean {
+  return one.memory === other.memory && one.base < other.base + other.bytes && other.base < one.base + one.bytes
 }

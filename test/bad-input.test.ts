@@ -281,6 +281,37 @@ describe.each([...Object.entries(HOST), ...Object.entries(GUEST)])('%s', (_, cas
   )
 })
 
+describe('a window', () => {
+  it('NL-bad-1: that another domain is in, or a part of it, is refused; beside it, and where one has died, is room', () => {
+    const xen = Hypervisor.create()
+    const memory = new WebAssembly.Memory({ initial: 1 })
+    const at = (domid: number, frame: number, frames: number) =>
+      xen.createDomain({ domid, memory, base: frame * 4096, frames })
+    at(1, 4, 4)
+    for (const [frame, frames] of [
+      [4, 4],
+      [0, 5],
+      [7, 1],
+      [5, 2],
+      [0, 16],
+    ] as const)
+      expect(() => at(2, frame, frames), `${frames} from ${frame}`).toThrow(
+        `base is ${frame * 4096}; allowed: a window apart from that of domain 1`,
+      )
+    expect(xen.domids()).toEqual([1])
+    const state = xen.saveDomain(1, { mode: 'transparent' })
+    expect(() => xen.restoreDomain(state, { domid: 3, memory, base: 5 * 4096 })).toThrow(ParameterError)
+    for (const [domid, frame] of [
+      [2, 0],
+      [3, 8],
+    ] as const)
+      at(domid, frame, 4)
+    xen.killDomain(1)
+    at(4, 4, 4)
+    expect(xen.domids()).toEqual([1, 2, 3, 4])
+  })
+})
+
 describe('a number in range that nothing has', () => {
   it.each([
     ['ESRCH', ({ xen }: Machine) => xen.pauseDomain(7)],
