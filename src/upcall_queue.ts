@@ -115,7 +115,7 @@ export class UpcallQueue {
       for (;;) {
         const woken = this.#unblocked.shift()
         if (woken) {
-          this.#entry.onUnblock?.(woken)
+          this.#goOn(woken)
           continue
         }
         const vcpu = this.#upcalls.shift()
@@ -126,6 +126,14 @@ export class UpcallQueue {
     } finally {
       this.#delivering = false
     }
+  }
+
+  /** Tells that a vCPU goes on, unless something has come between: its domain's end or a move, or that it blocked again. */
+  #goOn(vcpu: Vcpu): void {
+    const domain = this.#domains.of(vcpu)
+    if (domain?.dying !== 'alive' || vcpu.blocked) return
+    if (domain.frozen) this.#unblockLater.add(vcpu)
+    else this.#entry.onUnblock?.(vcpu)
   }
 
   /** The vCPU's domain, if it is one that runs guest code. */
