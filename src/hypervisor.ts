@@ -26,7 +26,7 @@ import {
 } from './options.js'
 import { deliverPirq } from './physdev_op.js'
 import { PollTimers } from './poll_timers.js'
-import type { SavedCooperative, SavedDomain, SavedTransparent, SaveMode } from './save.js'
+import type { SavedCooperative, SavedDomain, SavedTransparent, SaveMode } from './saved_state.js'
 import type { SchedWorld } from './sched_op.js'
 import { Softirqs } from './softirq.js'
 import { checkArgs, checkRegisters, outArgs } from './typed_args.js'
@@ -399,7 +399,7 @@ export class Hypervisor {
   // --- migration -----------------------------------------------------------------------------------------------------
 
   /**
-   * A domain as plain data (save.ts). With `freeze` this begins a migration, whose handle `migrationOf` gives; without, it
+   * A domain as plain data (saved_state.ts). With `freeze` this begins a migration, whose handle `migrationOf` gives; without, it
    * is a copy, and the domain runs on. Default: true in transparent mode, where a source that ran on would be a second
    * owner of its channels; false in cooperative mode, which carries none.
    * @throws XenError ESRCH if there is no such domain; EBUSY in the middle of its hypercall, upcall or reset, or if it is

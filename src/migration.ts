@@ -13,7 +13,7 @@
 import { ECS } from './abi/index.js'
 import type { Domain } from './domain.js'
 import { Errno, XenError } from './errno.js'
-import type { SavedDomain, SaveMode } from './save.js'
+import type { SavedDomain, SaveMode } from './saved_state.js'
 
 /** Where a migration stands; `gone`: the source was destroyed by other means. */
 export type MigrationStatus = 'frozen' | 'committed' | 'aborted' | 'gone'

@@ -1,5 +1,5 @@
 /**
- * Domains of one host on the move: saved, frozen, restored, started. What a state holds is save.ts, what a host grants it
+ * Domains of one host on the move: saved, frozen, restored, started. What a state holds is saved_state.ts, what a host grants it
  * restore.ts, the handle of a frozen source migration.ts; here is what happens on the host, and in which order.
  */
 
@@ -11,20 +11,13 @@ import { Errno, integers, object, oneOf, ParameterError, XenError } from './errn
 import { isRaised, Migration } from './migration.js'
 import type { RestoreOptions } from './options.js'
 import type { PollTimers } from './poll_timers.js'
-import { Restore, retire } from './restore.js'
-import {
-  type CheckedCooperative,
-  type CheckedTransparent,
-  checkSaved,
-  clearChannels,
-  type SavedDomain,
-  type SaveMode,
-  saveCooperative,
-  saveTransparent,
-} from './save.js'
+import { type CheckedCooperative, type CheckedTransparent, checkSaved } from './read_state.js'
+import { clearChannels, Restore, retire } from './restore.js'
+import { saveCooperative, saveTransparent } from './save.js'
 import type { Target } from './save_part.js'
 import { RestoreError } from './saved_fields.js'
 import { loadRam } from './saved_ram.js'
+import type { SavedDomain, SaveMode } from './saved_state.js'
 import type { UpcallQueue } from './upcall_queue.js'
 
 const INT_MAX = 2 ** 31 - 1
