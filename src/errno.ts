@@ -106,3 +106,13 @@ export function oneOf<T>(call: string, parameter: string, value: unknown, allowe
   if (!allowed.includes(value as T)) throw new ParameterError(call, parameter, value, allowed.map(show).join(', '))
   return value as T
 }
+
+/** What `make` makes; null where the engine has no memory for it, which a hypercall answers with ENOMEM. */
+export function ifMemory<T>(make: () => T): T | null {
+  try {
+    return make()
+  } catch (error) {
+    if (error instanceof RangeError) return null
+    throw error
+  }
+}

@@ -22,7 +22,7 @@ import { RestoreError } from './saved_fields.js'
 import { loadRam } from './saved_ram.js'
 import { virqClass, virqName } from './virq.js'
 
-const { EPERM, EBUSY, EEXIST, EINVAL, ENOSPC } = Errno
+const { EPERM, ENOMEM, EBUSY, EEXIST, EINVAL, ENOSPC } = Errno
 
 /** An end to connect. */
 interface End {
@@ -82,7 +82,8 @@ export class Restore {
     this.#pirqRecords()
     // Objects beyond the domain's limit can hold no port here.
     const most = Math.ceil((domain.maxEvtchnPort + 1) / EVTCHNS_PER_BUCKET) * EVTCHNS_PER_BUCKET
-    domain.ports.grow(Math.min(state.validEvtchns, most) - 1)
+    if (!domain.ports.grow(Math.min(state.validEvtchns, most) - 1))
+      throw new RestoreError('validEvtchns', ENOMEM, `there is no memory for ${state.validEvtchns} port objects`)
     this.#fifoPorts()
     for (const { state: of, values } of state.ports)
       if (of === 'interdomain' && values[2] === state.domid) this.#loops.set(values[0]!, values[3]!)
