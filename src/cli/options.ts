@@ -42,12 +42,25 @@ export function parse(command: string, specs: OptionSpecs, argv: string[]): Valu
     ]),
   )
   try {
-    return parseArgs({ args: argv, options, allowPositionals: false, strict: true }).values as Values
+    return parseArgs({ args: joinNumbers(specs, argv), options, allowPositionals: false, strict: true })
+      .values as Values
   } catch (error) {
     // The first sentence says what is wrong; the others are about command lines in general.
     const why = (error as Error).message.split(/\.\s/)[0]
     throw new UsageError(`evtchn ${command}: ${why}. See evtchn ${command} --help.`)
   }
+}
+
+/** `--name -1` as `--name=-1`: a number below zero is a value, and refused as one, with what is allowed. */
+function joinNumbers(specs: OptionSpecs, argv: string[]): string[] {
+  const joined: string[] = []
+  for (const arg of argv) {
+    const last = joined.at(-1)
+    if (/^-\d/.test(arg) && last?.startsWith('--') && specs[last.slice(2)]?.type === 'string')
+      joined[joined.length - 1] = `${last}=${arg}`
+    else joined.push(arg)
+  }
+  return joined
 }
 
 /** A whole number within bounds. @throws UsageError */

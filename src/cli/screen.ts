@@ -36,7 +36,7 @@ export class Screen {
   #progress = ''
 
   /** `quiet`: results go elsewhere (`--json`), print no lines. */
-  constructor(quiet = false, out = process.stdout, err = process.stderr) {
+  constructor(quiet = false, out: NodeJS.WriteStream = process.stdout, err: NodeJS.WriteStream = process.stderr) {
     this.#quiet = quiet
     this.#out = out
     this.#err = err
