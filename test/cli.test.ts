@@ -44,7 +44,7 @@ describe('evtchn', () => {
     [['dump', '--levels', '2', '--channels', '4096'], '--channels is "4096"; allowed: a whole number from 0 to 4095'],
     [['dump', '--colour'], "Unknown option '--colour'"],
     [['dump', 'extra'], 'extra'],
-    [['dump', '--levels', '-5'], "evtchn dump: Option '--levels' argument is ambiguous. See evtchn dump --help.\n"],
+    [['dump', '--levels', '-5'], 'evtchn dump: --levels is "-5"; allowed: 2, 3, 4.\n'],
   ])('%j is refused with a message that names the mistake, exit code 2', (args, message) => {
     const { status, stdout, stderr } = evtchn(...args)
     expect(stderr).toContain(message)
