@@ -13,6 +13,7 @@ import {
   XEN_LEGACY_MAX_VCPUS,
 } from './abi/index.js'
 import type { Core } from './core.js'
+import { integer } from './errno.js'
 import { FifoPortOps, type FifoState } from './fifo.js'
 import { EventLock } from './lock.js'
 import type { GuestMemory } from './memory.js'
@@ -179,11 +180,9 @@ export class Domain implements Delivery, Subject {
     return this.#ops.maxEvtchns
   }
 
-  /** The vCPU with this number. @throws RangeError if the domain has none. */
+  /** The vCPU with this number. @throws ParameterError if the domain has none. */
   vcpu(vcpuId: number): Vcpu {
-    const vcpu = this.vcpus[vcpuId]
-    if (!vcpu) throw new RangeError(`d${this.domid} has vCPUs 0 to ${this.vcpus.length - 1}, not ${vcpuId}`)
-    return vcpu
+    return this.vcpus[integer(`d${this.domid}.vcpu`, 'vcpuId', vcpuId, 0, this.vcpus.length - 1)]!
   }
 
   /** An event channel operation by vCPU 0. See `Vcpu.eventChannelOp`. */

@@ -10,9 +10,10 @@
  */
 
 import BitSet from 'bitset'
-import { ECS } from './abi/index.js'
+import { DOMID_FIRST_RESERVED, ECS } from './abi/index.js'
 import type { Domain } from './domain.js'
-import { integer } from './errno.js'
+import { integer, object, optional } from './errno.js'
+import { Turns } from './turns.js'
 
 /** One channel, as copied under the lock. */
 export interface ChannelRecord {
@@ -71,10 +72,19 @@ export type DumpItem =
 /** A fresh set of statistics. */
 export const newDumpStats = (): DumpStats => ({ channels: 0, holds: 0, mostSlots: 0, longestHoldNs: 0 })
 
+/** Options of a dump as given, after their types were checked. @throws ParameterError */
+export function checkDumpOptions(options: DumpOptions): DumpOptions {
+  const { domid, slotsPerHold, pause, stats } = object('dump', 'options', options)
+  if (domid !== undefined) integer('dump', 'domid', domid, 0, DOMID_FIRST_RESERVED - 1)
+  if (slotsPerHold !== undefined) integer('dump', 'slotsPerHold', slotsPerHold, 1, 2 ** 25)
+  optional('dump', 'pause', pause, 'function')
+  optional('dump', 'stats', stats, 'object')
+  return options
+}
+
 /** Walks domains and channels. Control is with the caller only while no lock is held. */
 export function* dumpItems(world: DumpWorld, options: DumpOptions = {}): Generator<DumpItem, void, void> {
-  const slots = integer('dump', 'slotsPerHold', options.slotsPerHold ?? 64, 1, 2 ** 25)
-  const stats = options.stats ?? newDumpStats()
+  const { slotsPerHold: slots = 64, stats = newDumpStats() } = checkDumpOptions(options)
   let last = -1
   for (;;) {
     const domain = nextDomain(world, options.domid, last)
@@ -214,5 +224,34 @@ export function formatItem(item: DumpItem): string[] {
       return [formatChannel(item.record)]
     case 'died':
       return [`    domain ${item.domid} died during the dump, which ends at port ${item.at}`]
+  }
+}
+
+/** A dump as lines. */
+export function* dumpLines(items: Iterable<DumpItem>): Generator<string, void, void> {
+  yield DUMP_TITLE
+  for (const item of items) yield* formatItem(item)
+}
+
+/** The same, with a turn of the event loop after every hold; `begin` starts the dump with the pause that it is given. */
+export async function* dumpInTurns(
+  begin: (pause: () => void) => Iterable<DumpItem>,
+  pause: () => void,
+): AsyncGenerator<string, void, void> {
+  const turns = new Turns()
+  let paused = false
+  const marked = () => {
+    pause()
+    paused = true
+  }
+  try {
+    yield DUMP_TITLE
+    for (const item of begin(marked)) {
+      if (paused) await turns.next()
+      paused = false
+      yield* formatItem(item)
+    }
+  } finally {
+    turns.close()
   }
 }

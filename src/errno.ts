@@ -81,8 +81,23 @@ export function integer(call: string, parameter: string, value: unknown, min: nu
 
 /** Returns `value` if it is undefined or has the type that `typeof` names, else throws a ParameterError. */
 export function optional<T>(call: string, parameter: string, value: T, type: 'function' | 'object'): T {
-  if (value !== undefined && (typeof value !== type || value === null))
+  if (value !== undefined && (typeof value !== type || value === null || Array.isArray(value)))
     throw new ParameterError(call, parameter, value, type === 'function' ? 'a function' : 'an object')
+  return value
+}
+
+/** Returns `value` if it is an object, else throws a ParameterError. Members are for the caller to check. */
+export function object<T>(call: string, parameter: string, value: T, allowed = 'an object'): T {
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new ParameterError(call, parameter, value, allowed)
+  return value
+}
+
+/** Returns `value` if it is a list of integers within the bounds, else throws a ParameterError. */
+export function integers(call: string, parameter: string, value: unknown, min: number, max: number): readonly number[] {
+  if (!Array.isArray(value))
+    throw new ParameterError(call, parameter, value, `a list of integers from ${min} to ${max}`)
+  for (const [i, each] of value.entries()) integer(call, `${parameter}[${i}]`, each, min, max)
   return value
 }
 
@@ -90,4 +105,14 @@ export function optional<T>(call: string, parameter: string, value: T, type: 'fu
 export function oneOf<T>(call: string, parameter: string, value: unknown, allowed: readonly T[]): T {
   if (!allowed.includes(value as T)) throw new ParameterError(call, parameter, value, allowed.map(show).join(', '))
   return value as T
+}
+
+/** What `make` makes; null where the engine has no memory for it, which a hypercall answers with ENOMEM. */
+export function ifMemory<T>(make: () => T): T | null {
+  try {
+    return make()
+  } catch (error) {
+    if (error instanceof RangeError) return null
+    throw error
+  }
 }

@@ -13,7 +13,7 @@ import { EVTCHNS_PER_BUCKET } from './ports.js'
 import { virqClass, virqName } from './virq.js'
 import type { Caller, World } from './world.js'
 
-const { EPERM, ENOENT, ESRCH, EAGAIN, EBUSY, EEXIST, EINVAL, ENOSPC, ERESTART } = Errno
+const { EPERM, ENOENT, ESRCH, EAGAIN, ENOMEM, EBUSY, EEXIST, EINVAL, ENOSPC, ERESTART } = Errno
 
 const STATE_NAMES = ['free', 'reserved', 'unbound', 'interdomain', 'bound to a PIRQ', 'bound to a VIRQ', 'an IPI']
 
@@ -56,7 +56,7 @@ export function getFreePort(world: World, domain: Domain): number {
     const limit = Math.min(domain.maxEvtchnPort, domain.maxEvtchns - 1)
     return world.fail(ENOSPC, `d${domain.domid} has no free port: all up to ${limit}, its limit, are taken`)
   }
-  domain.ports.grow(port)
+  if (!domain.ports.grow(port)) return world.fail(ENOMEM, `there is no memory for port ${port} of d${domain.domid}`)
   domain.ports.take(port)
   return port
 }

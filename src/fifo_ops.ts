@@ -14,12 +14,12 @@ import {
   PAGE_SIZE,
 } from './abi/index.js'
 import type { Domain } from './domain.js'
-import { Errno } from './errno.js'
+import { Errno, ifMemory } from './errno.js'
 import { describePort } from './event_channel.js'
 import { FifoState } from './fifo.js'
 import type { Caller, World } from './world.js'
 
-const { ENOENT, EACCES, EBUSY, EINVAL, ENOSPC, ENOSYS, EOPNOTSUPP } = Errno
+const { ENOENT, ENOMEM, EACCES, EBUSY, EINVAL, ENOSPC, ENOSYS, EOPNOTSUPP } = Errno
 
 const MAX_OFFSET = PAGE_SIZE - CONTROL_BLOCK.size
 
@@ -38,7 +38,8 @@ export function initControl(world: World, { domain }: Caller, args: Args): numbe
   if (domain.nlevel) return world.fail(EBUSY, `d${domain.domid} has ${domain.nlevel.levels} levels`)
   return domain.eventLock.write(() => {
     // Nothing is the domain's before all checks are passed: a first call that fails leaves no trace (EC-XSA-188).
-    const state = domain.fifo ?? new FifoState(domain.vcpus.length)
+    const state = domain.fifo ?? ifMemory(() => new FifoState(domain.vcpus.length))
+    if (!state) return world.fail(ENOMEM, `there is no memory for the queues of d${domain.domid}`)
     const mapped = state.controlBlock(vcpuId)
     if (mapped)
       return world.fail(EINVAL, `d${domain.domid}v${vcpuId} has its control block in frame ${mapped.gfn} already`)

@@ -18,9 +18,14 @@ export { Errno, type ErrnoName, errnoName, ParameterError, XenError } from './er
 export type { ControlBlock, FifoSnapshot, FifoState } from './fifo.js'
 export * from './guest/index.js'
 export type { Register } from './hypercall.js'
-export { type DomainOptions, Hypervisor, type HypervisorOptions, type RestoreOptions } from './hypervisor.js'
+export { Hypervisor } from './hypervisor.js'
 export { GuestMemory, type GuestMemoryOptions, type Translate } from './memory.js'
 export type { Committed, Migration, MigrationStatus } from './migration.js'
+export type { DomainOptions, HypervisorOptions, RestoreOptions } from './options.js'
+export type { SavedAbi, SavedLevels, SavedSelectors } from './save_abi.js'
+export type { SavedFifo } from './save_fifo.js'
+export { RestoreError, SavedStateError, type SavedTable } from './saved_fields.js'
+export type { SavedRun } from './saved_ram.js'
 export {
   SAVE_VERSION,
   type SavedCommon,
@@ -29,11 +34,7 @@ export {
   type SavedTransparent,
   type SavedVcpu,
   type SaveMode,
-} from './save.js'
-export type { SavedAbi, SavedLevels, SavedSelectors } from './save_abi.js'
-export type { SavedFifo } from './save_fifo.js'
-export { RestoreError, SavedStateError, type SavedTable } from './saved_fields.js'
-export type { SavedRun } from './saved_ram.js'
+} from './saved_state.js'
 export { NR_SOFTIRQS, SOFTIRQ, type SoftirqStats, Softirqs } from './softirq.js'
 export type { Vcpu } from './vcpu.js'
 export type { HostLimits, Notifier } from './world.js'

@@ -9,7 +9,7 @@
 
 import { PAGE_SIZE } from './abi/index.js'
 import { type Core, coreOf, createMemory } from './core.js'
-import { integer, oneOf, optional, ParameterError } from './errno.js'
+import { integer, object, oneOf, optional, ParameterError } from './errno.js'
 
 /** Turns a guest virtual address into a guest physical one, or -1. Identity unless the embedder has page tables. */
 export type Translate = (gva: number, write: boolean) => number
@@ -44,14 +44,15 @@ export class GuestMemory {
 
   constructor(options: GuestMemoryOptions) {
     const call = 'GuestMemory'
+    object(call, 'options', options, 'an object with at least frames')
     this.frames = integer(call, 'frames', options.frames, 1, 2 ** 20)
-    this.base = integer(call, 'base', options.base ?? 0, 0, 2 ** 32 - PAGE_SIZE)
+    this.base = integer(call, 'base', options.base === undefined ? 0 : options.base, 0, 2 ** 32 - PAGE_SIZE)
     if (this.base % PAGE_SIZE) throw new ParameterError(call, 'base', this.base, 'a multiple of 4096')
     if (options.base !== undefined && !options.memory)
       throw new ParameterError(call, 'base', options.base, 'only together with a memory')
     if (options.memory !== undefined && !(options.memory instanceof WebAssembly.Memory))
       throw new ParameterError(call, 'memory', options.memory, 'a WebAssembly.Memory')
-    const shared = oneOf(call, 'shared', options.shared ?? false, [true, false])
+    const shared = oneOf(call, 'shared', options.shared === undefined ? false : options.shared, [true, false])
     optional(call, 'translate', options.translate, 'function')
     this.memory = options.memory ?? createMemory(this.frames, shared)
     this.bytes = this.frames * PAGE_SIZE

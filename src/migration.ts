@@ -13,7 +13,7 @@
 import { ECS } from './abi/index.js'
 import type { Domain } from './domain.js'
 import { Errno, XenError } from './errno.js'
-import type { SavedDomain, SaveMode } from './save.js'
+import type { SavedDomain, SaveMode } from './saved_state.js'
 
 /** Where a migration stands; `gone`: the source was destroyed by other means. */
 export type MigrationStatus = 'frozen' | 'committed' | 'aborted' | 'gone'
@@ -115,8 +115,15 @@ export class Migration<S extends SavedDomain = SavedDomain> {
   }
 }
 
-/** Ports of a domain with their pending bit set, ascending. */
+/** Has this port an event? One that came before the page of its FIFO word has only a mark, which waits for it (EC-bug-4). */
+export function isRaised(domain: Domain, port: number): boolean {
+  const { fifo, ports } = domain
+  if (fifo && fifo.wordAt(port) < 0) return ports.isUsable(port) && ports.savedPending(port)
+  return domain.isPending(port)
+}
+
+/** Open ports of a domain that have an event, ascending. */
 export function* pendingPorts(domain: Domain): Generator<number, void, void> {
   const { ports } = domain
-  for (let port = ports.nextUsed(1); port >= 0; port = ports.nextUsed(port + 1)) if (domain.isPending(port)) yield port
+  for (let port = ports.nextUsed(1); port >= 0; port = ports.nextUsed(port + 1)) if (isRaised(domain, port)) yield port
 }

@@ -25,13 +25,13 @@ import {
   sharedInfo,
 } from './abi/index.js'
 import type { Domain } from './domain.js'
-import { Errno } from './errno.js'
+import { Errno, ifMemory } from './errno.js'
 import { domainByAnyId } from './event_channel.js'
 import { LevelPortOps, sharedInfoLeaf } from './port_ops.js'
 import type { SelectorArea, Selectors, Vcpu } from './vcpu.js'
 import type { Caller, World } from './world.js'
 
-const { EPERM, ENOENT, EFAULT, EBUSY, EINVAL, ENOSPC } = Errno
+const { EPERM, ENOENT, ENOMEM, EFAULT, EBUSY, EINVAL, ENOSPC } = Errno
 
 /** Deepest tree that host and domain grant a width; 2 = none beyond Xen's. */
 function grantedLevels(world: World, domain: Domain): number {
@@ -108,7 +108,9 @@ export function setNlevelSelectors(world: World, { domain }: Caller, args: Args)
   const bits = domain.eventBits
   const areas = readAreas(world, domain, bits, levels, args.nr_pages!, args.areas!)
   if (typeof areas === 'number') return areas
-  domain.eventLock.write(() => vcpu.record({ levels, nrPages: args.nr_pages!, bits, areas }))
+  const selectors = { levels, nrPages: args.nr_pages!, bits, areas }
+  if (!ifMemory(() => domain.eventLock.write(() => vcpu.record(selectors))))
+    return world.fail(ENOMEM, `there is no memory for the selectors of d${domain.domid}v${vcpu.vcpuId}`)
   if (domain.nlevel && !vcpu.onDummy) activate(domain, vcpu)
   return 0
 }
@@ -213,12 +215,14 @@ export function registerNlevel(world: World, { domain, vcpu }: Caller, args: Arg
   const pending = frames(domain, pendingGfns)
   const mask = frames(domain, maskGfns)
   if (!pending || !mask) return world.fail(EINVAL, `a leaf frame is not writable RAM of d${domain.domid}`)
+  const ops = ifMemory(() => new LevelPortOps(domain, levels, domain.bits, { pending, mask }))
+  if (!ops) return world.fail(ENOMEM, `there is no memory for ${nrPages} leaf pages of d${domain.domid}`)
   const channels = maxEvtchns(domain.bits, levels, nrPages)
   args.nr_channels = Math.min(channels, domain.maxEvtchnPort + 1)
   // Before the commit: a guest that cannot be told how many channels it has stays on two levels.
   if (!writeOut()) return world.fail(EFAULT, 'nr_channels cannot be written')
   const registration = { levels, nrPages, bits: domain.bits, pendingGfns, maskGfns }
-  domain.eventLock.write(() => switchTo(domain, registration, { pending, mask }))
+  domain.eventLock.write(() => switchTo(domain, registration, { pending, mask }, ops))
   for (const each of domain.vcpus) if (!each.onDummy && each.recorded) activate(domain, each)
   return 0
 }
@@ -235,6 +239,7 @@ function switchTo(
   domain: Domain,
   registration: NonNullable<Domain['nlevel']>,
   leaf: { pending: number[]; mask: number[] },
+  ops: LevelPortOps,
 ): void {
   const { bits, levels } = registration
   const old = sharedInfoLeaf(domain.sharedInfoAt, bits)
@@ -250,7 +255,7 @@ function switchTo(
     if (!vcpu.onDummy) domain.core.zeroWords(vcpu.info + sel, bits / 32)
   }
   domain.nlevel = registration
-  domain.useOps(new LevelPortOps(domain, levels, bits, leaf))
+  domain.useOps(ops)
 }
 
 /**

@@ -13,6 +13,7 @@
 
 import { ECS } from './abi/index.js'
 import { sharedInts } from './buffers.js'
+import { ifMemory } from './errno.js'
 import { Summary } from './summary.js'
 
 /** Port objects of a bucket (EC-port-7). */
@@ -71,14 +72,22 @@ export class PortTable {
     return port < this.#counts[VALID]!
   }
 
-  /** Creates every bucket up to the one of `port`, publishing each when it is complete (EC-port-8). */
-  grow(port: number): void {
+  /**
+   * Creates every bucket up to the one of `port`, publishing each when it is complete (EC-port-8). False: the engine has
+   * no memory for another; those that are published stay.
+   */
+  grow(port: number): boolean {
     while (!this.isValid(port)) {
       const index = this.#counts[VALID]! / EVTCHNS_PER_BUCKET
-      this.#buckets[index] = sharedInts(EVTCHNS_PER_BUCKET * WORDS)
-      this.#used.grow((index + 1) * EVTCHNS_PER_BUCKET)
+      const made = ifMemory(() => {
+        this.#buckets[index] = sharedInts(EVTCHNS_PER_BUCKET * WORDS)
+        this.#used.grow((index + 1) * EVTCHNS_PER_BUCKET)
+        return true
+      })
+      if (!made) return false
       this.#counts[VALID]! += EVTCHNS_PER_BUCKET
     }
+    return true
   }
 
   /** Takes a port: it counts as active while its state is still FREE; `giveBack` or a state follows (EC-port-13). */

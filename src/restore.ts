@@ -10,19 +10,19 @@
  * restored domain's number. Xen-attached ports are never made.
  */
 
-import { ECS, PAGE_SIZE, VIRQ } from './abi/index.js'
+import { ECS, PAGE_SIZE, sharedInfo, VCPU_INFO_SIZE, VIRQ, XEN_LEGACY_MAX_VCPUS } from './abi/index.js'
 import type { Domain, RestoreReport } from './domain.js'
 import { Errno } from './errno.js'
 import { describePort, linkPirqPort } from './event_channel.js'
-import { type Migration, pendingPorts } from './migration.js'
+import { isRaised, type Migration, pendingPorts } from './migration.js'
 import { EVTCHNS_PER_BUCKET } from './ports.js'
-import type { CheckedPort, CheckedTransparent } from './save.js'
+import type { CheckedPort, CheckedTransparent } from './read_state.js'
 import type { Target } from './save_part.js'
 import { RestoreError } from './saved_fields.js'
 import { loadRam } from './saved_ram.js'
 import { virqClass, virqName } from './virq.js'
 
-const { EPERM, EBUSY, EEXIST, EINVAL, ENOSPC } = Errno
+const { EPERM, ENOMEM, EBUSY, EEXIST, EINVAL, ENOSPC } = Errno
 
 /** An end to connect. */
 interface End {
@@ -82,7 +82,8 @@ export class Restore {
     this.#pirqRecords()
     // Objects beyond the domain's limit can hold no port here.
     const most = Math.ceil((domain.maxEvtchnPort + 1) / EVTCHNS_PER_BUCKET) * EVTCHNS_PER_BUCKET
-    domain.ports.grow(Math.min(state.validEvtchns, most) - 1)
+    if (!domain.ports.grow(Math.min(state.validEvtchns, most) - 1))
+      throw new RestoreError('validEvtchns', ENOMEM, `there is no memory for ${state.validEvtchns} port objects`)
     this.#fifoPorts()
     for (const { state: of, values } of state.ports)
       if (of === 'interdomain' && values[2] === state.domid) this.#loops.set(values[0]!, values[3]!)
@@ -303,15 +304,16 @@ export class Restore {
   carryOut(attach: () => void, fresh: boolean): RestoreReport {
     const domain = this.#domain
     const source = this.#source
+    // The source keeps its events in its own RAM, which may be the very window that is filled next.
+    const late = source ? [...pendingPorts(source)] : []
     loadRam(domain.memory, this.#state.ram, fresh)
     for (const gfn of this.#state.readOnly) domain.memory.protect(gfn)
-    const late = this.#migration ? [...pendingPorts(this.#migration.source)] : []
     if (source) retire(this.#to, source, new Set(this.#ends.map((end) => end.port)))
     attach()
     this.#takeInterrupts()
     for (const { port, peer, remotePort } of this.#ends) peer.ports.setInterdomain(remotePort, domain.domid, port)
     for (const port of late) {
-      if (!domain.ports.isValid(port) || !domain.ports.isUsable(port) || domain.isPending(port)) continue
+      if (!domain.ports.isValid(port) || !domain.ports.isUsable(port) || isRaised(domain, port)) continue
       domain.setPending(port)
       this.#report.raised.push(port)
     }
@@ -348,4 +350,18 @@ export function retire({ world }: Target, source: Domain, passed: ReadonlySet<nu
   }
   source.dying = 'dead'
   for (const vcpu of source.vcpus) vcpu.down = true
+}
+
+/** Leaves the shared_info of a domain that starts anew as Xen's restorer does (EC-guest-6). */
+export function clearChannels(domain: Domain): void {
+  const view = domain.memory.view()
+  const at = domain.sharedInfoGfn * PAGE_SIZE
+  const { sel, pending, mask, words } = sharedInfo(domain.bits)
+  const bitmap = (words * domain.bits) / 8
+  view.fill(0, at + pending, at + pending + bitmap)
+  view.fill(0xff, at + mask, at + mask + bitmap)
+  for (let vcpu = 0; vcpu < XEN_LEGACY_MAX_VCPUS; vcpu++) {
+    const word = at + vcpu * VCPU_INFO_SIZE + sel
+    view.fill(0, word, word + domain.bits / 8)
+  }
 }

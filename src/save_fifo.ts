@@ -1,6 +1,6 @@
 /**
  * The FIFO part of a saved domain: what Xen keeps beside the guest's words (fifo.ts). The words themselves, and with them
- * every queue's links, are RAM. What each port has of its own outlives the ABI, so it is the port table's (save.ts).
+ * every queue's links, are RAM. What each port has of its own outlives the ABI, so it is the port table's (saved_state.ts).
  */
 
 import {

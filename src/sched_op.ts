@@ -26,7 +26,7 @@ export function schedOp(world: SchedWorld, caller: Caller, cmd: number, gva: num
     case SCHEDOP.yield:
       return 0
     case SCHEDOP.block:
-      return block(caller)
+      return block(world, caller)
     case SCHEDOP.shutdown: {
       const bytes = new Uint8Array(4)
       if (!caller.domain.memory.copyIn(gva, bytes, 4)) return world.fail(EFAULT, 'the reason cannot be read')
@@ -40,8 +40,14 @@ export function schedOp(world: SchedWorld, caller: Caller, cmd: number, gva: num
   }
 }
 
-/** Unmasks upcalls (PV) and blocks only if none is deliverable (EC-up-7). */
-function block({ domain, vcpu }: Caller): number {
+/**
+ * Unmasks upcalls (PV) and blocks only if none is deliverable (EC-up-7). A vCPU that makes a hypercall runs, whoever let it:
+ * a poll that it was in is over, its time-out too (EC-poll-14).
+ */
+function block(world: SchedWorld, caller: Caller): number {
+  const { domain, vcpu } = caller
+  domain.endPoll(vcpu)
+  world.pollTimers.arm(caller, 0n)
   if (domain.type === 'pv') vcpu.setUpcallMask(0)
   if (!upcallDeliverable(domain, vcpu)) vcpu.blocked = true
   return 0

@@ -8,7 +8,7 @@
  */
 
 import BitSet from 'bitset'
-import { integer } from './errno.js'
+import { integer, ParameterError } from './errno.js'
 
 /** Xen's common softirqs; the architecture's follow. */
 export const SOFTIRQ = {
@@ -48,6 +48,7 @@ export class Softirqs {
 
   /** Installs the handler of a softirq (open_softirq). */
   open(nr: number, handler: () => void): void {
+    if (typeof handler !== 'function') throw new ParameterError('Softirqs.open', 'handler', handler, 'a function')
     this.#handlers[integer('Softirqs.open', 'nr', nr, 0, NR_SOFTIRQS - 1)] = handler
   }
 

@@ -30,14 +30,15 @@ export class Summary {
   /** Makes room for members below `size`. */
   grow(size: number): void {
     if (size <= this.#size) return
-    this.#size = size
     let words = Math.ceil(size / 32)
     for (let level = 0; ; level++) {
       this.#any[level] = this.#roomier(this.#any, level, words)
       this.#full[level] = level ? this.#roomier(this.#full, level, words) : this.#any[0]!
-      if (words === 1) return
+      if (words === 1) break
       words = Math.ceil(words / 32)
     }
+    // Last: where memory is lacking, the set stays as large as it was.
+    this.#size = size
   }
 
   #roomier(levels: Int32Array[], level: number, words: number): Int32Array {

@@ -52,6 +52,7 @@ export class Vcpu {
   readonly #state = sharedInts(WORDS)
   /** Pages of level n-1, the only selector level that may have several. */
   #last: Int32Array = sharedInts(0)
+  #recordedLast = this.#last
   #recorded: Selectors | null = null
   /** Frame of a vcpu_info that the guest registered; -1 on the legacy slot or the dummy. */
   infoGfn = -1
@@ -109,18 +110,25 @@ export class Vcpu {
   get recorded(): Selectors | null {
     return this.#recorded
   }
-  /** Records selectors, letting go of the frames of earlier ones; null drops them. */
-  record(selectors: Selectors | null): void {
+  /** Records selectors, letting go of the frames of earlier ones; null drops them. True: done, unless it throws. */
+  record(selectors: Selectors | null): true {
+    // First: the engine may have no memory for it, and then nothing has changed.
+    if (selectors) {
+      const { pages } = selectors.areas[selectors.levels - 3]!
+      const last = sharedInts(pages.length)
+      last.set(pages)
+      this.#recordedLast = last
+    }
     if (selectors) for (const area of selectors.areas) for (const gfn of area.gfns) this.#memory.hold(gfn)
     if (this.#recorded) for (const area of this.#recorded.areas) for (const gfn of area.gfns) this.#memory.release(gfn)
     this.#recorded = selectors
+    return true
   }
   /** Publishes the recorded areas for climbs: bases first, the depth that makes them used last (NL-sel-3). */
   publishSelectors(): void {
     const { levels, areas } = this.#recorded!
     for (let k = 2; k < levels - 1; k++) this.#state[LEVELS + k] = areas[k - 2]!.pages[0]!
-    this.#last = sharedInts(areas[levels - 3]!.pages.length)
-    this.#last.set(areas[levels - 3]!.pages)
+    this.#last = this.#recordedLast
     this.#state[DEPTH] = levels
   }
 

@@ -12,8 +12,8 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
 import { DOMID_FIRST_RESERVED } from './abi/index.js'
-import { Errno, integer, XenError } from './errno.js'
-import type { GuestKernel } from './guest/index.js'
+import { Errno, integer, object, ParameterError, XenError } from './errno.js'
+import { GuestKernel } from './guest/index.js'
 
 /** What the library needs of an AbortSignal. */
 export interface Abortable {
@@ -43,6 +43,7 @@ export class EvtchnDevice {
   readonly #users = new Map<number, User>()
 
   constructor(kernel: GuestKernel) {
+    if (!(kernel instanceof GuestKernel)) throw new ParameterError('EvtchnDevice', 'kernel', kernel, 'a GuestKernel')
     this.#kernel = kernel
   }
 
@@ -51,13 +52,10 @@ export class EvtchnDevice {
    * @throws XenError EINVAL for unknown flags; ParameterError for a ring size out of range.
    */
   open(options: EvtchnOpenOptions = {}): EvtchnHandle {
-    const flags = integer('xenevtchn_open', 'flags', options.flags ?? 0, 0, 2 ** 32 - 1)
+    const { flags = 0, ringSize = 1024 } = object('xenevtchn_open', 'options', options)
+    integer('xenevtchn_open', 'flags', flags, 0, 2 ** 32 - 1)
     if (flags & ~1) throw new XenError('xenevtchn_open', Errno.EINVAL, `flags are ${flags}, only bit 0 is known`)
-    return new EvtchnHandle(
-      this.#kernel,
-      this.#users,
-      integer('xenevtchn_open', 'ringSize', options.ringSize ?? 1024, 1, 2 ** 20),
-    )
+    return new EvtchnHandle(this.#kernel, this.#users, integer('xenevtchn_open', 'ringSize', ringSize, 1, 2 ** 20))
   }
 }
 

@@ -63,6 +63,11 @@ describe('boundaries', () => {
         expect(path.startsWith('src/') || path === 'bitset', `${file} imports ${path}`).toBe(true)
   })
 
+  it('what the library imports is installed with it: bitset is its only dependency', () => {
+    const { dependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
+    expect(Object.keys(dependencies)).toEqual(['bitset'])
+  })
+
   it('nothing in the library looks at the time or waits for it by itself', () => {
     const forbidden =
       /\b(setTimeout|setInterval|Date\.now|performance\.now|new Date\b|process\.|require\(|document\.|window\.)/

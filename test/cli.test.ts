@@ -16,7 +16,8 @@ describe('evtchn', () => {
   it('--help names every command and the exit codes', () => {
     const { status, stdout, stderr } = evtchn('--help')
     expect(status).toBe(0)
-    for (const word of ['demo', 'bench', 'dump', 'Exit codes']) expect(stdout).toContain(word)
+    for (const word of ['demo', 'bench', 'dump', 'migrate', 'xenstored', 'xenwatch', 'Exit codes'])
+      expect(stdout).toContain(word)
     expect(stderr).toBe('')
   })
 
@@ -31,13 +32,19 @@ describe('evtchn', () => {
     [['frobnicate'], 'unknown command "frobnicate"'],
     [['demo', '--channels', 'many'], '--channels is "many"; allowed: a whole number from 1 to 250000'],
     [['demo', '--channels', '0'], '--channels is "0"'],
-    [['demo', '--sends', '-5'], '--sends'],
+    [['demo', '--sends', '-5'], '--sends is "-5"; allowed: a whole number from 1 to 10000000'],
+    [['migrate', '--target-pages', '-1'], '--target-pages is "-1"; allowed: a whole number from 0'],
+    [['migrate', '--abi', '2', '--channels', '4096'], '--channels is "4096"; allowed: a whole number from 1 to 4095'],
+    [['bench', '--abi', '2,5'], '--abi is "5"; allowed: 2, 3, 4, fifo'],
+    [['demo', '--channels'], '--channels'],
+    [['dump', '--json=1'], '--json'],
     [['bench', '--bits', '48'], '--bits is "48"; allowed: 32, 64'],
     [['bench', '--samples', '1e3'], '--samples is "1e3"'],
     [['dump', '--levels', '9'], '--levels is "9"; allowed: 2, 3, 4'],
     [['dump', '--levels', '2', '--channels', '4096'], '--channels is "4096"; allowed: a whole number from 0 to 4095'],
     [['dump', '--colour'], "Unknown option '--colour'"],
     [['dump', 'extra'], 'extra'],
+    [['dump', '--levels', '-5'], 'evtchn dump: --levels is "-5"; allowed: 2, 3, 4.\n'],
   ])('%j is refused with a message that names the mistake, exit code 2', (args, message) => {
     const { status, stdout, stderr } = evtchn(...args)
     expect(stderr).toContain(message)
@@ -46,12 +53,17 @@ describe('evtchn', () => {
     expect(status).toBe(2)
   })
 
-  it.each(['demo', 'bench', 'dump'])('%s --help tells its options', (command) => {
-    const { status, stdout } = evtchn(command, '--help')
-    expect(status).toBe(0)
-    expect(stdout).toContain(`usage: evtchn ${command}`)
-    expect(stdout).toContain('--json')
-  })
+  it.each(['demo', 'bench', 'dump', 'migrate', 'xenwatch'])(
+    '%s --help tells its options, and so does -h',
+    (command) => {
+      const { status, stdout } = evtchn(command, '--help')
+      expect(status).toBe(0)
+      expect(stdout).toContain(`usage: evtchn ${command}`)
+      expect(stdout).toContain('--json')
+      expect(stdout).toContain('--help, -h')
+      expect(evtchn(command, '-h')).toEqual({ status: 0, stdout, stderr: '' })
+    },
+  )
 
   it('dump prints what debug key e prints, and its figures on standard error', () => {
     const { status, stdout, stderr } = evtchn('dump', '--channels', '70', '--levels', '3', '--domid', '1')
@@ -91,6 +103,13 @@ describe('evtchn', () => {
     const result = JSON.parse(evtchn('demo', '--channels', '100', '--sends', '1000', '--json').stdout)
     expect(result.exchange.delivered + result.exchange.merged).toBe(1000)
     expect(result.dumps.length).toBe(2)
+  })
+
+  it('bench --output that cannot be written is told at once, exit code 1', () => {
+    const { status, stdout, stderr } = evtchn('bench', '--output', '/nonexistent/rows.json')
+    expect(stderr).toContain('--output "/nonexistent/rows.json" cannot be written')
+    expect(stderr).not.toContain('    at ')
+    expect([status, stdout]).toEqual([1, ''])
   })
 
   it('the package offers the command', () => {

@@ -16,6 +16,24 @@ describe('examples', () => {
       'the guest fetched: Node has /index.html\nNode fetched: the guest has /hello\n2 workers were made, 0 are left, they moved bytes both ways\n',
     ],
     ['migration.mjs', 'refused: 3 levels are asked for, 2 granted\nmoved: 3 levels, event on port 1\n'],
+    [
+      'xenstore.mjs',
+      'I am guest\nREAD /tool: EACCES\nchanged: device\nchanged: device/vif/0/state\nstate 3 at attempt 2\n',
+    ],
+    [
+      'xenwatch.mjs',
+      [
+        'single: xenwatch in kthread_stop',
+        '  xl create: failed, 7 lines after 20.0 s',
+        '  after the release: done',
+        ...['rfc', 'talk', 'on-demand'].flatMap((design) => [
+          `${design}: xen-mtwatch-1 in kthread_stop`,
+          '  xl create: done after 0.1 s',
+          '  after the release: done',
+        ]),
+        '',
+      ].join('\n'),
+    ],
   ])('%s prints what it says', (name, prints) => {
     const file = fileURLToPath(new URL(`../examples/${name}`, import.meta.url))
     const { status, stdout, stderr } = spawnSync(process.execPath, [file], { encoding: 'utf8' })

@@ -5,13 +5,31 @@
  * Rounds of the two daemons alternate, so that a change of the machine's speed meets both; the median counts.
  */
 
+import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
+import { table } from '../../src/cli/screen.js'
 import { XS } from '../../src/xenstore/index.js'
+import { type BenchOption, type BenchValues, benchCommand } from '../options.js'
 import { BenchClient, request } from './client.js'
 import { type Daemon, startC, startOurs } from './daemons.js'
 
-const ROUNDS = 7
-const ROUND_MS = 400
+const ABOUT = `Requests per second through a unix socket, one at a time and 100 at a time, events to 1,000 watchers, and memory for 100,000
+nodes. Beside it, with the same client in the same run, Xen's C daemon if .ci/xenstore-tools has brought it; an aim is what
+our rate is to be of its rate.`
+
+const OPTIONS: Readonly<Record<string, BenchOption>> = {
+  rounds: { short: 'r', value: 'N', default: '7', help: 'rounds, of which medians are taken' },
+  time: { short: 't', value: 'MS', default: '400', help: 'milliseconds of each load in a round' },
+  json: { short: 'j', help: 'print JSON instead of a table' },
+  output: { short: 'o', value: 'FILE', help: 'write the JSON to a file as well' },
+}
+
+/** How long, and how often. */
+interface Plan {
+  readonly rounds: number
+  readonly ms: number
+}
+
 const DEPTH = 100
 const WATCHERS = 1000
 const NODES = 100_000
@@ -94,12 +112,12 @@ async function prepare(client: BenchClient): Promise<void> {
   for (let i = 0; i < 20; i++) await client.exchange(request(XS.WRITE, `/bench/dir/child-${i}|x`), 1)
 }
 
-/** Per second, for at least ROUND_MS. */
-async function rate(load: Load, client: BenchClient, all: readonly BenchClient[]): Promise<number> {
+/** Per second, for at least `ms`. */
+async function rate(load: Load, ms: number, client: BenchClient, all: readonly BenchClient[]): Promise<number> {
   const begin = performance.now()
   let count = 0
   let now = begin
-  for (; now - begin < ROUND_MS; now = performance.now()) count += await load.run(client, all)
+  for (; now - begin < ms; now = performance.now()) count += await load.run(client, all)
   if (client.errors) throw new Error(`${load.name}: ${client.errors} errors`)
   return (count * 1000) / (now - begin)
 }
@@ -107,15 +125,15 @@ async function rate(load: Load, client: BenchClient, all: readonly BenchClient[]
 const median = (values: number[]) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!
 
 /** Medians of all loads for each daemon. */
-async function measure(daemons: readonly Daemon[]): Promise<Map<string, number[]>> {
+async function measure(daemons: readonly Daemon[], { rounds, ms }: Plan): Promise<Map<string, number[]>> {
   const clients = await Promise.all(daemons.map(({ socket }) => BenchClient.open(socket)))
   for (const client of clients) await prepare(client)
   const results = new Map<string, number[]>()
   for (const load of LOADS) {
     const rates: number[][] = daemons.map(() => [])
-    for (let round = -1; round < ROUNDS; round++)
+    for (let round = -1; round < rounds; round++)
       for (const [i, client] of clients.entries()) {
-        const value = await rate(load, client, [])
+        const value = await rate(load, ms, client, [])
         if (round >= 0) rates[i]!.push(value)
       }
     results.set(load.name, rates.map(median))
@@ -124,24 +142,31 @@ async function measure(daemons: readonly Daemon[]): Promise<Map<string, number[]
   return results
 }
 
-/** Events per second to a thousand connections that watch one node. */
-async function measureFanOut(daemons: readonly Daemon[]): Promise<number[]> {
-  const rates: number[] = []
-  const load: Load = { name: 'watch', unit: 'events', run: fanOut }
-  for (const { socket } of daemons) {
-    const client = await BenchClient.open(socket)
-    const watchers: BenchClient[] = []
-    for (let i = 0; i < WATCHERS; i++) {
-      const watcher = await BenchClient.open(socket)
-      await watcher.exchange(request(XS.WATCH, '/watched|token|'), 2)
-      watchers.push(watcher)
-    }
-    const all: number[] = []
-    for (let round = 0; round < 3; round++) all.push(await rate(load, client, watchers))
-    rates.push(median(all))
-    for (const each of [client, ...watchers]) each.close()
+/** One writer and a thousand connections that watch what it writes. */
+async function openWatchers({ socket }: Daemon): Promise<{ client: BenchClient; watchers: BenchClient[] }> {
+  const client = await BenchClient.open(socket)
+  const watchers: BenchClient[] = []
+  for (let i = 0; i < WATCHERS; i++) {
+    const watcher = await BenchClient.open(socket)
+    await watcher.exchange(request(XS.WATCH, '/watched|token|'), 2)
+    watchers.push(watcher)
   }
-  return rates
+  return { client, watchers }
+}
+
+/** Events per second to a thousand connections that watch one node. */
+async function measureFanOut(daemons: readonly Daemon[], { rounds, ms }: Plan): Promise<number[]> {
+  const load: Load = { name: 'watch', unit: 'events', run: fanOut }
+  const groups: Awaited<ReturnType<typeof openWatchers>>[] = []
+  for (const daemon of daemons) groups.push(await openWatchers(daemon))
+  const rates: number[][] = daemons.map(() => [])
+  for (let round = -1; round < rounds; round++)
+    for (const [i, { client, watchers }] of groups.entries()) {
+      const value = await rate(load, ms, client, watchers)
+      if (round >= 0) rates[i]!.push(value)
+    }
+  for (const { client, watchers } of groups) for (const each of [client, ...watchers]) each.close()
+  return rates.map(median)
 }
 
 /** Bytes of memory for NODES nodes with short values, a hundred in each directory. */
@@ -162,41 +187,76 @@ async function measureMemory(daemons: readonly Daemon[]): Promise<number[]> {
   return grown
 }
 
-function row(...cells: readonly string[]): string {
-  return [cells[0]!.padEnd(42), ...cells.slice(1).map((cell) => cell.padStart(16))].join('')
+/** One line of the result. Rates are per second, memory is in bytes. */
+interface Result {
+  readonly name: string
+  readonly evtchn: number
+  readonly c: number | null
+  readonly ratio: number | null
+  /** What the ratio is to be at least. */
+  readonly aim: number | null
 }
 
-async function main(): Promise<void> {
+function result(name: string, [evtchn, c]: readonly number[], aim: number | null = null): Result {
+  return { name, evtchn: evtchn!, c: c ?? null, ratio: c === undefined ? null : evtchn! / c, aim }
+}
+
+async function measureAll(daemons: readonly Daemon[], plan: Plan): Promise<Result[]> {
+  const rates = await measure(daemons, plan)
+  return [
+    ...LOADS.map(({ name, aim }) => result(name, rates.get(name)!, aim ?? null)),
+    result(`events to ${thousands(WATCHERS)} watchers`, await measureFanOut(daemons, plan)),
+    result(MEMORY, await measureMemory(daemons)),
+  ]
+}
+
+const thousands = (value: number) => Math.round(value).toLocaleString('en')
+const MEMORY = `memory for ${thousands(NODES)} nodes`
+
+/** Is the aim reached? Null: there is none, or nothing to compare with. */
+function reached({ ratio, aim }: Result): boolean | null {
+  return ratio === null || aim === null ? null : ratio >= aim
+}
+
+function shown(results: readonly Result[], { rounds }: Plan): string[] {
+  const lines = table(
+    [`per second, median of ${rounds} rounds`, 'evtchn', 'C', 'ratio', 'aim', ''],
+    results.map((each) => {
+      const { name, evtchn, c, ratio, aim } = each
+      const amount = (value: number) => (name === MEMORY ? `${(value / 2 ** 20).toFixed(1)} MiB` : thousands(value))
+      const met = reached(each)
+      return [
+        name,
+        amount(evtchn),
+        c === null ? 'not run' : amount(c),
+        ratio === null ? '–' : ratio.toFixed(2),
+        aim === null ? '–' : String(aim),
+        met === null ? '' : met ? 'met' : 'missed',
+      ]
+    }),
+  )
+  const aimed = results.map(reached).filter((met) => met !== null)
+  if (!aimed.length) return [...lines, '', 'no aim can be judged without the C daemon']
+  return [...lines, '', `${aimed.filter(Boolean).length} of ${aimed.length} aims met`]
+}
+
+async function main(values: BenchValues): Promise<void> {
+  const plan: Plan = { rounds: values.number('rounds', 1, 1000), ms: values.number('time', 1, 60_000) }
+  const output = values.text('output')
   const ours = await startOurs()
   const c = await startC()
   const daemons = typeof c === 'string' ? [ours] : [ours, c]
-  const thousands = (value: number) => Math.round(value).toLocaleString('en')
   try {
-    console.log(`${cpus()[0]?.model ?? 'unknown processor'}, ${cpus().length} processors, Node ${process.version}`)
-    console.log(typeof c === 'string' ? `C daemon: not run: ${c}` : `beside it: ${c.name}, over the shim`)
-    console.log(row('per second, median of 7 rounds', 'evtchn', 'C', 'ratio', 'aim'))
-    const results = await measure(daemons)
-    const missing = ['not run', '', '']
-    for (const { name, aim } of LOADS) {
-      const [mine, other] = results.get(name)!
-      const rest = other ? [thousands(other), (mine! / other).toFixed(2), `${aim}`] : missing
-      console.log(row(name, thousands(mine!), ...rest))
-    }
-    const [mine, other] = await measureFanOut(daemons)
-    const rest = other ? [thousands(other), (mine! / other).toFixed(2), ''] : missing
-    console.log(row(`events to ${WATCHERS} watchers`, thousands(mine!), ...rest))
-    const [bytes, others] = await measureMemory(daemons)
-    const mib = (value: number) => `${(value / 2 ** 20).toFixed(1)} MiB`
-    console.log(
-      row(
-        `memory for ${thousands(NODES)} nodes`,
-        mib(bytes!),
-        ...(others ? [mib(others), (bytes! / others).toFixed(2), ''] : missing),
-      ),
-    )
+    const results = await measureAll(daemons, plan)
+    const beside = typeof c === 'string' ? `C daemon: not run: ${c}` : `beside it: ${c.name}, over the shim`
+    const machine = `${cpus()[0]?.model ?? 'unknown processor'}, ${cpus().length} processors, Node ${process.version}`
+    const json = JSON.stringify({ machine, beside, ...plan, results }, null, 2)
+    if (output) writeFileSync(output, `${json}\n`)
+    if (values.is('json')) process.stdout.write(`${json}\n`)
+    else process.stdout.write(`${[machine, beside, '', ...shown(results, plan)].join('\n')}\n`)
   } finally {
     for (const daemon of daemons) daemon.stop()
   }
 }
 
-await main()
+await benchCommand('bench:xenstore', ABOUT, OPTIONS, main)

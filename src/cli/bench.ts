@@ -3,7 +3,7 @@
 import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { type CostRow, measureCost } from './cost.js'
-import { ABIS, choice, type Form, helpText, type OptionSpecs, parse, whole } from './options.js'
+import { ABIS, CheckError, choice, type Form, helpText, type OptionSpecs, parse, whole } from './options.js'
 import { count, Screen, table } from './screen.js'
 
 const SPECS: OptionSpecs = {
@@ -59,6 +59,8 @@ export const bench = {
       .map((abi) => choice('bench', { abi }, 'abi', ABIS))
     const samples = whole('bench', values, 'samples', 3, 100_000)
     const seed = whole('bench', values, 'seed', 0, 2 ** 32 - 1)
+    const { output } = values
+    if (typeof output === 'string') writeOutput(output, '')
     const screen = new Screen(values.json === true)
     const threads = values.single !== true
     const pending = [1, 16, 256, 4096, 65536]
@@ -73,9 +75,20 @@ export const bench = {
     for (const line of costTable(rows)) screen.line(line)
     const text = `${JSON.stringify(result, null, 2)}\n`
     if (values.json) process.stdout.write(text)
-    if (typeof values.output === 'string') writeFileSync(values.output, text)
+    if (typeof output === 'string') writeOutput(output, text)
     return 0
   },
+}
+
+/** Also before the measuring begins: that it cannot be written is better known at once. */
+function writeOutput(file: string, text: string): void {
+  try {
+    writeFileSync(file, text)
+  } catch (error) {
+    throw new CheckError(
+      `evtchn bench: --output ${JSON.stringify(file)} cannot be written: ${(error as Error).message}`,
+    )
+  }
 }
 
 function channelsText(rows: readonly CostRow[]): string {

@@ -7,9 +7,10 @@
 import { type Bits, fullTree } from '../abi/index.js'
 import type { Domain } from '../domain.js'
 import { GuestKernel } from '../guest/index.js'
-import { type DomainOptions, Hypervisor, type HypervisorOptions } from '../hypervisor.js'
-import type { SaveMode } from '../save.js'
+import { Hypervisor } from '../hypervisor.js'
+import type { DomainOptions, HypervisorOptions } from '../options.js'
 import { RestoreError } from '../saved_fields.js'
+import type { SaveMode } from '../saved_state.js'
 import type { Vcpu } from '../vcpu.js'
 import { nowNs, realClock } from './clock.js'
 import {
@@ -32,7 +33,12 @@ import { seeded } from './random.js'
 import { bytes, count, duration, Screen, table } from './screen.js'
 
 const SPECS: OptionSpecs = {
-  channels: { type: 'string', value: 'N', help: 'channels between dom0 and the guest', default: '20000' },
+  channels: {
+    type: 'string',
+    value: 'N',
+    help: 'channels between dom0 and the guest, or all that the ABI has',
+    default: '20000',
+  },
   levels: { type: 'string', value: '2|3|4', help: 'levels that the guest asks for', default: '3' },
   abi: { type: 'string', value: '2|3|4|fifo', help: 'the same, or FIFO queues; beside it --levels counts for nothing' },
   bits: { type: 'string', value: '32|64', help: 'word width of the guest', default: '64' },
@@ -334,7 +340,8 @@ export const migrate = {
         ? choice('migrate', values, 'levels', ['2', '3', '4'])
         : choice('migrate', values, 'abi', ABIS)
     const most = Math.min(mostChannels(abi, bits), fullTree(64, 3) - 1)
-    const channels = whole('migrate', values, 'channels', 1, most)
+    const given = values.channels === SPECS.channels!.default ? String(Math.min(20_000, most)) : values.channels
+    const channels = whole('migrate', { channels: given }, 'channels', 1, most)
     const work: Workload = {
       channels,
       abi,

@@ -12,6 +12,8 @@ export class CheckError extends Error {}
 /** One option of a command. */
 export interface OptionSpec {
   type: 'boolean' | 'string'
+  /** One letter that stands for it. */
+  short?: string
   /** For the help: what stands for the value, and what the option does. */
   value?: string
   help: string
@@ -24,19 +26,41 @@ export type OptionSpecs = Readonly<Record<string, OptionSpec>>
 /** What was given: strings and booleans, defaults filled in. */
 export type Values = Record<string, string | boolean | undefined>
 
+/** Every command has it. */
+const HELP: OptionSpecs = { help: { type: 'boolean', short: 'h', help: 'this text' } }
+
 /** Parses a command's arguments. @throws UsageError */
 export function parse(command: string, specs: OptionSpecs, argv: string[]): Values {
   const options = Object.fromEntries(
-    Object.entries({ ...specs, help: { type: 'boolean', help: '' } as OptionSpec }).map(([name, spec]) => [
+    Object.entries({ ...specs, ...HELP }).map(([name, spec]) => [
       name,
-      { type: spec.type, ...(spec.default === undefined ? {} : { default: spec.default }) },
+      {
+        type: spec.type,
+        ...(spec.short === undefined ? {} : { short: spec.short }),
+        ...(spec.default === undefined ? {} : { default: spec.default }),
+      },
     ]),
   )
   try {
-    return parseArgs({ args: argv, options, allowPositionals: false, strict: true }).values as Values
+    return parseArgs({ args: joinNumbers(specs, argv), options, allowPositionals: false, strict: true })
+      .values as Values
   } catch (error) {
-    throw new UsageError(`evtchn ${command}: ${(error as Error).message.split('. ')[0]}. See evtchn ${command} --help.`)
+    // The first sentence says what is wrong; the others are about command lines in general.
+    const why = (error as Error).message.split(/\.\s/)[0]
+    throw new UsageError(`evtchn ${command}: ${why}. See evtchn ${command} --help.`)
   }
+}
+
+/** `--name -1` as `--name=-1`: a number below zero is a value, and refused as one, with what is allowed. */
+function joinNumbers(specs: OptionSpecs, argv: string[]): string[] {
+  const joined: string[] = []
+  for (const arg of argv) {
+    const last = joined.at(-1)
+    if (/^-\d/.test(arg) && last?.startsWith('--') && specs[last.slice(2)]?.type === 'string')
+      joined[joined.length - 1] = `${last}=${arg}`
+    else joined.push(arg)
+  }
+  return joined
 }
 
 /** A whole number within bounds. @throws UsageError */
@@ -72,12 +96,10 @@ export const mostChannels = (abi: Abi, bits: Bits): number =>
 
 /** The help text of a command. */
 export function helpText(command: string, about: string, specs: OptionSpecs): string {
-  const rows = Object.entries({ ...specs, help: { type: 'boolean', help: 'this text' } as OptionSpec }).map(
-    ([name, spec]) => [
-      `  --${name}${spec.value ? ` ${spec.value}` : ''}`,
-      spec.help + (spec.default === undefined ? '' : ` (default ${spec.default})`),
-    ],
-  )
+  const rows = Object.entries({ ...specs, ...HELP }).map(([name, spec]) => [
+    `  --${name}${spec.short ? `, -${spec.short}` : ''}${spec.value ? ` ${spec.value}` : ''}`,
+    spec.help + (spec.default === undefined ? '' : ` (default ${spec.default})`),
+  ])
   const width = Math.max(...rows.map(([left]) => left!.length))
   const lines = rows.map(([left, right]) => `${left!.padEnd(width)}  ${right}`)
   return `usage: evtchn ${command} [options]\n\n${about}\n\noptions:\n${lines.join('\n')}\n`

@@ -36,7 +36,7 @@ export class Screen {
   #progress = ''
 
   /** `quiet`: results go elsewhere (`--json`), print no lines. */
-  constructor(quiet = false, out = process.stdout, err = process.stderr) {
+  constructor(quiet = false, out: NodeJS.WriteStream = process.stdout, err: NodeJS.WriteStream = process.stderr) {
     this.#quiet = quiet
     this.#out = out
     this.#err = err
@@ -56,7 +56,7 @@ export class Screen {
 
   /** Several lines, indented. */
   block(lines: readonly string[]): void {
-    for (const text of lines) this.line(`  ${text}`)
+    for (const text of lines) this.line(text && `  ${text}`)
   }
 
   /** Shows what is going on; only on a terminal, replaced by the next call or line. */

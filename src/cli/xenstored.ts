@@ -12,13 +12,14 @@ A xenstore daemon without Xen. Xen's tools find it by XENSTORED_PATH=PATH.
                    (default: $XENSTORED_PATH, or $XENSTORED_RUNDIR/socket, or /var/run/xenstored/socket)
   --profile NAME   the daemon to take after: c-4.17 (default), c-4.23, ocaml-4.17
   --quiet          do not say where it listens
-  --help           this text
+  --help, -h       this text
 
 Runs until SIGTERM or SIGINT; then the socket file is gone.
 Exit: 0 ended by a signal, 1 could not listen, 2 wrong arguments.
 `
 
-const PROFILES: Record<string, { profile: Profile; quotas?: Quotas }> = {
+/** What `--profile` may be. */
+export const PROFILES: Readonly<Record<string, { profile: Profile; quotas?: Quotas }>> = {
   'c-4.17': { profile: C_4_17 },
   'c-4.23': { profile: C_4_23 },
   'ocaml-4.17': { profile: OCAML_4_17, quotas: OCAML_QUOTAS },

@@ -2,6 +2,7 @@
 
 import { existsSync, lstatSync, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
+import { dirname } from 'node:path'
 import {
   type ClientTransport,
   type Connection,
@@ -12,6 +13,8 @@ import {
 
 // Enough for many replies at once, little enough for many slow clients.
 const CHUNK = 64 * 1024
+// What a socket's address has room for, on Linux; elsewhere it is a few bytes less.
+const PATH_MAX_BYTES = process.platform === 'linux' ? 107 : 103
 
 /** Where Xen's tools look for the daemon (XS-sock-2). */
 export function defaultSocketPath(env: Record<string, string | undefined> = process.env): string {
@@ -52,7 +55,7 @@ class SocketConnection implements Transport {
   }
 
   fail(): void {
-    this.#socket.destroySoon()
+    // What the kernel has taken still arrives. To wait for the rest would be to wait for a peer that may never read.
     this.close()
   }
 
@@ -62,7 +65,7 @@ class SocketConnection implements Transport {
   }
 
   end(): void {
-    if (!this.#socket.writableEnded) this.#socket.destroy()
+    this.#socket.destroy()
   }
 }
 
@@ -110,7 +113,17 @@ function listen(server: Server, path: string): Promise<void> {
   })
 }
 
+/** A longer path would be cut off silently, and be another one. */
+function mustFit(path: string): void {
+  const bytes = Buffer.byteLength(path)
+  if (bytes > PATH_MAX_BYTES)
+    throw new Error(`${path} has ${bytes} bytes; the path of a socket has at most ${PATH_MAX_BYTES}`)
+}
+
 async function removeStale(path: string): Promise<void> {
+  mustFit(path)
+  // The system says EACCES for a folder that does not exist, which leads astray.
+  if (!existsSync(dirname(path))) throw new Error(`${path}: there is no folder ${dirname(path)}`)
   if (!existsSync(path)) return
   if (!lstatSync(path).isSocket()) throw new Error(`${path} exists and is not a socket`)
   if (await answers(path)) throw new Error(`${path} is in use by another daemon`)
@@ -152,6 +165,7 @@ export class SocketTransport implements ClientTransport {
 /** Connects to a daemon. Default: where Xen's tools would. */
 export function connectSocket(path: string = defaultSocketPath()): Promise<XenStoreClient> {
   return new Promise((resolve, reject) => {
+    mustFit(path)
     const socket = connect(path)
     socket.once('error', reject)
     socket.once('connect', () => {

@@ -21,7 +21,7 @@ const SPECS: OptionSpecs = {
   scenario: {
     type: 'string',
     value: 'NAME',
-    help: `what is held: ${STALL_KINDS.join(' (a packet), ')} (a page); blkback is a request`,
+    help: `what is held: ${STALL_KINDS.join(', ')} (a packet, a request, a page)`,
     default: 'netback',
   },
   domains: { type: 'string', value: 'N', help: 'guests before the stall', default: '3' },
@@ -32,7 +32,13 @@ const SPECS: OptionSpecs = {
 const ABOUT = `Runs a host in simulated time: dom0 with its store, kernel threads, backends and toolstack, and guests with
 one disk and one interface each. Domain 1 is stalled and destroyed; another domain is created, domain 2 destroyed, and the
 last guest closes its interface (with three guests or more). Then the stall is released. The same is run without the stall
-for comparison. With --domains 1 the created domain is number 2, as in the report of April 2018.`
+for comparison. With --domains 1 the created domain is number 2, as in the report of April 2018.
+
+designs:
+  single     one thread for all watches, as in Linux
+  rfc        a thread per domain, made and ended by a node that the toolstack writes (April 2018)
+  talk       a thread per domain, by @introduceDomain, @releaseDomain and a listing (June 2018)
+  on-demand  a thread per domain that has a backend device (July 2018)`
 
 const COMMAND = 'xenwatch'
 
@@ -207,8 +213,13 @@ function summary(all: readonly Compared[]): string[] {
       count(threadsMade),
     ]
   })
-  return table(header, rows)
+  return [...table(header, rows), '', ...LEGEND]
 }
+
+const LEGEND = [
+  'create, destroy, close: delays against the same run without a stall; – not tried with so few domains',
+  'handled, moved to a domain, dropped on arrival, purged: events from "xl destroy 1" to the release; left waiting: then',
+]
 
 /** Done or failed, and how much longer it took than without a stall. */
 function fate({ stalled, reference }: Compared, what: string, domid: number): string {

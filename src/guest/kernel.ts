@@ -24,26 +24,19 @@ import {
 import { Errno, errnoName, integer, ParameterError, XenError } from '../errno.js'
 import type { ChannelForm } from './form.js'
 import { FrameAllocator, fillFrame } from './frames.js'
+import {
+  type BindOptions,
+  type BootOptions,
+  checkBinding,
+  checkBoot,
+  checkDomid,
+  checkOp,
+  checkPlatform,
+  checkU32,
+  type EventHandler,
+} from './options.js'
 import { GuestHypercalls, type GuestPlatform } from './platform.js'
-import { type Attempt, type Registrar, registerForm, type WantedLevels } from './register.js'
-
-/** Runs for each event of a port; its pending bit is clear by then, so an event raised meanwhile comes again. */
-export type EventHandler = (port: number) => void
-
-/** How a handler is bound. */
-export interface BindOptions {
-  /** What reports call this channel. Default `port N`. */
-  name?: string
-  /** vCPU that handles it. Default 0. */
-  vcpu?: number
-  /** 0, the highest, to 15: which of several pending events comes first. On the FIFO ABI only. Default 7. */
-  priority?: number
-  handler: EventHandler
-  /** The channel was made again under another number after a migration. */
-  onRebound?: (port: number, oldPort: number) => void
-  /** The channel does not exist any more after a migration; `reason` is an errno's name. */
-  onLost?: (reason: string, oldPort: number) => void
-}
+import { type Attempt, type Registrar, registerForm } from './register.js'
 
 /** How a port came to be, and so how it is made again on another host. */
 type Origin =
@@ -58,18 +51,6 @@ interface Binding extends BindOptions {
   vcpu: number
   port: number
   origin: Origin
-}
-
-/** Options of boot. */
-export interface BootOptions {
-  /** Form to ask for: levels, `fifo`, or `best`, the one with the most channels (see WantedLevels). Default 2. */
-  levels?: WantedLevels
-  /** Leaf pages per bitmap; default as many as the full tree or the host's limit. */
-  nrPages?: number
-  /** First frame that the driver may use. Default: the one after shared_info. */
-  firstFreeGfn?: number
-  /** Ports one scan round takes. Default 1024; on FIFO 1, so that an event of higher priority is always next. */
-  batch?: number
 }
 
 /** What a channel became on the new host. */
@@ -105,12 +86,8 @@ export class GuestKernel {
   #current = 0
 
   private constructor(platform: GuestPlatform, options: BootOptions) {
-    if (options.batch !== undefined) integer('GuestKernel.boot', 'batch', options.batch, 1, 1024)
-    const levels = options.levels ?? 2
-    if (![2, 3, 4, 5, 'fifo', 'best'].includes(levels))
-      throw new ParameterError('GuestKernel.boot', 'levels', levels, "2, 3, 4, 5, 'fifo' or 'best'")
-    this.options = { ...options, levels }
-    this.#platform = platform
+    this.options = checkBoot(options)
+    this.#platform = checkPlatform('GuestKernel.boot', platform)
     this.#frames = this.#newAllocator()
     this.#argumentGfn = this.#mustFrame('hypercall arguments')
     this.#calls = new GuestHypercalls(platform, this.#argumentGfn)
@@ -124,7 +101,7 @@ export class GuestKernel {
 
   #newAllocator(): FrameAllocator {
     const { memory, sharedInfoGfn } = this.#platform
-    const first = this.options.firstFreeGfn ?? sharedInfoGfn + 1
+    const { firstFreeGfn: first = sharedInfoGfn + 1 } = this.options
     return new FrameAllocator(
       integer('GuestKernel.boot', 'firstFreeGfn', first, 0, memory.frames - 1),
       sharedInfoGfn >= first ? sharedInfoGfn : memory.frames,
@@ -202,22 +179,31 @@ export class GuestKernel {
 
   /** An event channel operation by a vCPU; throws XenError. Returns the struct's members after it. */
   op(op: EvtchnOpName, args: Args, vcpu = this.#current): Args {
+    checkOp(op, args)
+    return this.#op(op, args, this.#vcpuId('op', vcpu))
+  }
+
+  #op(op: EvtchnOpName, args: Args, vcpu = this.#current): Args {
     return this.#calls.must(vcpu, op, args)
   }
 
   /** A port that `remoteDomid` may bind to. */
   allocUnbound(remoteDomid: number, options: BindOptions): number {
+    checkDomid('GuestKernel.allocUnbound', remoteDomid)
     return this.#make({ kind: 'unbound', remoteDomid }, options)
   }
 
   /** A port connected to `remotePort` of `remoteDomid`. Its handler runs once at first (EC-inter-8). */
   bindInterdomain(remoteDomid: number, remotePort: number, options: BindOptions): number {
+    checkDomid('GuestKernel.bindInterdomain', remoteDomid)
+    checkU32('GuestKernel.bindInterdomain', 'remotePort', remotePort)
     return this.#make({ kind: 'interdomain', remoteDomid, remotePort }, options)
   }
 
   /** A port for a VIRQ, on the vCPU of `options`. */
   bindVirq(virq: number, options: BindOptions): number {
-    return this.#make({ kind: 'virq', virq, vcpu: options.vcpu ?? 0 }, options)
+    checkU32('GuestKernel.bindVirq', 'virq', virq)
+    return this.#make({ kind: 'virq', virq, vcpu: options?.vcpu ?? 0 }, options)
   }
 
   /** A port that signals a vCPU of this guest. */
@@ -227,10 +213,11 @@ export class GuestKernel {
 
   /** A handler for a port that the toolstack or another part of the guest made. Unmasks it. */
   bindHandler(port: number, options: BindOptions): void {
-    this.#install(port, { kind: 'given' }, options)
+    this.#install(port, { kind: 'given' }, checkBinding('GuestKernel', options, this.#platform.vcpus))
   }
 
   #make(origin: Origin, options: BindOptions): number {
+    checkBinding('GuestKernel', options, this.#platform.vcpus)
     const port = this.#create(origin, options.vcpu ?? 0)
     try {
       this.#install(port, origin, options)
@@ -246,17 +233,17 @@ export class GuestKernel {
   #create(origin: Origin, vcpu: number): number {
     switch (origin.kind) {
       case 'unbound':
-        return this.op('alloc_unbound', { dom: DOMID_SELF, remote_dom: origin.remoteDomid, port: 0 }).port!
+        return this.#op('alloc_unbound', { dom: DOMID_SELF, remote_dom: origin.remoteDomid, port: 0 }).port!
       case 'interdomain': {
         const { remoteDomid, remotePort } = origin
         const args = { remote_dom: remoteDomid, remote_port: remotePort, local_port: 0 }
-        return this.op('bind_interdomain', args).local_port!
+        return this.#op('bind_interdomain', args).local_port!
       }
       case 'virq':
         // Where it was bound first: one that is not per vCPU binds on vCPU 0 only and moves from there (EC-virq-2).
-        return this.op('bind_virq', { virq: origin.virq, vcpu: origin.vcpu, port: 0 }).port!
+        return this.#op('bind_virq', { virq: origin.virq, vcpu: origin.vcpu, port: 0 }).port!
       case 'ipi':
-        return this.op('bind_ipi', { vcpu, port: 0 }).port!
+        return this.#op('bind_ipi', { vcpu, port: 0 }).port!
       case 'given':
         throw new Error('guest: a port that was given cannot be made again')
     }
@@ -264,17 +251,14 @@ export class GuestKernel {
 
   #install(port: number, origin: Origin, options: BindOptions): void {
     integer('GuestKernel', 'port', port, 1, this.#tree.maxEvtchns - 1)
-    const vcpu = integer('GuestKernel', 'vcpu', options.vcpu ?? 0, 0, this.#platform.vcpus - 1)
-    if (typeof options.handler !== 'function')
-      throw new ParameterError('GuestKernel', 'handler', options.handler, 'a function')
-    if (options.priority !== undefined) integer('GuestKernel', 'priority', options.priority, 0, 15)
+    const { vcpu = 0 } = options
     this.#tree.prepare(port)
     const binding = { ...options, name: options.name ?? `port ${port}`, vcpu, port, origin }
     this.#handlers[port] = binding
     // The filter first: an event that the vCPU is sent before its filter knows the port would be passed over.
     this.#tree.filter(vcpu, port, true)
     const bornOn = origin.kind === 'ipi' ? vcpu : origin.kind === 'virq' ? origin.vcpu : 0
-    if (vcpu !== bornOn) this.op('bind_vcpu', { port, vcpu })
+    if (vcpu !== bornOn) this.#op('bind_vcpu', { port, vcpu })
     if (this.levels === 'fifo' && binding.priority !== undefined) this.#applyPriority(port, binding.priority)
     this.unmask(port)
   }
@@ -290,7 +274,7 @@ export class GuestKernel {
    */
   moveToVcpu(port: number, vcpu: number): void {
     const binding = this.#binding('moveToVcpu', port)
-    integer('GuestKernel.moveToVcpu', 'vcpu', vcpu, 0, this.#platform.vcpus - 1)
+    this.#vcpuId('moveToVcpu', vcpu)
     const old = binding.vcpu
     const two = this.#tree.levels === 2
     const wasMasked = this.#tree.isMasked(port)
@@ -298,18 +282,18 @@ export class GuestKernel {
     else this.#refilter(port, old, vcpu)
     binding.vcpu = vcpu
     try {
-      this.op('bind_vcpu', { port, vcpu })
+      this.#op('bind_vcpu', { port, vcpu })
     } catch (error) {
       // Refused, as for an IPI: the port stays where it was, and what a scan passed over meanwhile is raised again.
       binding.vcpu = old
       if (!two) this.#refilter(port, vcpu, old)
       this.#tree.mask(port)
-      if (!wasMasked) this.op('unmask', { port })
+      if (!wasMasked) this.#op('unmask', { port })
       throw error
     }
     if (!two) return
     this.#refilter(port, old, vcpu)
-    if (!wasMasked) this.op('unmask', { port })
+    if (!wasMasked) this.#op('unmask', { port })
   }
 
   /**
@@ -323,7 +307,7 @@ export class GuestKernel {
   }
 
   #applyPriority(port: number, priority: number): void {
-    this.op('set_priority', { port, priority })
+    this.#op('set_priority', { port, priority })
   }
 
   #refilter(port: number, from: number, to: number): void {
@@ -341,13 +325,14 @@ export class GuestKernel {
   close(port: number): void {
     const binding = this.#binding('close', port)
     this.#tree.mask(port)
-    this.op('close', { port })
+    this.#op('close', { port })
     this.#tree.filter(binding.vcpu, port, false)
     this.#handlers[port] = undefined
   }
 
   /** Signals the other end. */
   send(port: number): void {
+    checkU32('GuestKernel.send', 'port', port)
     const rc = this.#calls.evtchn(this.#current, 'send', { port })
     if (rc < 0) throw new XenError('EVTCHNOP_send', rc, `port ${port}`)
   }
@@ -356,14 +341,22 @@ export class GuestKernel {
 
   /** Holds a port's events back; they stay pending. */
   mask(port: number): void {
-    this.#tree.mask(port)
+    this.#tree.mask(this.#port('mask', port))
   }
 
   isPending(port: number): boolean {
-    return this.#tree.isPending(port)
+    return this.#tree.isPending(this.#port('isPending', port))
   }
   isMasked(port: number): boolean {
-    return this.#tree.isMasked(port)
+    return this.#tree.isMasked(this.#port('isMasked', port))
+  }
+
+  /** A port whose words the guest has. */
+  #port(call: string, port: number): number {
+    return integer(`GuestKernel.${call}`, 'port', port, 0, this.#tree.maxEvtchns - 1)
+  }
+  #vcpuId(call: string, vcpu: number): number {
+    return integer(`GuestKernel.${call}`, 'vcpu', vcpu, 0, this.#platform.vcpus - 1)
   }
 
   /**
@@ -371,6 +364,7 @@ export class GuestKernel {
    * EVTCHNOP_unmask does it, for only the hypervisor may raise events on another vCPU (NL-scan-5).
    */
   unmask(port: number): void {
+    checkU32('GuestKernel.unmask', 'port', port)
     const binding = this.#handlers[port]
     if (binding && binding.vcpu === this.#current) {
       // This code is the vCPU's own, so its upcalls are held off until it returns.
@@ -378,7 +372,7 @@ export class GuestKernel {
       if (unmasked === 'scan') this.upcall(binding.vcpu)
       if (unmasked !== 'hypercall') return
     }
-    this.op('unmask', { port })
+    this.#op('unmask', { port })
   }
 
   // --- upcalls -------------------------------------------------------------------------------------------------------
@@ -389,6 +383,7 @@ export class GuestKernel {
    * @throws what a handler threw, after all other handlers have run.
    */
   upcall(vcpu = 0): number {
+    this.#vcpuId('upcall', vcpu)
     if (this.#running[vcpu]) return 0
     this.#running[vcpu] = true
     const before = this.#current
@@ -492,6 +487,7 @@ export class GuestKernel {
   moveTo(platform: GuestPlatform): void {
     if (this.#running.includes(true) && !this.#suspended)
       throw new XenError('GuestKernel.moveTo', Errno.EBUSY, 'the guest is in the middle of an upcall')
+    checkPlatform('GuestKernel.moveTo', platform)
     for (const part of ['bits', 'vcpus', 'sharedInfoGfn'] as const)
       if (platform[part] !== this.#platform[part])
         throw new ParameterError('GuestKernel.moveTo', part, platform[part], String(this.#platform[part]))
@@ -529,6 +525,7 @@ export class GuestKernel {
    * those that no longer fit why (NL-mig-2). A port that was given is the toolstack's to make again: reported as lost.
    */
   resume(platform: GuestPlatform): ResumeReport {
+    checkPlatform('GuestKernel.resume', platform)
     const old = this.#handlers.filter((binding): binding is Binding => binding !== undefined)
     // RAM is the same, so are the guest's own frames in it; those of the old tree are free again.
     this.#tree.release()

@@ -5,6 +5,7 @@ export {
   type ClientTransaction,
   type ClientTransport,
   type RequestOptions,
+  StoreAccess,
   type TransactionRunOptions,
   type WatchOptions,
   XenStoreClient,

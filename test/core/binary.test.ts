@@ -43,6 +43,12 @@ function sections(file: string): { ids: number[]; globals: number; imports: stri
   return found
 }
 
+/** Atomic read-modify-writes: the prefix 0xfe with an opcode of that group. */
+function atomics(file: string): number {
+  const bytes = readFileSync(new URL(`../../build/${file}`, import.meta.url))
+  return bytes.filter((byte, i) => byte === 0xfe && bytes[i + 1]! >= 0x1e && bytes[i + 1]! <= 0x4e).length
+}
+
 const SECTION = { global: 6, start: 8, data: 11, dataCount: 12 }
 
 describe.each(['core.wasm', 'core.threads.wasm'])('%s is position-free and stateless', (file) => {
@@ -63,6 +69,11 @@ describe.each(['core.wasm', 'core.threads.wasm'])('%s is position-free and state
 
   it('imports the memory and nothing else', () => {
     expect(module.imports).toEqual(['env.memory kind 2'])
+  })
+
+  it('EC-lock-9: guest words are changed by atomic instructions where memory is shared, and plainly where it is not', () => {
+    expect(atomics(file) > 20).toBe(file === 'core.threads.wasm')
+    expect(atomics(file) === 0).toBe(file === 'core.wasm')
   })
 
   it('exports what touches the words of the FIFO ABI', () => {

@@ -285,6 +285,26 @@ describe.each([64, 32] as const)('a poller, %i-bit', (bits) => {
     expect([woken, xen.nextTimerNs]).toEqual([[], null])
   })
 
+  it('EC-poll-14: a block after a poll is no poll: neither its timer nor its port wakes it', () => {
+    const { xen, d1, clock, woken, v1 } = asleep(bits)
+    const port = d1.ipi(0)
+    poll(d1, { ports: [port], timeoutNs: 99n, vcpu: 1 })
+    expect(d1.call(HYPERVISOR.sched_op, [SCHEDOP.block], 1)).toBe(0)
+    clock.advance(100)
+    xen.runTimers()
+    d1.must('send', { port })
+    expect([woken, marks(v1), xen.nextTimerNs]).toEqual([[], [false, 0, true], null])
+  })
+
+  it('EC-up-7, EC-poll-14: a block that finds an upcall deliverable leaves nothing of an earlier poll', () => {
+    const { xen, d1, woken, v1 } = asleep(bits)
+    d1.setMask(1, 1)
+    poll(d1, { timeoutNs: 99n, vcpu: 1 })
+    d1.setFlag(1, 1)
+    expect(d1.call(HYPERVISOR.sched_op, [SCHEDOP.block], 1)).toBe(0)
+    expect([woken, marks(v1), xen.nextTimerNs]).toEqual([[], AWAKE, null])
+  })
+
   it('EC-poll-14: a domain that dies leaves no poller and no timer behind', () => {
     const { xen, d1, clock, woken, v1 } = asleep(bits)
     poll(d1, { timeoutNs: 99n, vcpu: 1 })
@@ -312,6 +332,49 @@ describe.each([64, 32] as const)('a poller, %i-bit', (bits) => {
     d1.setFlag(1)
     d1.must('send', { port })
     expect(woken).toEqual([0, 1])
+  })
+})
+
+describe('a vCPU that was woken while another is in its upcall, before it is told', () => {
+  /** Wakes v1 of d1 in an upcall of d0, then does `then` there. Who was told in the end. */
+  function between(then: (all: ReturnType<typeof host>) => void) {
+    const woken: string[] = []
+    let inUpcall = () => {}
+    const all = host(64, {
+      onUpcall: ({ domid }) => void (domid === 0 && inUpcall()),
+      onUnblock: ({ domid, vcpuId }) => void woken.push(`d${domid}v${vcpuId}`),
+    })
+    const { d0, d1 } = all
+    const port = d1.ipi(0)
+    poll(d1, { ports: [port], vcpu: 1 })
+    inUpcall = () => {
+      inUpcall = () => {}
+      d1.must('send', { port })
+      expect(woken, 'not in the middle of another upcall').toEqual([])
+      then(all)
+    }
+    d0.must('send', { port: d0.ipi(0) })
+    return { ...all, woken }
+  }
+
+  it('EC-poll-14: is told after it', () => {
+    expect(between(() => {}).woken).toEqual(['d1v1'])
+  })
+
+  it('EC-poll-14: sleeps on if it polls again: that poll has seen nothing', () => {
+    const { woken, d1 } = between((all) => void poll(all.d1, { ports: [all.d1.ipi(0)], vcpu: 1 }))
+    expect([woken, d1.domain.vcpu(1).polling]).toEqual([[], true])
+  })
+
+  it('EC-die-1: is not told if its domain was destroyed meanwhile', () => {
+    expect(between(({ xen }) => xen.destroyDomain(1)).woken).toEqual([])
+  })
+
+  it('NL-mig-3: is told when its domain goes on, if that was frozen meanwhile', () => {
+    const { xen, woken } = between((all) => void all.xen.beginMigration(1, { mode: 'transparent' }))
+    expect(woken).toEqual([])
+    xen.migrationOf(1)!.abort()
+    expect(woken).toEqual(['d1v1'])
   })
 })
 

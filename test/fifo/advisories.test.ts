@@ -81,7 +81,7 @@ describe('advisories', () => {
     expect([bit(port, EVTCHN_FIFO_LINKED), upcalls]).toEqual([1, ['v1']])
   })
 
-  it('EC-XSA-188: after a failed first init_control nothing of FIFO remains', () => {
+  it('EC-XSA-188, EC-init-9: after a failed first init_control nothing of FIFO remains', () => {
     for (const [control_gfn, offset, vcpu] of [
       [9999, 0, 0],
       [BLOCK, 4, 0],
@@ -145,7 +145,7 @@ describe('advisories', () => {
     expect(narrow.memory.view().slice(PAGE_SIZE, 2 * PAGE_SIZE)).toEqual(before)
   })
 
-  it('EC-XSA-358: a control block is published with its sixteen queues ready for use', () => {
+  it('EC-XSA-358, EC-init-12: a control block is published with its sixteen queues ready for use', () => {
     init(1)
     init(0)
     expand()
@@ -158,7 +158,7 @@ describe('advisories', () => {
     expect(ready()).toBe(0xffff)
   })
 
-  it('EC-XSA-359: the array is there before the port operations that use it', () => {
+  it('EC-XSA-359, EC-init-12: the array is there before the port operations that use it', () => {
     const seen: boolean[] = []
     const { useOps } = domain
     domain.useOps = (ops) => {
@@ -259,7 +259,7 @@ describe('bugs without an advisory', () => {
     expect([head(7), word(66000) & 0x1ffff, domain.fifo!.tail(0, 7)]).toEqual([66000, 66001, 66001])
   })
 
-  it('EC-bug-7: a closed port that is still linked is not given out again (EC-close-10)', () => {
+  it('EC-bug-7: a closed port that is still linked is not given out again (EC-close-10, EC-port-11)', () => {
     init()
     expand()
     const [port, remote] = connect()
@@ -285,7 +285,7 @@ describe('bugs without an advisory', () => {
     expect(errno(() => small.eventChannelOp('bind_ipi', { vcpu: 0 }))).toBe(Errno.ENOSPC)
   })
 
-  it('EC-bug-8: a poller wakes when the event is linked, and for a masked one as well', () => {
+  it('EC-bug-8, EC-fifo-16: a poller wakes when the event is linked, and for a masked one as well', () => {
     init()
     expand()
     const [port, remote] = connect()
@@ -339,7 +339,7 @@ describe('rules that surprise', () => {
     expect(upcalls).toEqual([])
   })
 
-  it('EC-expand-7: the mark of an early event is never taken back', () => {
+  it('EC-expand-7, EC-odd-21: the mark of an early event is never taken back', () => {
     init()
     const [port, remote] = connect()
     send(remote)

@@ -81,7 +81,7 @@ describe.each([32, 64] as const)('the guest driver on FIFO, %i bit', (bits) => {
     expect(words.subarray(1).every((word) => word === 2 ** EVTCHN_FIFO_MASKED)).toBe(true)
   })
 
-  it('serves the highest priority first, and one that comes up meanwhile before all that wait', () => {
+  it('serves the highest priority first, and one that comes up meanwhile before all that wait (EC-fifo-26)', () => {
     const machine = boot({ bits })
     const { kernel } = machine
     const order: string[] = []

@@ -119,7 +119,7 @@ describe('senders and guest, at every interleaving', () => {
     expect(outcome.flaw).toBeNull()
   })
 
-  it('three changes of priority in a row drop the event, with PENDING clear (EC-fifo-5)', () => {
+  it('three changes of priority in a row drop the event, with PENDING clear (EC-fifo-4, EC-fifo-5, EC-lock-8)', () => {
     let dropped = 0
     const outcome = exploreRuns(() => {
       const world = new FifoWorld({ ports: 1 })

@@ -5,6 +5,7 @@
 
 import {
   type Bits,
+  CONTROL_BLOCK,
   DOMID_SELF,
   type Domain,
   type DomainOptions,
@@ -29,9 +30,11 @@ const ARRAYS = 40 * PAGE_SIZE
 
 const NUMBERS = Object.values(HYPERVISOR)
 const OFTEN: readonly EvtchnOpName[] = ['send', 'unmask', 'bind_vcpu', 'status']
-/** Every operation; resets seldom, or nothing would ever be there to go wrong. */
+/** Every operation; resets and the switch to FIFO seldom, or nothing would ever be there to go wrong. */
 const OPS = (Object.keys(EVTCHNOP) as EvtchnOpName[]).flatMap((name) =>
-  Array<EvtchnOpName>(name.startsWith('reset') ? 1 : OFTEN.includes(name) ? 40 : 15).fill(name),
+  Array<EvtchnOpName>(name.startsWith('reset') || name === 'init_control' ? 1 : OFTEN.includes(name) ? 40 : 15).fill(
+    name,
+  ),
 )
 
 /** Makes a hypercall and looks at what it did. */
@@ -71,11 +74,22 @@ export class HostileGuest {
   }
   #somewhere(): number {
     const random = this.#random
-    const { nlevel } = this.domain
+    const { nlevel, fifo } = this.domain
     const where = random.below(4)
     if (where === 0) return PAGE_SIZE + (random.below(sharedInfo(this.#bits).size) & ~3)
+    if (where === 1 && fifo) return this.#fifoWord()
     if (where > 1 || !nlevel) return random.below(HOSTILE_FRAMES * 1024) * 4
     return random.pick(random.below(2) ? nlevel.pendingGfns : nlevel.maskGfns) * PAGE_SIZE + random.below(1024) * 4
+  }
+
+  /** An event word, or a word of a control block. */
+  #fifoWord(): number {
+    const random = this.#random
+    const { pageGfns } = this.domain.fifo!
+    const block = this.domain.fifo!.controlBlock(random.below(this.domain.vcpus.length))
+    if (block && (random.below(2) || !pageGfns.length))
+      return block.gfn * PAGE_SIZE + block.offset + 4 * random.below(CONTROL_BLOCK.size / 4)
+    return pageGfns.length ? random.pick(pageGfns) * PAGE_SIZE + 4 * random.below(128) : PAGE_SIZE
   }
 
   /** Its page tables: mostly identity, and whenever the hypervisor looks something up, RAM may have changed. */
@@ -190,6 +204,12 @@ export class HostileGuest {
     if (fields.nr_pages && random.below(4)) view.setUint32(fields.nr_pages.offset, 1 + random.below(3), true)
     for (const field of Object.values(fields)) {
       if (field.size !== 8 || random.below(8) === 0) continue
+      if (name === 'init_control' || name === 'expand_array') {
+        view.setUint32(field.offset, random.frame(HOSTILE_FRAMES), true)
+        view.setUint32(field.offset + 4, 0, true)
+        if (fields.offset && random.below(4)) view.setUint32(fields.offset.offset, random.below(504) * 8, true)
+        continue
+      }
       const array = ARRAYS + random.below(256) * 8
       view.setUint32(field.offset, array, true)
       view.setUint32(field.offset + 4, 0, true)

@@ -68,4 +68,11 @@ describe('evtchn migrate', () => {
     expect(stdout).toBe('')
     expect(status).toBe(2)
   })
+
+  it('--abi alone is enough: as many channels as it has, unless fewer are asked for', () => {
+    const { status, stdout, stderr } = migrate('--abi', '2', '--bits', '32', '--frames', '64', '--json')
+    expect([status, stderr]).toEqual([0, ''])
+    const { outcomes: moved } = JSON.parse(stdout) as { outcomes: { connected: number; missing: number }[] }
+    expect(moved.map(({ connected, missing }) => [connected, missing])).toEqual(Array(3).fill([1023, 0]))
+  })
 })

@@ -47,7 +47,9 @@ describe.each([
   [32, 2, 1],
   [32, 3, 2],
   [32, 4, 1],
-] as const)('%i bits, %i levels, %i vCPUs', (bits, levels, vcpus) => {
+  [64, 'fifo', 2],
+  [32, 'fifo', 1],
+] as const)('%i bits, %s levels, %i vCPUs', (bits, levels, vcpus) => {
   const shape = { bits, levels, vcpus, channels: CHANNELS, frames: 1300 }
 
   it('NL-mig-5: an aborted move loses nothing: pending, raised meanwhile and sent afterwards all arrive', () => {

@@ -73,6 +73,52 @@ describe('a target that refuses', () => {
     },
   )
 
+  it.each([
+    ['of another kind: no FIFO', { fifo: false }, {}, Errno.EOPNOTSUPP, 'abi.name'],
+    ['with a lower port limit', {}, { maxEvtchnPort: 38 }, Errno.ENOSPC, 'ports.interdomain[38].port'],
+    ['where the number is taken', {}, { domid: 0 }, Errno.EEXIST, 'domid'],
+    ['without memory', { maxFrames: 64 + 127 }, {}, Errno.ENOMEM, 'frames'],
+  ] as [string, HypervisorOptions, RestoreOptions, number, string][])(
+    'NL-mig-3: a FIFO guest on a target %s: nothing changes there, and its queues go on as they were',
+    (_, hostOptions, options, errno, field) => {
+      const each = machine({ channels: 39, levels: 'fifo' })
+      const target = new Host(hostOptions)
+      target.dom0()
+      const before = domainFacts(each.domain)
+      const move = transparent(each.host)
+      const error = refused(target, throughJson(move.state), options)
+      expect([error.errno, error.field]).toEqual([errno, field])
+      move.abort()
+      expect(domainFacts(each.domain)).toEqual(before)
+      for (const { dom0: back } of each.ports) each.dom0.send(back)
+      expect([...each.ran.values()]).toEqual(Array(39).fill(1))
+    },
+  )
+
+  it.each([
+    ['where the number is taken', {}, { domid: 0 }, Errno.EEXIST, 'domid'],
+    ['without memory', { maxFrames: 64 + 127 }, {}, Errno.ENOMEM, 'frames'],
+    ['of another width', {}, { bits: 32 }, Errno.EINVAL, 'bits'],
+  ] as [string, HypervisorOptions, RestoreOptions, number, string][])(
+    'NL-mig-1, EC-die-8: a cooperative state on a target %s: nothing changes there, and the guest cancels its suspend',
+    (_, hostOptions, options, errno, field) => {
+      const each = machine({ channels: 9 })
+      const target = new Host(hostOptions)
+      target.dom0()
+      each.kernel.suspend()
+      const move = each.host.xen.beginMigration(1)
+      each.dom0.send(each.ports[4]!.dom0)
+      const error = refused(target, throughJson(move.state), options)
+      expect([error.errno, error.field]).toEqual([errno, field])
+      move.abort()
+      each.host.xen.resumeDomain(1)
+      each.kernel.cancelSuspend()
+      expect([...each.ran]).toEqual([['ring 4', 1]])
+      for (const { dom0: back } of each.ports) each.dom0.send(back)
+      expect(each.ran.size).toBe(9)
+    },
+  )
+
   it('NL-mig-3: the engine has no memory left', () => {
     const each = machine()
     const move = transparent(each.host)

@@ -54,7 +54,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
   const selectors = Array.from({ length: levels - 1 }, (_, i) => levels - 1 - i)
 
   it.each([1, 31, 32, 63, 64, 65, 127, bits * bits - 1])(
-    'NL-set-1, NL-tree-2: a raise of port %i sets its leaf bit, each selector bit, the flag, and no other bit',
+    'NL-set-1, NL-tree-1, NL-tree-2: a raise of port %i sets its leaf bit, each selector bit, the flag, and no other bit',
     (port) => {
       const { guest, told } = machine(bits, levels, port)
       guest.setBit(guest.leaf('mask', port), 0)

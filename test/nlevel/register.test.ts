@@ -253,6 +253,27 @@ describe('EVTCHNOP_register_nlevel', () => {
     expect([8, 16].map((offset) => Number(bytes.getBigUint64(offset, true)))).toEqual([PENDING_GFNS, MASK_GFNS])
   })
 
+  it('NL-reg-3: frames are taken as the guest left them: what it did not zero is pending, what it did not mask is not', () => {
+    const guest = RawGuest.on({}, { vcpus: 2 })
+    guest.clean(TREE)
+    const [dirty, clean, open] = [6000, 6001, 6002]
+    const bytes = (gfn: number) => guest.bytes.subarray(gfn * PAGE, (gfn + 1) * PAGE)
+    bytes(TREE.pending[0]!)[dirty >> 3]! |= 1 << (dirty & 7)
+    bytes(TREE.mask[0]!)[open >> 3]! &= ~(1 << (open & 7))
+    for (const vcpu of [0, 1]) guest.must(guest.setSelectors(TREE, vcpu))
+    guest.must(guest.commit(TREE))
+    guest.openIpi(open)
+    expect([dirty, clean].map((port) => guest.pending(port))).toEqual([1, 0])
+    expect([clean, open].map((port) => guest.masked(port))).toEqual([1, 0])
+    // The bit that was left swallows the port's first send, as on two levels.
+    guest.quiet(0)
+    guest.must(guest.op('unmask', { port: clean }))
+    guest.must(guest.op('send', { port: dirty }))
+    expect(guest.flag(0)).toBe(0)
+    guest.must(guest.op('send', { port: clean }))
+    expect(guest.flag(0)).toBe(1)
+  })
+
   it('NL-reg-7: arguments that change after they were copied change nothing', () => {
     // Page tables that let another vCPU of the guest write at each look-up: the hypervisor must have copied before.
     let guest: RawGuest | undefined

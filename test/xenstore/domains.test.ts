@@ -142,7 +142,7 @@ it('XS-dom-7, XS-adv-419: the order of a death; its nodes go, they are handed to
   expect(s.peer('g5').ended).toBe(true)
 })
 
-it('XS-dom-7: the root of a dead owner falls back to domain 0', () => {
+it('XS-dom-7a: the root of a dead owner falls back to domain 0', () => {
   const s = new Script({}, 'a', 'g5')
   s.run(
     ['a', 0, 'SET_PERMS', '/|r5|w6|', 'OK|'],

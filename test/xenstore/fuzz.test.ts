@@ -1,9 +1,25 @@
-/** A million random and mutated messages: no exception, no leak, and the store still sound. */
+/**
+ * A million random and mutated messages, three fifths of them by privileged connections, two fifths by guests through their
+ * rings: no exception, no leak, and the store still sound.
+ */
 import { expect, it } from 'vitest'
-import { type Connection, checkStore, encodeText, type Transport, XenStored, XS } from '../../src/xenstore/index.js'
+import {
+  type Connection,
+  checkStore,
+  encodeText,
+  REQUESTS,
+  RESPONSES,
+  Ring,
+  type RingPeer,
+  type Transport,
+  XenStored,
+  XS,
+} from '../../src/xenstore/index.js'
 
 const MESSAGES = 1_000_000
 const CHECK_EVERY = 50_000
+const CLIENTS = 3
+const FIRST_GUEST = 5
 
 /** A generator that can be started again from the seed that a failure prints (mulberry32). */
 function generator(seed: number): (below: number) => number {
@@ -55,16 +71,91 @@ class Client implements Transport {
   }
 }
 
+const WORDS = ['req_cons', 'req_prod', 'rsp_cons', 'rsp_prod', 'connection', 'error', 'server_features'] as const
+
+/** A guest's end of its ring, in plain memory. */
+class Guest {
+  fetching = true
+  lost = true
+  readonly ring: Ring
+  readonly peer: RingPeer
+  readonly #count: (bytes: number) => void
+  #onEvent = () => {}
+  /** What there was no room for yet. */
+  #waiting: Uint8Array = new Uint8Array(0)
+
+  constructor(count: (bytes: number) => void) {
+    this.#count = count
+    const page = new Uint8Array(4096)
+    this.ring = new Ring(() => page)
+    this.peer = {
+      page: () => page,
+      channel: {
+        notify: () => {},
+        onEvent: (callback) => {
+          this.#onEvent = callback
+        },
+      },
+      close: () => {
+        this.lost = true
+      },
+    }
+  }
+
+  /** A fresh connection. */
+  begin(): void {
+    this.lost = false
+    this.#waiting = new Uint8Array(0)
+  }
+
+  /** Sends a message, or what is left of an earlier one; turns with the daemon until neither can go on. */
+  send(bytes: Uint8Array): void {
+    if (!this.#waiting.length) this.#waiting = bytes
+    for (let moved = true; moved && !this.lost; ) {
+      const sent = this.ring.write(REQUESTS, (to, at, max) => {
+        const part = this.#waiting.subarray(0, max)
+        to.set(part, at)
+        this.#waiting = this.#waiting.subarray(part.length)
+        return part.length
+      })
+      this.#onEvent()
+      const got = this.fetching ? this.ring.read(RESPONSES, 1024) : new Uint8Array(0)
+      if (typeof got === 'number' || this.ring.get('error') !== 0) this.lost = true
+      else {
+        this.#count(got.length)
+        moved = sent > 0 || got.length > 0
+      }
+      this.#onEvent()
+    }
+  }
+}
+
 class Fuzz {
   readonly random: (below: number) => number
   now = 0
-  readonly server = new XenStored({ now: () => this.now })
+  readonly server: XenStored
   readonly clients: Client[] = []
+  /** Domains 5 and 6. */
+  readonly guests: Guest[] = []
   fetched = 0
+  fetchedByGuests = 0
+  introduced = 0
 
   constructor(seed: number) {
     this.random = generator(seed)
-    for (let i = 0; i < 5; i++) this.open(i)
+    const count = (bytes: number) => {
+      this.fetchedByGuests += bytes
+    }
+    for (let i = 0; i < 2; i++) this.guests.push(new Guest(count))
+    this.server = new XenStored({
+      now: () => this.now,
+      host: {
+        state: () => ({ shutdown: false, dying: false }),
+        connect: (domid) => this.guests[domid - FIRST_GUEST]?.peer ?? null,
+      },
+    })
+    for (let i = 0; i < CLIENTS; i++) this.open(i)
+    for (let i = 0; i < 2; i++) this.introduce(i)
     for (const [path, perm] of [
       ['/d', 'b0'],
       ['/local/domain/5', 'n5'],
@@ -81,13 +172,18 @@ class Fuzz {
     })
   }
 
-  /** Connections 0 to 2 are privileged, 3 and 4 are domains 5 and 6. */
+  /** A privileged connection. */
   open(index: number): void {
     const client = this.client()
-    client.connection =
-      index < 3 ? this.server.connect(client) : this.server.attachDomain(index + 2, { wake() {}, fail() {}, end() {} })
-    client.connection.transport = client
+    client.connection = this.server.connect(client)
     this.clients[index] = client
+  }
+
+  /** A guest's connection, or a new one on the old page. */
+  introduce(index: number): void {
+    this.server.introduce(FIRST_GUEST + index, 1, 1)
+    this.guests[index]!.begin()
+    this.introduced++
   }
 
   pick<T>(from: readonly T[]): T {
@@ -105,7 +201,7 @@ class Fuzz {
       [XS.SET_PERMS]: `${path}\0${this.pick(PERMS)}\0${this.random(2) ? `${this.pick(PERMS)}\0` : ''}`,
       [XS.TRANSACTION_END]: this.pick(['T\0', 'T\0', 'F\0', 'x\0']),
       [XS.DIRECTORY_PART]: `${path}\0${this.random(50)}\0`,
-      // Guests come back by attachDomain; RELEASE of one of them, now and then.
+      // Guests are introduced again; RELEASE of one of them, now and then.
       [XS.RELEASE]: `${this.random(200) ? 99 : 5 + this.random(2)}\0`,
       [XS.SET_TARGET]: `${5 + this.random(2)}\0${5 + this.random(3)}\0`,
       [XS.CONTROL]: `${this.pick(['help', 'quota', 'log', 'nonsense'])}\0`,
@@ -133,6 +229,16 @@ class Fuzz {
     }
   }
 
+  /** A guest sends, and writes what it likes to its page, now and then. */
+  guest(index: number): void {
+    const guest = this.guests[index]!
+    if (guest.lost) this.introduce(index)
+    const [word, value] = [this.pick(WORDS), this.random(2 ** 32)]
+    if (!this.random(1000)) guest.ring.set(word, this.random(2) ? value : value % 2000)
+    guest.send(this.mutate(this.message()))
+    if (!this.random(100)) guest.fetching = !guest.fetching
+  }
+
   send(index: number, bytes: Uint8Array): void {
     const client = this.clients[index]!
     const cut = this.random(3) ? bytes.length : this.random(bytes.length)
@@ -141,14 +247,16 @@ class Fuzz {
   }
 
   step(): void {
-    const index = this.random(5)
-    const client = this.clients[index]!
-    if (client.lost) {
-      if (index < 3) this.server.disconnect(client.connection)
-      this.open(index)
-    }
-    this.send(index, this.mutate(this.message()))
-    if (!this.random(100)) client.fetching = !client.fetching
+    const index = this.random(CLIENTS + 2)
+    const client = this.clients[index]
+    if (client) {
+      if (client.lost) {
+        this.server.disconnect(client.connection)
+        this.open(index)
+      }
+      this.send(index, this.mutate(this.message()))
+      if (!this.random(100)) client.fetching = !client.fetching
+    } else this.guest(index - CLIENTS)
     if (!this.random(1000)) {
       this.now += this.random(30_000)
       this.server.tick()
@@ -159,7 +267,7 @@ class Fuzz {
   /** Drops what has piled up at domain 0, which has no quota. */
   reset(): void {
     for (const path of ['/a', '/local/domain/0']) this.send(0, encodeText(XS.RM, 0, 0, `${path}\0`))
-    const index = this.random(3)
+    const index = this.random(CLIENTS)
     this.server.disconnect(this.clients[index]!.connection)
     this.open(index)
   }
@@ -179,6 +287,8 @@ it('a million random and mutated messages leave a sound store and nothing behind
   }
   // Most of them were understood and answered.
   expect(fuzz.fetched, about).toBeGreaterThan(10 * MESSAGES)
+  expect(fuzz.fetchedByGuests, about).toBeGreaterThan(5 * MESSAGES)
+  expect(fuzz.introduced, about).toBeGreaterThan(500)
   // Everybody leaves: nothing stays but the nodes, and domain 0 can remove these.
   const { server } = fuzz
   for (const domid of [5, 6]) if (server.domains.get(domid)?.connection) server.release(domid)

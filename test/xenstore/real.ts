@@ -58,7 +58,8 @@ export function execute(
 
 /** Starts the C daemon in a folder and waits for its socket. */
 export async function startCDaemon(path: string): Promise<{ socket: string; process: ChildProcess }> {
-  const { daemon, shim } = cDaemon!
+  if (!cDaemon) throw new Error('no C daemon, or no shim for it: run .ci/xenstore-tools with a compiler and libxen-dev')
+  const { daemon, shim } = cDaemon
   const process_ = spawn(daemon, ['-N'], {
     env: { ...process.env, XENSTORED_RUNDIR: path, LD_PRELOAD: shim },
     stdio: 'ignore',

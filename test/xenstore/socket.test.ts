@@ -1,5 +1,5 @@
 /** The daemon on a unix socket, with clients that are slow, endless, many or gone. */
-import { existsSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -171,6 +171,33 @@ it('10,000 watches of one client and 200 clients: everybody is told, everybody i
   await until(() => server.watches.size === 0)
 })
 
+it.each([
+  ['announces too much (XS-wire-6)', (socket: Socket) => socket.write(Buffer.alloc(16, 0xff))],
+  ['says that it has nothing more to ask', (socket: Socket) => socket.end()],
+])(
+  'a client that never reads and %s does not keep the daemon from ending',
+  async (_, offend) => {
+    const socket = await raw()
+    const other = await client()
+    await other.write('/big', 'v'.repeat(4000))
+    socket.pause()
+    const ask = Buffer.concat(Array.from({ length: 10 }, () => Buffer.from(encodeText(XS.READ, 1, 0, '/big\0'))))
+    const [asking] = server.connections
+    // Until the kernel takes no more, and not so much that its requests would wait.
+    while (!asking!.output.bytes) {
+      socket.write(ask)
+      await other.read('/big')
+    }
+    offend(socket)
+    await other.read('/big')
+    await listening.close()
+    expect(server.connections).toEqual([])
+    expect(existsSync(path)).toBe(false)
+    expect(socket.readableEnded).toBe(false)
+  },
+  10_000,
+)
+
 it('a client that vanishes in the midst of a reply hurts nobody', async () => {
   const other = await client()
   await other.write('/big', 'v'.repeat(4000))
@@ -203,6 +230,15 @@ it('a stale socket file is replaced; a live one, and any other file, is not', as
   const file = join(place.path, 'file')
   writeFileSync(file, 'precious')
   await expect(serveSocket(new XenStored(), file)).rejects.toThrow(/not a socket/)
-  await expect(serveSocket(new XenStored(), join(place.path, 'no/such/folder'))).rejects.toThrow()
+  await expect(serveSocket(new XenStored(), join(place.path, 'no/such/socket'))).rejects.toThrow(
+    /no folder .*no\/such$/,
+  )
   expect(existsSync(file)).toBe(true)
+})
+
+it('a path that is too long for a socket is refused, not cut off', async () => {
+  const long = join(place.path, 'x'.repeat(100))
+  await expect(serveSocket(new XenStored(), long)).rejects.toThrow(/has \d+ bytes; the path of a socket has at most/)
+  await expect(connectSocket(long)).rejects.toThrow(/at most/)
+  expect(readdirSync(place.path)).toEqual(['s'])
 })

@@ -66,6 +66,25 @@ it('XS-tx-4: any accessed node that changed makes a conflict, one that was looke
   conflict(['a', 1, 'WATCH', '/d|t|', 'OK|', ['a /d|t|']], ['b', 0, 'MKDIR', '/d/x|', 'OK|', ['a /d/x|t|']], 'OK|')
 })
 
+it('XS-tx-4a: what it accessed was removed meanwhile: it goes on as if nothing were amiss, and ends in EAGAIN', () => {
+  script(
+    'a b',
+    ['a', 0, 'WRITE', '/d/k|v', 'OK|'],
+    start('a', 1),
+    ['a', 1, 'READ', '/d/k|', 'v'],
+    ['a', 1, 'DIRECTORY', '/d|', 'k|'],
+    ['b', 0, 'RM', '/d|', 'OK|'],
+    ['a', 1, 'READ', '/d/k|', 'v'],
+    ['a', 1, 'RM', '/d/k|', 'OK|'],
+    ['a', 1, 'WRITE', '/d/k|w', 'OK|'],
+    ['a', 1, 'DIRECTORY', '/d|', 'k|'],
+    ['a', 1, 'RM', '/d|', 'OK|'],
+    ['a', 1, 'READ', '/d/k|', 'ENOENT'],
+    end('a', 1, 'EAGAIN'),
+    ['a', 0, 'READ', '/d/k|', 'ENOENT'],
+  )
+})
+
 it('XS-tx-5: what follows from that, as it was observed', () => {
   const two = (first: Row, second: Row, reply: string) =>
     script(

@@ -313,6 +313,29 @@ describe('the bus', () => {
 })
 
 describe('xenbus', () => {
+  it('a state is written only where there is one, and again after a conflict (XW-be-5, XS-linux-5)', () => {
+    const host = hostOf('single')
+    createGuests(host, 1)
+    host.guest(1).kernel.freeze()
+    const { xs } = host.toolstack
+    const device = host.bus.device('backend/vif/1/0')!
+    const node = '/local/domain/0/backend/vif/1/0/state'
+    const { xenbus } = host.bus
+    const read = xenbus.readIfExists.bind(xenbus)
+    let reads = 0
+    xenbus.readIfExists = function* (path, tx) {
+      const value = yield* read(path, tx)
+      // Somebody else writes between the look and the commit.
+      if (tx && path === `${device.nodename}/state` && ++reads === 1) yield* xs.write(node, 3)
+      return value
+    }
+    host.complete('x', host.bus.switchState(device, 5))
+    expect([reads, device.state, host.complete('x', xs.read(node))]).toEqual([2, 5, '5'])
+    host.complete('x', xs.rm(node))
+    host.complete('x', host.bus.switchState(device, 6))
+    expect([device.state, host.complete('x', xs.readIfExists(node))]).toEqual([5, null])
+  })
+
   it.each(DESIGNS)(
     '%s: will_handle and get_domid run where they must not sleep (XW-base-1, XW-base-4, XW-base-11, XW-ds-5, XW-rfc-2)',
     (design) => {

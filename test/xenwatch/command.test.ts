@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
-import { KINDS, stackOf } from './lab.js'
+import { ALL, KINDS, stackOf } from './lab.js'
 
 const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 
@@ -35,6 +35,9 @@ describe('evtchn xenwatch', () => {
     const rows = stdout.split('\n').filter((line) => /^ +(single|rfc|talk|on-demand) /.test(line))
     expect(rows.map((row) => /FAILED/.test(row))).toEqual([true, false, false, false])
     expect(rows[0]).toMatch(/single +xenwatch +FAILED, \+19\.90 s +FAILED, \+9\.95 s +not until release/)
+    // What its columns mean.
+    for (const word of ['delays against the same run', 'dropped on arrival', 'left waiting: then'])
+      expect(stdout).toContain(word)
     for (const row of rows.slice(1)) expect(row).toMatch(/xen-mtwatch-1 +done, \+0\.00 s +done, \+0\.00 s/)
   })
 
@@ -66,7 +69,15 @@ describe('evtchn xenwatch', () => {
   it('--help tells its options', () => {
     const { status, stdout } = xenwatch('--help')
     expect(status).toBe(0)
-    for (const word of ['--design', '--scenario', '--domains', '--seed', '--json']) expect(stdout).toContain(word)
+    for (const word of [
+      '--design',
+      '--scenario',
+      '--domains',
+      '--seed',
+      '--json',
+      ...ALL.map((design) => `\n  ${design} `),
+    ])
+      expect(stdout).toContain(word)
   })
 })
 

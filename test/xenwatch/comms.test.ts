@@ -108,7 +108,7 @@ describe('xenbus_thread', () => {
     expect(xenbus.comms.badMessages).toEqual([])
   })
 
-  it('gives each reply to the request with its id, in whatever order they come (XS-wire-4)', () => {
+  it('gives each reply to the request with its id, in whatever order they come (XS-wire-4, XS-linux-1)', () => {
     const { kernel, scheduler, xenbus, send, receive } = scripted()
     const got: string[] = []
     const ask = function* (path: string): Task {

@@ -35,7 +35,7 @@ const VBD_BACK = [
 ]
 
 describe('a guest that comes and goes', () => {
-  it('nodes in the order of libxl: transaction 1, transaction 2, disks, interfaces (XW-tool-2 to XW-tool-6)', () => {
+  it('nodes in the order of libxl: transaction 1, transaction 2, disks, interfaces (XW-tool-2 to XW-tool-6, XS-tree-2, XS-tree-4)', () => {
     const host = hostOf('rfc')
     const seen = watchAll(host)
     create(host, 'one')

@@ -1,5 +1,5 @@
 /**
- * The C program (bench/native): one long-lived process per depth in a group, a command and an answer a line, so that its
+ * The C program (bench/levels/native): one long-lived process per depth in a group, a command and an answer a line, so that its
  * rounds interleave with the others'. It checks its own results.
  */
 

@@ -1,14 +1,14 @@
 /**
- * Builds the bench into build/bench: the wasm loops (both builds, with the options of asconfig.json), the C programs if
- * there is a C compiler, and the TypeScript. Run by `npm run bench`, after the library itself was built.
+ * Builds what the bench of the levels has beside TypeScript: the wasm loops (both builds, with the options of
+ * asconfig.json) and, if there is a C compiler, the C programs. Run by `npm run bench`.
  */
-import { execFileSync, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import asc from 'assemblyscript/asc'
 
-process.chdir(fileURLToPath(new URL('..', import.meta.url)))
-const OUT = 'build/bench'
+process.chdir(fileURLToPath(new URL('../..', import.meta.url)))
+const OUT = 'build/bench/bench/levels'
 mkdirSync(OUT, { recursive: true })
 
 /** The core's own options and targets with another entry. Paths in a configuration are relative to it. */
@@ -21,7 +21,7 @@ async function buildLoops() {
   const config = `${OUT}/asconfig.json`
   writeFileSync(config, JSON.stringify({ options, targets }))
   for (const target of Object.keys(targets)) {
-    const { error, stderr } = await asc.main(['bench/wasm/loops.ts', '--config', config, '--target', target])
+    const { error, stderr } = await asc.main(['bench/levels/wasm/loops.ts', '--config', config, '--target', target])
     if (error) fail(`loops, target ${target}: ${error.message}\n${stderr}`)
   }
 }
@@ -35,21 +35,16 @@ function buildNative() {
   for (const shape of shapes) {
     const { levels, bits } = shape
     const options = ['-O2', '-std=c11', '-Wall', '-Wextra', `-DLEVELS=${levels}`, `-DBITS=${bits}`]
-    const { error, status, stderr } = spawnSync(cc, [...options, '-o', programOf(shape), 'bench/native/main.c'])
+    const { error, status, stderr } = spawnSync(cc, [...options, '-o', programOf(shape), 'bench/levels/native/main.c'])
     if (error) return
     if (status) fail(`${cc}, ${levels} levels, ${bits} bits:\n${stderr}`)
   }
 }
 
 function fail(message) {
-  process.stderr.write(`bench/build.mjs: ${message}\n`)
+  process.stderr.write(`bench/levels/build.mjs: ${message}\n`)
   process.exit(1)
 }
 
 await buildLoops()
 buildNative()
-try {
-  execFileSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'bench'], { stdio: 'inherit' })
-} catch {
-  process.exit(1)
-}

@@ -1,5 +1,5 @@
 /**
- * How a time is measured, in this process and in the same way by bench/native/main.c.
+ * How a time is measured, in this process and in the same way by bench/levels/native/main.c.
  *
  * A scan needs pending ports, and a send needs ports that are not pending, so the unit is a cycle: raise, then scan. One
  * of its halves is timed. Three things would spoil that time, and are dealt with here:

@@ -1,5 +1,5 @@
 /**
- * Which ports a run raises. bench/native/ports.h draws the same, number for number, so that the C program and the others
+ * Which ports a run raises. bench/levels/native/ports.h draws the same, number for number, so that the C program and the others
  * raise the same ports in the same order.
  *
  * Port 0 takes part: it is never a valid channel, but it is a bit, and 4,096 bits are all that two levels have.

@@ -1,4 +1,4 @@
-/** Loads bench/wasm/loops.ts, compiled for both builds by bench/build.mjs. */
+/** Loads bench/levels/wasm/loops.ts, compiled for both builds by bench/levels/build.mjs. */
 
 import { readFileSync } from 'node:fs'
 import type { Forest } from './forest.js'

@@ -18,8 +18,8 @@ export interface Machine {
 
 export function machine(): Machine {
   const [first] = cpus()
-  // Two directories up from build/bench.
-  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
+  // From build/bench/bench/levels.
+  const { version } = JSON.parse(readFileSync(new URL('../../../../package.json', import.meta.url), 'utf8'))
   const cc = hasNative() ? spawnSync(process.env.CC || 'cc', ['--version'], { encoding: 'utf8' }).stdout : ''
   return {
     cpu: first?.model.trim() || 'unknown processor',

@@ -13,6 +13,8 @@ export interface Measured {
   readonly k: number
   readonly placement: Placement
   readonly rows: readonly Row[]
+  /** Words of the tree per event (words.ts), by depth. */
+  readonly words: Readonly<Record<number, number>>
 }
 
 /** A complete run: what --json writes, with medians added for readers that want no samples. */

@@ -34,6 +34,8 @@ function coreTable(measured: readonly Measured[], native: boolean): string[] {
     { head: ['core to', '2 levels', '×'] },
     { head: ['single to', '2 levels', '×'] },
     { head: ['C to', '2 levels', '×'] },
+    { head: ['', 'words', '/event'] },
+    { head: ['words to', '2 levels', '×'] },
   ]
   const rows = rowsOf(measured, (m, levels) => [
     digits(nsOf(m, NAMES.core, levels)),
@@ -45,6 +47,8 @@ function coreTable(measured: readonly Measured[], native: boolean): string[] {
     ...[NAMES.core, NAMES.coreSingle, NAMES.native].map((name) =>
       levels === 2 ? undefined : digits(ratioOf(m, name, levels, name, 2)),
     ),
+    digits(m.words[levels]),
+    levels === 2 || !m.words[2] ? undefined : digits(m.words[levels]! / m.words[2]),
   ])
   return table(columns, rows)
 }
@@ -71,6 +75,8 @@ function peerTable(measured: readonly Measured[]): string[] {
 const LEGEND = `ns per event, medians of the rounds; factors (×) are medians of the rounds' ratios.
 placed   spread: over all ports of the depth, at 4 levels mostly cache and TLB misses; near: over the first W² ports;
          clustered: one run. The last two are the same ports at every depth.
+words    selector and leaf words that an event touches, shared ones in shares: a count, no time. It explains the
+         factors to 2 levels.
 core     build for shared memory (atomics), loop inside wasm; single: build for one thread; calls: each step a call
          from JavaScript, as the library does it. C: same algorithm, atomic builtins, loop inside.
 peers    flat: the leaf walked word by word in wasm, × core; Atomics: the core's algorithm in TypeScript, × calls; bitset,

@@ -9,7 +9,7 @@
  * out + 4·(k+1)·t: room for one more than can be pending, so that no scan ends early on a full buffer.
  */
 
-import { fetchAnd, fetchOr, read, write } from '../../assembly/bitops'
+import { fetchAnd, fetchOr, read, write } from '../../../assembly/bitops'
 import {
   bitTest,
   climb2x32,
@@ -20,8 +20,8 @@ import {
   climb4x64,
   leafSet,
   markPending,
-} from '../../assembly/levels'
-import { scan2x32, scan2x64, scan3x32, scan3x64, scan4x32, scan4x64 } from '../../assembly/scan'
+} from '../../../assembly/levels'
+import { scan2x32, scan2x64, scan3x32, scan3x64, scan4x32, scan4x64 } from '../../../assembly/scan'
 
 // Offsets in the descriptor.
 // @ts-ignore: decorator

@@ -1,5 +1,5 @@
 /**
- * The core with the loop inside wasm (bench/wasm/loops.ts), and the flat scan over the same words.
+ * The core with the loop inside wasm (bench/levels/wasm/loops.ts), and the flat scan over the same words.
  *
  * Imported once for each depth, width, build and kind (cast.ts), so that the engine sees one target at each call.
  */

@@ -1,0 +1,375 @@
+/**
+ * Typed calls with nonsense: for every parameter, a value of the wrong type or range is a ParameterError that names the
+ * parameter, what was given and what is allowed; or, where a number is in range and nothing is there, what Xen answers.
+ * Nothing on the host has changed.
+ */
+
+import { describe, expect, it } from 'vitest'
+import {
+  EvtchnDevice,
+  GuestKernel,
+  GuestMemory,
+  Hypervisor,
+  ManualClock,
+  ParameterError,
+  RestoreError,
+  XenError,
+} from '../src/index.js'
+
+const clock = () => new ManualClock()
+
+function machine() {
+  const time = clock()
+  const xen = Hypervisor.create({ clock: time })
+  const d0 = xen.createDomain({ domid: 0 })
+  const d1 = xen.createDomain({ domid: 1, vcpus: 2 })
+  const kernel = GuestKernel.boot(xen.platform(d1), { levels: 3 })
+  const port = kernel.allocUnbound(0, { handler: () => {} })
+  return { xen, time, d0, d1, kernel, port, handle: new EvtchnDevice(kernel).open() }
+}
+type Machine = ReturnType<typeof machine>
+
+/** Values of every type, and numbers out of every range. */
+const NUMBERS: unknown[] = [-1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53]
+const TYPES: unknown[] = [null, 'x', 5n, Symbol('s'), {}, [], () => 0, true]
+const notNumber = [...TYPES, ...NUMBERS]
+const notObject = [null, 'x', 5n, 7, true, Symbol('s'), []]
+const notFunction = [null, 'x', 5n, 7, true, {}, []]
+const notBoolean = [null, 'x', 5n, 7, {}, []]
+const notWord = [null, 'x', 5n, 7, {}, []]
+
+/** Name of the parameter; a call that passes a value for it; the values that are wrong for it. */
+type Case = readonly [parameter: string, call: (m: Machine, bad: never) => unknown, wrong: readonly unknown[]]
+
+const hostOptions = (name: string, wrong: readonly unknown[]): Case => [
+  name,
+  (_, bad) => Hypervisor.create({ [name]: bad }),
+  wrong,
+]
+const domainOptions = (name: string, wrong: readonly unknown[]): Case => [
+  name,
+  ({ xen }, bad) => xen.createDomain({ domid: 2, [name]: bad }),
+  wrong,
+]
+const byNumber = (name: keyof Hypervisor): Case => [
+  'domid',
+  ({ xen }, bad) => (xen[name] as (domid: number) => unknown).call(xen, bad),
+  [...notNumber, undefined, 0x7ff0],
+]
+
+const HOST: Record<string, Case[]> = {
+  'Hypervisor.create': [
+    ['options', (_, bad) => Hypervisor.create(bad), notObject],
+    hostOptions('onUpcall', notFunction),
+    hostOptions('onUnblock', notFunction),
+    hostOptions('preempt', notFunction),
+    hostOptions('trace', notObject),
+    ['trace.upcall', (_, bad) => Hypervisor.create({ trace: { upcall: bad } }), notFunction],
+    hostOptions('clock', [...notObject, {}, { nowNs: 5 }]),
+    hostOptions('xsm', [...notObject, {}, { evtchnUnbound: () => 0 }]),
+    hostOptions('maxLevels', [...notNumber.filter((each) => typeof each !== 'object' || each === null), [], 1, 6]),
+    ['maxLevels[64]', (_, bad) => Hypervisor.create({ maxLevels: { 64: bad } }), [...notNumber, 5]],
+    hostOptions('maxLeafPages', [...notNumber, 1025]),
+    hostOptions('maxFrames', notNumber),
+    hostOptions('nlevel', notBoolean),
+    hostOptions('fifo', notBoolean),
+  ],
+  createDomain: [
+    ['options', ({ xen }, bad) => xen.createDomain(bad), [...notObject, undefined]],
+    ['domid', ({ xen }, bad) => xen.createDomain({ domid: bad }), [...notNumber, undefined, 1, 0x7ff0]],
+    domainOptions('vcpus', [...notNumber, 0, 8193]),
+    domainOptions('bits', [...notWord, 16]),
+    domainOptions('type', notWord),
+    domainOptions('maxEvtchnPort', [...notNumber.filter((each) => each !== -1), -2, 2 ** 32]),
+    domainOptions('privileged', notBoolean),
+    domainOptions('frames', [...notNumber, 0, 2 ** 20 + 1]),
+    domainOptions('memory', [...notObject, {}, new ArrayBuffer(8)]),
+    domainOptions('base', [...notNumber, 4096]),
+    domainOptions('shared', notBoolean),
+    domainOptions('translate', notFunction),
+    domainOptions('sharedInfoGfn', [...notNumber, 256]),
+    domainOptions('nrPirqs', [...notNumber, 32769]),
+    domainOptions('nlevelAllowed', notBoolean),
+    domainOptions('maxLevels', [...notNumber, 1, 5]),
+    domainOptions('maxLeafPages', [...notNumber, 1025]),
+  ],
+  'domains by number': (
+    [
+      'domain',
+      'pauseDomain',
+      'unpauseDomain',
+      'killStep',
+      'killDomain',
+      'destroyDomain',
+      'softReset',
+      'resumeDomain',
+      'saveDomain',
+      'beginMigration',
+      'migrationOf',
+      'startDomain',
+    ] as const
+  ).map(byNumber),
+  'domains and what is done to them': [
+    ['domid', ({ xen }, bad) => xen.setTarget(bad, 0), notNumber],
+    ['target', ({ xen }, bad) => xen.setTarget(1, bad), notNumber.filter((each) => each !== null)],
+    ['domid', ({ xen }, bad) => xen.subscribeSuspend(bad, 1), notNumber],
+    ['port', ({ xen }, bad) => xen.subscribeSuspend(1, bad), [...notNumber, 2 ** 32]],
+    ['vcpuId', ({ d1 }, bad) => d1.vcpu(bad), [...notNumber, 2]],
+    ['domain', ({ xen }, bad) => xen.platform(bad), notObject],
+  ],
+  hypercalls: [
+    ['vcpu', ({ xen }, bad) => xen.hypercall(bad, 32, [4, 0]), [...notObject, {}, undefined]],
+    ['op', ({ xen, d1 }, bad) => xen.hypercall(d1.vcpu(0), bad, [4, 0]), [...TYPES.filter((x) => x !== 5n)]],
+    ['args', ({ xen, d1 }, bad) => xen.hypercall(d1.vcpu(0), 32, bad), [null, 'x', 7, {}, undefined]],
+    ['args[1]', ({ xen, d1 }, bad) => xen.hypercall(d1.vcpu(0), 32, [4, bad]), [...TYPES.filter((x) => x !== 5n)]],
+    ['also', ({ xen }, bad) => xen.deliverUpcalls(bad), [...notObject, {}]],
+    ['op', ({ d1 }, bad) => d1.eventChannelOp(bad), [...notWord, 'toString', undefined]],
+    ['args', ({ d1 }, bad) => d1.eventChannelOp('send', bad), notObject],
+    ['port', ({ d1 }, bad) => d1.eventChannelOp('send', { port: bad }), [...notNumber, undefined, 2 ** 32]],
+    ['local_port', ({ d1 }, bad) => d1.eventChannelOp('bind_vcpu', { port: 1, vcpu: 0, local_port: bad }), [1]],
+    [
+      'remote_dom',
+      ({ d1 }, bad) => d1.eventChannelOp('alloc_unbound', { dom: 1, remote_dom: bad }),
+      [...notNumber, 65536],
+    ],
+  ],
+  interrupts: [
+    ['domid', ({ xen }, bad) => xen.sendVirq(bad, 0, 0), notNumber],
+    ['vcpuId', ({ xen }, bad) => xen.sendVirq(1, bad, 0), notNumber],
+    ['virq', ({ xen }, bad) => xen.sendVirq(1, 0, bad), [...notNumber, 24]],
+    ['domid', ({ xen }, bad) => xen.sendDomainVirq(bad, 0), notNumber],
+    ['virq', ({ xen }, bad) => xen.sendDomainVirq(1, bad), [...notNumber, 24]],
+    ['virq', ({ xen }, bad) => xen.sendGlobalVirq(bad), [...notNumber, 24]],
+    ['domid', ({ xen }, bad) => xen.setGlobalVirqHandler(bad, 2), notNumber],
+    ['virq', ({ xen }, bad) => xen.setGlobalVirqHandler(1, bad), notNumber.filter((each) => each !== -1)],
+    ['irq', ({ xen }, bad) => xen.raiseIrq(bad), notNumber],
+    ['level', ({ xen }, bad) => xen.raiseIrq(5, bad), notBoolean],
+    ['irq', ({ xen }, bad) => xen.lowerIrq(bad), notNumber],
+    ['domid', ({ xen }, bad) => xen.sendPirq(bad, 5), notNumber],
+    ['pirq', ({ xen }, bad) => xen.sendPirq(1, bad), notNumber],
+    ['nr', ({ xen }, bad) => xen.softirqs.raise(bad), [...notNumber, 11]],
+    ['nr', ({ xen }, bad) => xen.softirqs.open(bad, () => {}), [...notNumber, 11]],
+    ['handler', ({ xen }, bad) => xen.softirqs.open(0, bad), notFunction],
+    ['ns', ({ time }, bad) => time.advance(bad), notNumber.filter((each) => each !== 1.5 && each !== 2 ** 53)],
+  ],
+  'Xen-attached ports': [
+    ['options', ({ xen }, bad) => xen.allocXenPort(1, bad), [...notObject, undefined]],
+    ['vcpuId', ({ xen }, bad) => xen.allocXenPort(1, { vcpuId: bad, remoteDomid: 0, notify() {} }), [...notNumber, 2]],
+    [
+      'remoteDomid',
+      ({ xen }, bad) => xen.allocXenPort(1, { remoteDomid: bad, notify() {} }),
+      [...notNumber, undefined],
+    ],
+    ['notify', ({ xen }, bad) => xen.allocXenPort(1, { remoteDomid: 0, notify: bad }), [...notFunction, undefined]],
+    ['caller', ({ xen }, bad) => xen.allocXenPort(1, { remoteDomid: 0, notify() {}, caller: bad }), notNumber],
+    ['port', ({ xen }, bad) => xen.notifyViaXenPort(1, bad), notNumber],
+    ['port', ({ xen }, bad) => xen.freeXenPort(1, bad), notNumber],
+  ],
+  migration: [
+    ['options', ({ xen }, bad) => xen.saveDomain(1, bad), notObject],
+    ['mode', ({ xen }, bad) => xen.saveDomain(1, { mode: bad }), notWord],
+    ['freeze', ({ xen }, bad) => xen.saveDomain(1, { freeze: bad }), notBoolean],
+    ['options', ({ xen }, bad) => xen.beginMigration(1, bad), notObject],
+    ['mode', ({ xen }, bad) => xen.beginMigration(1, { mode: bad }), notWord],
+    ['options', ({ xen }, bad) => xen.startDomain(1, bad), notObject],
+    ['raised', ({ xen }, bad) => xen.startDomain(1, { raised: bad }), [null, 'x', 7, {}]],
+    ['raised[1]', ({ xen }, bad) => xen.startDomain(1, { raised: [1, bad] as number[] }), [...notNumber, 0]],
+  ],
+  dump: [
+    ['options', ({ xen }, bad) => xen.dump(bad), notObject],
+    ['options', ({ xen }, bad) => xen.dumpAsync(bad), notObject],
+    ['domid', ({ xen }, bad) => xen.dump({ domid: bad }), notNumber],
+    ['slotsPerHold', ({ xen }, bad) => xen.dumpAsync({ slotsPerHold: bad }), [...notNumber, 0]],
+    ['pause', ({ xen }, bad) => xen.dumpItems({ pause: bad }), notFunction],
+    ['stats', ({ xen }, bad) => xen.dump({ stats: bad }), notObject],
+  ],
+  GuestMemory: [
+    ['options', (_, bad) => new GuestMemory(bad), [...notObject, undefined]],
+    ['frames', (_, bad) => new GuestMemory({ frames: bad }), [...notNumber, 0, undefined]],
+    ['gfn', ({ d1 }, bad) => d1.memory.protect(bad), [...notNumber, 256]],
+  ],
+}
+
+const GUEST: Record<string, Case[]> = {
+  'GuestKernel.boot': [
+    ['platform', (_, bad) => GuestKernel.boot(bad), [...notObject, undefined]],
+    [
+      'platform.memory',
+      ({ xen, d1 }, bad) => GuestKernel.boot({ ...xen.platform(d1), memory: bad }),
+      [...notObject, {}],
+    ],
+    ['options', ({ xen, d0 }, bad) => GuestKernel.boot(xen.platform(d0), bad), notObject],
+    ['levels', ({ xen, d0 }, bad) => GuestKernel.boot(xen.platform(d0), { levels: bad }), [...notNumber, 1, 6]],
+    ['nrPages', ({ xen, d0 }, bad) => GuestKernel.boot(xen.platform(d0), { nrPages: bad }), [...notNumber, 0]],
+    [
+      'firstFreeGfn',
+      ({ xen, d0 }, bad) => GuestKernel.boot(xen.platform(d0), { firstFreeGfn: bad }),
+      [...notNumber, 256],
+    ],
+    ['batch', ({ xen, d0 }, bad) => GuestKernel.boot(xen.platform(d0), { batch: bad }), [...notNumber, 0, 1025]],
+  ],
+  'GuestKernel binds': [
+    ['remoteDomid', ({ kernel }, bad) => kernel.allocUnbound(bad, { handler() {} }), [...notNumber, 65536]],
+    ['options', ({ kernel }, bad) => kernel.allocUnbound(0, bad), [...notObject, undefined]],
+    ['handler', ({ kernel }, bad) => kernel.allocUnbound(0, { handler: bad }), [...notFunction, undefined]],
+    ['vcpu', ({ kernel }, bad) => kernel.allocUnbound(0, { handler() {}, vcpu: bad }), [...notNumber, 2]],
+    ['name', ({ kernel }, bad) => kernel.allocUnbound(0, { handler() {}, name: bad }), [null, 7, {}, [], true]],
+    ['priority', ({ kernel }, bad) => kernel.allocUnbound(0, { handler() {}, priority: bad }), [...notNumber, 16]],
+    ['onLost', ({ kernel }, bad) => kernel.allocUnbound(0, { handler() {}, onLost: bad }), notFunction],
+    ['onRebound', ({ kernel }, bad) => kernel.allocUnbound(0, { handler() {}, onRebound: bad }), notFunction],
+    ['remotePort', ({ kernel }, bad) => kernel.bindInterdomain(0, bad, { handler() {} }), notNumber],
+    ['virq', ({ kernel }, bad) => kernel.bindVirq(bad, { handler() {} }), notNumber],
+    ['options', ({ kernel }, bad) => kernel.bindVirq(0, bad), [...notObject, undefined]],
+    ['options', ({ kernel }, bad) => kernel.bindIpi(bad), [...notObject, undefined]],
+    ['port', ({ kernel }, bad) => kernel.bindHandler(bad, { handler() {} }), [...notNumber, 0, 2 ** 18]],
+  ],
+  'GuestKernel and its ports': [
+    ['port', ({ kernel }, bad) => kernel.mask(bad), [...notNumber, 2 ** 18]],
+    ['port', ({ kernel }, bad) => kernel.isPending(bad), [...notNumber, 2 ** 18]],
+    ['port', ({ kernel }, bad) => kernel.isMasked(bad), [...notNumber, 2 ** 18]],
+    ['port', ({ kernel }, bad) => kernel.unmask(bad), notNumber],
+    ['port', ({ kernel }, bad) => kernel.send(bad), notNumber],
+    ['port', ({ kernel }, bad) => kernel.close(bad), notNumber],
+    ['vcpu', ({ kernel, port }, bad) => kernel.moveToVcpu(port, bad), [...notNumber, 2]],
+    ['priority', ({ kernel, port }, bad) => kernel.setPriority(port, bad), [...notNumber, 16]],
+    ['vcpu', ({ kernel }, bad) => kernel.upcall(bad), [...notNumber, 2]],
+    ['op', ({ kernel }, bad) => kernel.op(bad, {}), [...notWord, 'toString']],
+    ['args', ({ kernel }, bad) => kernel.op('send', bad), notObject],
+    ['port', ({ kernel }, bad) => kernel.op('send', { port: bad }), notNumber],
+    ['prot', ({ kernel }, bad) => kernel.op('send', { prot: bad }), [1]],
+    ['platform', ({ kernel }, bad) => kernel.moveTo(bad), [...notObject, undefined]],
+    ['platform', ({ kernel }, bad) => kernel.resume(bad), [...notObject, undefined]],
+  ],
+  EvtchnDevice: [
+    ['kernel', (_, bad) => new EvtchnDevice(bad), [...notObject, {}, undefined]],
+    ['options', ({ kernel }, bad) => new EvtchnDevice(kernel).open(bad), notObject],
+    ['flags', ({ kernel }, bad) => new EvtchnDevice(kernel).open({ flags: bad }), notNumber],
+    ['ringSize', ({ kernel }, bad) => new EvtchnDevice(kernel).open({ ringSize: bad }), [...notNumber, 0]],
+    ['remoteDomid', ({ handle }, bad) => handle.bindUnboundPort(bad), notNumber],
+    ['remotePort', ({ handle }, bad) => handle.bindInterdomain(0, bad), notNumber],
+    ['virq', ({ handle }, bad) => handle.bindVirq(bad), notNumber],
+    ['domid', ({ handle }, bad) => handle.restrict(bad), notNumber],
+  ],
+}
+
+/** What the host is, as far as a call could have changed it. */
+const told = ({ xen, d1 }: Machine) =>
+  JSON.stringify([xen.domids(), d1.ports.activeEvtchns, d1.pauseCount, d1.frozen, d1.dying, d1.target?.domid ?? null])
+
+describe.each([...Object.entries(HOST), ...Object.entries(GUEST)])('%s', (_, cases) => {
+  it.each(cases)(
+    '%s of a wrong type or range is named, with what was given and what is allowed',
+    (name, call, wrong) => {
+      const at = machine()
+      const before = told(at)
+      for (const bad of wrong) {
+        let thrown: unknown = 'nothing'
+        try {
+          call(at, bad as never)
+        } catch (error) {
+          thrown = error
+        }
+        expect(thrown, `${String(bad)} (${typeof bad})`).toBeInstanceOf(ParameterError)
+        const { message } = thrown as Error
+        // A member of what was given may be the one that is wrong.
+        expect(message).toContain(`: ${name}`)
+        expect(message).toMatch(/ is .+; allowed: ./)
+        if (typeof bad === 'number' || typeof bad === 'string') expect(message).toContain(String(bad))
+      }
+      expect(told(at)).toBe(before)
+    },
+  )
+})
+
+describe('a window', () => {
+  it('NL-bad-1: that another domain is in, or a part of it, is refused; beside it, and where one has died, is room', () => {
+    const xen = Hypervisor.create()
+    const memory = new WebAssembly.Memory({ initial: 1 })
+    const at = (domid: number, frame: number, frames: number) =>
+      xen.createDomain({ domid, memory, base: frame * 4096, frames })
+    at(1, 4, 4)
+    for (const [frame, frames] of [
+      [4, 4],
+      [0, 5],
+      [7, 1],
+      [5, 2],
+      [0, 16],
+    ] as const)
+      expect(() => at(2, frame, frames), `${frames} from ${frame}`).toThrow(
+        `base is ${frame * 4096}; allowed: a window apart from that of domain 1`,
+      )
+    expect(xen.domids()).toEqual([1])
+    const state = xen.saveDomain(1, { mode: 'transparent' })
+    expect(() => xen.restoreDomain(state, { domid: 3, memory, base: 5 * 4096 })).toThrow(ParameterError)
+    for (const [domid, frame] of [
+      [2, 0],
+      [3, 8],
+    ] as const)
+      at(domid, frame, 4)
+    xen.killDomain(1)
+    at(4, 4, 4)
+    expect(xen.domids()).toEqual([1, 2, 3, 4])
+  })
+})
+
+describe('a number in range that nothing has', () => {
+  it.each([
+    ['ESRCH', ({ xen }: Machine) => xen.pauseDomain(7)],
+    ['ESRCH', ({ xen }: Machine) => xen.saveDomain(7)],
+    ['EINVAL', ({ d1 }: Machine) => d1.eventChannelOp('send', { port: 4000 })],
+    ['EINVAL', ({ kernel }: Machine) => kernel.send(200_000)],
+    ['ESRCH', ({ kernel }: Machine) => kernel.bindInterdomain(9, 1, { handler() {} })],
+    ['EINVAL', ({ kernel }: Machine) => kernel.bindVirq(24, { handler() {} })],
+    ['ENOTCONN', ({ handle }: Machine) => handle.notify(4000)],
+  ])('is %s, as Xen answers', (code, call) => {
+    let thrown: unknown
+    try {
+      call(machine())
+    } catch (error) {
+      thrown = error
+    }
+    expect(thrown).toBeInstanceOf(XenError)
+    expect((thrown as XenError).code).toBe(code)
+  })
+})
+
+describe('restoreDomain', () => {
+  const { xen } = machine()
+  const state = xen.saveDomain(1, { mode: 'transparent', freeze: false })
+  it.each([
+    ['options', notObject],
+    ['replaces', notObject],
+    ['pirqs', [null, 'x', 7, {}]],
+    ['pirqs[0]', notNumber],
+    ['globalVirqs', [null, 'x', 7, {}]],
+    ['globalVirqs[0]', [...notNumber, 24]],
+    ['domid', notNumber],
+    ['bits', [...notWord, 16]],
+    ['maxEvtchnPort', notNumber.filter((each) => each !== -1)],
+    ['privileged', notBoolean],
+    ['memory', [...notObject, {}]],
+    ['base', notNumber],
+    ['translate', notFunction],
+    ['sharedInfoGfn', notNumber],
+    ['nrPirqs', notNumber],
+    ['nlevelAllowed', notBoolean],
+    ['maxLevels', notNumber],
+    ['maxLeafPages', notNumber],
+  ] as const)('%s of a wrong type or range is named, and nothing was restored', (name, wrong) => {
+    const to = Hypervisor.create()
+    for (const bad of wrong as readonly unknown[]) {
+      const list = /^(\w+)\[0\]$/.exec(name)
+      const options = name === 'options' ? bad : list ? { [list[1]!]: [bad] } : { [name]: bad }
+      let thrown: unknown = 'nothing'
+      try {
+        to.restoreDomain(state, options as never)
+      } catch (error) {
+        thrown = error
+      }
+      expect(thrown, String(bad)).toBeInstanceOf(ParameterError)
+      expect((thrown as Error).message).toContain(`: ${name} is `)
+    }
+    expect(to.domids()).toEqual([])
+    expect(() => to.restoreDomain({ ...state, bits: 32 }, { bits: 64 })).toThrow(RestoreError)
+  })
+})
