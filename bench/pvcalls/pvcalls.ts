@@ -2,16 +2,14 @@
  * `npm run bench:pvcalls`: MB/s through pvcalls by ring order, and by number of sockets under both policies, each against
  * plain sockets on the same loopback in the same run. In each round every contender runs once, in an order that turns, so
  * that what the machine does meanwhile touches all; a ratio is taken within a round, and the median round is shown.
- *
- * Options: --quick, --rounds N, --mib N, --json, --output FILE.
  */
 
 import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
-import { parseArgs } from 'node:util'
 import { table } from '../../src/cli/screen.js'
 import { TcpHost } from '../../src/cli/tcp_host.js'
 import { IO_POLICIES, type IoPolicyName } from '../../src/dom0/index.js'
+import { type BenchOption, type BenchValues, benchCommand } from '../options.js'
 import { Peers, plain, through, type Way } from './streams.js'
 
 /** What runs in a round. */
@@ -49,97 +47,113 @@ async function rounds(contenders: readonly Contender[], count: number, progress:
   )
 }
 
-const { values } = parseArgs({
-  options: {
-    quick: { type: 'boolean', default: false },
-    rounds: { type: 'string' },
-    mib: { type: 'string' },
-    json: { type: 'boolean', default: false },
-    output: { type: 'string' },
-  },
-})
-const roundCount = Number(values.rounds ?? (values.quick ? 3 : 11))
-const bytes = Number(values.mib ?? (values.quick ? 8 : 64)) * 2 ** 20
+const ABOUT = `MB/s through pvcalls over TCP on loopback, by ring order and by number of sockets, beside plain sockets.`
+const OPTIONS: Readonly<Record<string, BenchOption>> = {
+  quick: { short: 'q', help: '3 rounds of 8 MiB, and fewer sockets, unless told otherwise' },
+  rounds: { short: 'r', value: 'N', help: 'rounds of all contenders (default 11)' },
+  mib: { short: 'm', value: 'N', help: 'MiB of a run (default 64)' },
+  json: { short: 'j', help: 'print JSON instead of tables' },
+  output: { short: 'o', value: 'FILE', help: 'write the JSON to a file as well' },
+}
 const ORDERS = [1, 2, 3, 4, 5, 6, 7, 8, 9]
-const SOCKETS = values.quick ? [1, 16] : [1, 4, 16, 64, 256]
 const WAYS: readonly Way[] = ['to the guest', 'from the guest']
 /** Ring order of the runs with many sockets. */
 const MANY_ORDER = 4
 const CPUS = 8
 
-const peers = await Peers.listen()
+/** What was measured by ring order. */
+interface OrderRow {
+  readonly order: number
+  readonly bytesPerDirection: number
+  readonly toGuest: Figure
+  readonly fromGuest: Figure
+}
+
+/** What was measured with so many sockets, which share the bytes. */
+interface SocketsRow {
+  readonly sockets: number
+  readonly plain: number
+  readonly policies: Readonly<Record<IoPolicyName, Readonly<Record<Way, Figure>>>>
+}
+
 const hostOf = (policy: IoPolicyName): TcpHost => new TcpHost({ policy, frames: 8192, cpus: CPUS })
 
-// By ring order.
-const one = hostOf('bounded')
-const byOrder = await rounds(
-  [
-    { name: 'plain', run: () => plain(peers, 1, bytes) },
-    ...WAYS.flatMap((way) =>
-      ORDERS.map((order) => ({ name: `${way} ${order}`, run: () => through(one, peers, way, 1, bytes, order) })),
-    ),
-  ],
-  roundCount,
-  'ring orders',
-)
-one.close()
-const orders = ORDERS.map((order) => ({
-  order,
-  bytesPerDirection: (2 ** order * 4096) / 2,
-  toGuest: byOrder.get(`to the guest ${order}`)!,
-  fromGuest: byOrder.get(`from the guest ${order}`)!,
-}))
+async function main(values: BenchValues): Promise<void> {
+  const quick = values.is('quick')
+  const count = values.text('rounds') === undefined ? (quick ? 3 : 11) : values.number('rounds', 1, 1000)
+  const mib = values.text('mib') === undefined ? (quick ? 8 : 64) : values.number('mib', 1, 4096)
+  const bytes = mib * 2 ** 20
+  const output = values.text('output')
+  const peers = await Peers.listen()
+  const { plainMbPerSecond, orders } = await byOrder(peers, count, bytes)
+  const many = await bySockets(peers, count, bytes, quick ? [1, 16] : [1, 4, 16, 64, 256])
+  peers.close()
+  const about = { cpu: cpus()[0]?.model ?? 'unknown', node: process.version, rounds: count, bytes, cpusOfDom0: CPUS }
+  const json = JSON.stringify({ ...about, plainMbPerSecond, orders, manyOrder: MANY_ORDER, many }, null, 2)
+  if (output) writeFileSync(output, `${json}\n`)
+  if (values.is('json')) process.stdout.write(`${json}\n`)
+  else {
+    const text = `${about.cpu}, Node ${about.node}; medians of ${count} rounds of ${mib} MiB; MB per second of processor time`
+    const second = `ring order ${MANY_ORDER}, ${CPUS} CPUs`
+    const lines = [text, '', ...orderTable(plainMbPerSecond, orders), '', second, ...socketsTable(many)]
+    process.stdout.write(`${lines.join('\n')}\n`)
+  }
+}
 
-// By number of sockets, which share the bytes.
-const hosts = IO_POLICIES.map((policy) => ({ policy, host: hostOf(policy) }))
-const many: { sockets: number; plain: number; policies: Record<string, Record<Way, Figure>> }[] = []
-for (const sockets of SOCKETS) {
-  const each = Math.floor(bytes / sockets)
+async function byOrder(peers: Peers, count: number, bytes: number) {
+  const host = hostOf('bounded')
   const figures = await rounds(
     [
-      { name: 'plain', run: () => plain(peers, sockets, each) },
-      ...hosts.flatMap(({ policy, host }) =>
-        WAYS.map((way) => ({
-          name: `${policy} ${way}`,
-          run: () => through(host, peers, way, sockets, each, MANY_ORDER),
-        })),
+      { name: 'plain', run: () => plain(peers, 1, bytes) },
+      ...WAYS.flatMap((way) =>
+        ORDERS.map((order) => ({ name: `${way} ${order}`, run: () => through(host, peers, way, 1, bytes, order) })),
       ),
     ],
-    roundCount,
-    `${sockets} sockets`,
+    count,
+    'ring orders',
   )
-  const policies = Object.fromEntries(
-    IO_POLICIES.map((policy) => [
-      policy,
-      Object.fromEntries(WAYS.map((way) => [way, figures.get(`${policy} ${way}`)!])) as Record<Way, Figure>,
-    ]),
-  )
-  many.push({ sockets, plain: figures.get('plain')!.mbPerSecond, policies })
+  host.close()
+  const orders: OrderRow[] = ORDERS.map((order) => ({
+    order,
+    bytesPerDirection: (2 ** order * 4096) / 2,
+    toGuest: figures.get(`to the guest ${order}`)!,
+    fromGuest: figures.get(`from the guest ${order}`)!,
+  }))
+  return { plainMbPerSecond: figures.get('plain')!.mbPerSecond, orders }
 }
-for (const { host } of hosts) host.close()
-peers.close()
 
-const about = {
-  cpu: cpus()[0]?.model ?? 'unknown',
-  node: process.version,
-  rounds: roundCount,
-  bytes,
-  cpusOfDom0: CPUS,
-  plainMbPerSecond: byOrder.get('plain')!.mbPerSecond,
+async function bySockets(peers: Peers, count: number, bytes: number, sizes: readonly number[]): Promise<SocketsRow[]> {
+  const hosts = IO_POLICIES.map((policy) => ({ policy, host: hostOf(policy) }))
+  const rows: SocketsRow[] = []
+  for (const sockets of sizes) {
+    const each = Math.floor(bytes / sockets)
+    const contenders = hosts.flatMap(({ policy, host }) =>
+      WAYS.map((way) => ({
+        name: `${policy} ${way}`,
+        run: () => through(host, peers, way, sockets, each, MANY_ORDER),
+      })),
+    )
+    const all = [{ name: 'plain', run: () => plain(peers, sockets, each) }, ...contenders]
+    const figures = await rounds(all, count, `${sockets} sockets`)
+    const of = (policy: IoPolicyName): Record<Way, Figure> => ({
+      'to the guest': figures.get(`${policy} to the guest`)!,
+      'from the guest': figures.get(`${policy} from the guest`)!,
+    })
+    const policies = { bounded: of('bounded'), 'per-socket': of('per-socket') }
+    rows.push({ sockets, plain: figures.get('plain')!.mbPerSecond, policies })
+  }
+  for (const { host } of hosts) host.close()
+  return rows
 }
-const json = JSON.stringify({ ...about, orders, manyOrder: MANY_ORDER, many }, null, 2)
-if (values.output) writeFileSync(values.output, `${json}\n`)
-if (values.json) process.stdout.write(`${json}\n`)
-else {
-  const rate = (value: number) => value.toFixed(0)
-  const cells = ({ mbPerSecond, ratio }: Figure) => [rate(mbPerSecond), ratio.toFixed(2)]
-  process.stdout.write(
-    `${about.cpu}, Node ${about.node}; medians of ${roundCount} rounds of ${bytes / 2 ** 20} MiB; MB per second of processor time\n\n`,
-  )
-  const first = table(
+
+const rate = (value: number): string => value.toFixed(0)
+const cells = ({ mbPerSecond, ratio }: Figure): string[] => [rate(mbPerSecond), ratio.toFixed(2)]
+
+function orderTable(base: number, orders: readonly OrderRow[]): string[] {
+  return table(
     ['ring order', 'KiB a direction', 'to the guest', 'of plain', 'from the guest', 'of plain'],
     [
-      ['plain', '–', rate(about.plainMbPerSecond), '1.00', '', ''],
+      ['plain', '–', rate(base), '1.00', '', ''],
       ...orders.map(({ order, bytesPerDirection, toGuest, fromGuest }) => [
         String(order),
         String(bytesPerDirection / 1024),
@@ -148,13 +162,18 @@ else {
       ]),
     ],
   )
-  const second = table(
-    ['sockets', 'plain', ...IO_POLICIES.flatMap((policy) => WAYS.flatMap((way) => [`${policy}, ${way}`, 'of plain']))],
+}
+
+function socketsTable(many: readonly SocketsRow[]): string[] {
+  const columns = IO_POLICIES.flatMap((policy) => WAYS.map((way) => ({ policy, way })))
+  return table(
+    ['sockets', 'plain', ...columns.flatMap(({ policy, way }) => [`${policy}, ${way}`, 'of plain'])],
     many.map(({ sockets, plain: base, policies }) => [
       String(sockets),
       rate(base),
-      ...IO_POLICIES.flatMap((policy) => WAYS.flatMap((way) => cells(policies[policy]![way]))),
+      ...columns.flatMap(({ policy, way }) => cells(policies[policy][way])),
     ]),
   )
-  process.stdout.write(`${first.join('\n')}\n\nring order ${MANY_ORDER}, ${CPUS} CPUs\n${second.join('\n')}\n`)
 }
+
+await benchCommand('bench:pvcalls', ABOUT, OPTIONS, main)
