@@ -17,8 +17,8 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import ts from 'typescript'
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)))
-const SPECS = ['event-channels', 'nlevel', 'xenstore', 'xenwatch']
-const ID = '(?:EC|NL|XS|XW)-[A-Za-z0-9]+-[0-9]+[a-z]?'
+const SPECS = ['event-channels', 'nlevel', 'xenstore', 'xenwatch', 'pvcalls']
+const ID = '(?:(?:EC|NL|XS|XW)-[A-Za-z0-9]+|PV(?:-acc)?)-[0-9]+[a-z]?'
 const RANGE = ' ?(?:…|\\.\\.\\.?|–| to ) ?'
 /** An id, and what a short form hangs on to it. */
 const CITATION = new RegExp(`(${ID})((?:${RANGE}(?:${ID}|-?[0-9]+)|(?:, and|,| and|/) ?-[0-9]+)*)`, 'g')
