@@ -7,9 +7,10 @@ import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { HELP, parseOptions } from './levels/options.js'
 
+/** Node's own options, as for its compiler, go along. */
 function run(script: string, args: readonly string[]): void {
   const path = fileURLToPath(new URL(script, import.meta.url))
-  const { status } = spawnSync(process.execPath, [path, ...args], { stdio: 'inherit' })
+  const { status } = spawnSync(process.execPath, [...process.execArgv, path, ...args], { stdio: 'inherit' })
   if (status !== 0) process.exit(status ?? 1)
 }
 
