@@ -65,7 +65,8 @@ export class IrqLines {
     return this.#asserted.has(irq)
   }
 
+  /** More than one guest is on the line now; that a single one would let others join is not enough (EC-irq-5). */
   isShared(irq: number): boolean {
-    return this.#lines.get(irq)?.shareable ?? false
+    return (this.#lines.get(irq)?.guests.size ?? 0) > 1
   }
 }
