@@ -140,12 +140,14 @@ function xenVersion(world: World, { domain }: Caller, cmd: number, gva: number):
       return domain.memory.copyOut(gva, text, 16) ? 0 : world.fail(EFAULT, 'extraversion cannot be written')
     }
     case 6: {
-      const index = new Uint8Array(4)
-      if (!domain.memory.copyIn(gva, index, 4)) return world.fail(EFAULT, 'struct feature_info cannot be read')
-      const submap = index.some((byte) => byte !== 0) ? 0 : FEATURES[domain.type]
-      const bytes = new Uint8Array(4)
-      new DataView(bytes.buffer).setUint32(0, submap, true)
-      return domain.memory.copyOut(gva + 4, bytes, 4) ? 0 : world.fail(EFAULT, 'submap cannot be written')
+      const bytes = new Uint8Array(8)
+      const view = new DataView(bytes.buffer)
+      if (!domain.memory.copyIn(gva, bytes, 8)) return world.fail(EFAULT, 'struct feature_info cannot be read')
+      // How a guest that asks for one map after the other learns that there is no further one.
+      const index = view.getUint32(0, true)
+      if (index) return world.fail(EINVAL, `there is feature map 0 only, not ${index}`)
+      view.setUint32(4, FEATURES[domain.type], true)
+      return domain.memory.copyOut(gva, bytes, 8) ? 0 : world.fail(EFAULT, 'struct feature_info cannot be written')
     }
     default:
       return world.fail(ENOSYS, `xen_version ${cmd} does not exist`)

@@ -272,5 +272,15 @@ describe('hypercalls', () => {
     expect(d1.callAnswer(HYPERVISOR.xen_version, [6, NOWHERE])).toBe('EFAULT')
     expect(d1.callAnswer(HYPERVISOR.xen_version, [6, READ_ONLY])).toBe('EFAULT')
     expect(d1.callAnswer(HYPERVISOR.xen_version, [6, END - 8])).toBe('ok')
+    expect(d1.callAnswer(HYPERVISOR.xen_version, [6, END - 4])).toBe('EFAULT')
+  })
+
+  it.each([1, 0x100, 0xffff_ffff])('there is one map of features: map %i is EINVAL, before it is written', (map) => {
+    const { d1 } = host(64)
+    for (const at of [ARGUMENT, READ_ONLY]) {
+      d1.view.setUint32(at, map, true)
+      expect(d1.callAnswer(HYPERVISOR.xen_version, [6, at])).toBe('EINVAL')
+    }
+    expect(d1.callAnswer(HYPERVISOR.xen_version, [6, NOWHERE])).toBe('EFAULT')
   })
 })
