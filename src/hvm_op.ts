@@ -1,18 +1,21 @@
 /** HYPERVISOR_hvm_op as far as events need it: how an HVM guest wants to be called (EC-up-9, EC-up-10). */
 
-import { DOMID_SELF, struct } from './abi/index.js'
+import { struct } from './abi/index.js'
 import { decode } from './abi/struct.js'
 import { Errno } from './errno.js'
 import { domainByAnyId } from './event_channel.js'
 import { upcallDeliverable } from './upcall.js'
 import type { Caller, World } from './world.js'
+import { ofClassTarget } from './xsm.js'
 
-const { EPERM, ENOENT, ESRCH, EAGAIN, EFAULT, EINVAL, ENOSYS } = Errno
+const { ENOENT, ESRCH, EAGAIN, EFAULT, EINVAL, ENOSYS } = Errno
 
 /** hvm_op commands. */
 export const HVMOP = { set_param: 0, get_param: 1, set_evtchn_upcall_vector: 23 } as const
 /** The parameter that says how upcalls are delivered. */
 export const HVM_PARAM_CALLBACK_IRQ = 0
+/** Parameters are numbered below this. */
+const HVM_NR_PARAMS = 39
 
 /** struct xen_hvm_param; the value is two halves here, for it is 64 bits of meaning. */
 export const HVM_PARAM = struct('xen_hvm_param', 16, {
@@ -49,17 +52,18 @@ function setUpcallVector(world: World, { domain }: Caller, gva: number): number 
   return 0
 }
 
-/** Only the callback parameter is kept; a control domain may set another domain's. */
+/** Only the callback parameter is kept; another domain's is for its stub device model and control domains. */
 function param(world: World, caller: Caller, gva: number, set: boolean): number {
   const bytes = new Uint8Array(HVM_PARAM.size)
   const view = new DataView(bytes.buffer)
   if (!caller.domain.memory.copyIn(gva, bytes, bytes.length)) return world.fail(EFAULT, 'the argument cannot be read')
   const args = decode(HVM_PARAM, view)
+  if (args.index! >= HVM_NR_PARAMS) return world.fail(EINVAL, `there is no HVM parameter ${args.index}`)
   const domain = domainByAnyId(world, caller.domain, args.domid!)
   if (!domain) return world.fail(ESRCH, `there is no domain ${args.domid}`)
-  if (args.domid !== DOMID_SELF && domain !== caller.domain && !caller.domain.privileged)
-    return world.fail(EPERM, `d${caller.domain.domid} may not do this to d${domain.domid}`)
   if (domain.type !== 'hvm') return world.fail(EINVAL, `d${domain.domid} is not an HVM guest`)
+  const refused = ofClassTarget(caller.domain, domain)
+  if (refused) return world.fail(-refused, `d${caller.domain.domid} may not do this to d${domain.domid}`)
   if (args.index !== HVM_PARAM_CALLBACK_IRQ) return world.fail(EINVAL, `HVM parameter ${args.index} is not kept here`)
   if (set) {
     if (domain.frozen === 'saved') return world.fail(EAGAIN, `d${domain.domid} is frozen for its migration`)

@@ -27,18 +27,18 @@ export interface XsmPolicy {
 }
 
 /** Class TARGET: the domain itself, its stub device model, or a control domain; else EPERM. */
-function target(caller: Subject, target: Subject): number {
+export function ofClassTarget(caller: Subject, target: Subject): number {
   return caller === target || caller.target === target || caller.privileged ? 0 : -Errno.EPERM
 }
 
 /** Xen's default policy (EC-xsm-1…4). */
 export const defaultPolicy: XsmPolicy = {
   name: 'default',
-  evtchnUnbound: target,
+  evtchnUnbound: ofClassTarget,
   evtchnInterdomain: () => 0,
   evtchnSend: () => 0,
-  evtchnStatus: target,
-  evtchnReset: target,
+  evtchnStatus: ofClassTarget,
+  evtchnReset: ofClassTarget,
 }
 
 /** One end is a control domain, or both are the same domain, or the caller is a control domain (EC-xsm-5). */
@@ -52,7 +52,7 @@ export const siloPolicy: XsmPolicy = {
   name: 'silo',
   evtchnUnbound(caller, on, remote) {
     if (!remote) return -Errno.ESRCH
-    return silo(caller, on, remote) ? target(caller, on) : -Errno.EPERM
+    return silo(caller, on, remote) ? ofClassTarget(caller, on) : -Errno.EPERM
   },
   evtchnInterdomain: (caller, remote) => (silo(caller, caller, remote) ? 0 : -Errno.EPERM),
 }

@@ -10,7 +10,18 @@ import {
   VCPU_INFO_SIZE,
   VCPUOP,
 } from '../../src/index.js'
-import { ARGUMENT, END, FREE_GFN, type Guest, host, NOWHERE, nameOf, READ_ONLY, SHARED_INFO } from '../ops/raw.js'
+import {
+  ARGUMENT,
+  END,
+  FREE_GFN,
+  type Guest,
+  host,
+  Guest as NewGuest,
+  NOWHERE,
+  nameOf,
+  READ_ONLY,
+  SHARED_INFO,
+} from '../ops/raw.js'
 
 const { hvm_op, sched_op, vcpu_op } = HYPERVISOR
 const SET_VECTOR = 23
@@ -408,6 +419,28 @@ describe.each([64, 32] as const)('an HVM guest, %i-bit', (bits) => {
     expect(get(d1, 1, READ_ONLY)).toBe('EFAULT')
     expect(d1.callAnswer(hvm_op, [GET_PARAM, NOWHERE])).toBe('EFAULT')
     expect(d1.callAnswer(hvm_op, [SET_PARAM, NOWHERE])).toBe('EFAULT')
+  })
+
+  it('EC-up-9: is a number that exists, of a domain that exists and is HVM (EINVAL, ESRCH, EINVAL), before EPERM', () => {
+    const { d1, d2, xen } = hvm()
+    new NewGuest(xen, { domid: 3, type: 'pv' })
+    const get = (domid: number, index: number) => {
+      d2.view.setUint16(ARGUMENT, domid, true)
+      d2.view.setUint32(ARGUMENT + 4, index, true)
+      return d2.callAnswer(hvm_op, [GET_PARAM, ARGUMENT])
+    }
+    expect([get(9, 39), get(9, 38), get(3, 0), get(1, 38), get(2, 38)]).toEqual([
+      'EINVAL',
+      'ESRCH',
+      'EINVAL',
+      'EPERM',
+      'EINVAL',
+    ])
+    // The stub device model of a guest acts for it.
+    xen.setTarget(2, 1)
+    expect([get(1, 0), d1.domain.callbackVia]).toEqual(['ok', 0n])
+    xen.setTarget(2, null)
+    expect(get(1, 0)).toBe('EPERM')
   })
 
   it('EC-up-10: EFAULT, then a vector below 0x10 (EINVAL), then a missing vCPU (ENOENT)', () => {
