@@ -225,7 +225,9 @@ export class Hypervisor {
     this.#queue.goesOn(domain)
   }
 
+  /** The first reason counts: until the domain is resumed, reset or dead, another one changes nothing. */
   #shutdown(domain: Domain, reason: number): void {
+    if (domain.shutdownCode >= 0) return
     domain.shutdownCode = reason & 0xff
     // A suspend is told to the suspend event channel, anything else to the handler of VIRQ_DOM_EXC (EC-vclass-6).
     if (domain.shutdownCode === SHUTDOWN.suspend && domain.suspendEvtchn) this.#sendSuspend(domain)

@@ -1,10 +1,11 @@
 /** HYPERVISOR_vcpu_op as far as events need it: where vcpu_info lives, and whether a vCPU is online (spec 1.6). */
 
-import { PAGE_SIZE, sharedInfo, struct, VCPU_INFO_SIZE, VCPUOP } from './abi/index.js'
+import { PAGE_SIZE, SHUTDOWN, sharedInfo, struct, VCPU_INFO_SIZE, VCPUOP } from './abi/index.js'
 import { decode } from './abi/struct.js'
 import type { Domain } from './domain.js'
 import { Errno } from './errno.js'
 import { activate } from './nlevel.js'
+import type { SchedWorld } from './sched_op.js'
 import { upcallDeliverable } from './upcall.js'
 import type { Vcpu } from './vcpu.js'
 import type { Caller, World } from './world.js'
@@ -19,7 +20,7 @@ export const REGISTER_VCPU_INFO = struct('vcpu_register_vcpu_info', 16, {
 })
 
 /** Dispatches a vcpu_op for vCPU `vcpuId`. */
-export function vcpuOp(world: World, { domain }: Caller, cmd: number, vcpuId: number, gva: number): number {
+export function vcpuOp(world: SchedWorld, { domain }: Caller, cmd: number, vcpuId: number, gva: number): number {
   const vcpu = domain.vcpus[vcpuId]
   if (!vcpu) return world.fail(ENOENT, `d${domain.domid} has no vCPU ${vcpuId}`)
   switch (cmd) {
@@ -33,7 +34,9 @@ export function vcpuOp(world: World, { domain }: Caller, cmd: number, vcpuId: nu
       if (upcallDeliverable(domain, vcpu)) domain.kick(vcpu)
       return 0
     case VCPUOP.down:
-      vcpu.down = true
+      // A domain without a vCPU that is up is off; its last one stays up for whoever resumes it.
+      if (domain.vcpus.every((other) => other === vcpu || other.down)) world.shutdown(domain, SHUTDOWN.poweroff)
+      else vcpu.down = true
       return 0
     case VCPUOP.is_up:
       return vcpu.down ? 0 : 1

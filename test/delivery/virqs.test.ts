@@ -1,7 +1,7 @@
 /** Virtual interrupts (spec 6.1): classes, handler domains, delivery, and the record behind VIRQ_DOM_EXC. */
 
 import { describe, expect, it } from 'vitest'
-import { HYPERVISOR, SCHEDOP, SHUTDOWN, VIRQ } from '../../src/index.js'
+import { HYPERVISOR, SCHEDOP, SHUTDOWN, VCPUOP, VIRQ } from '../../src/index.js'
 import { ARGUMENT, codeOf, FREE_GFN, type Guest, host, Guest as NewGuest } from '../ops/raw.js'
 
 const PER_VCPU = [0, 1, 7, 13]
@@ -195,18 +195,41 @@ describe('VIRQ_DOM_EXC', () => {
   })
 
   it('EC-vclass-6, EC-xsm-7: a suspend is told on the suspend channel instead, if there is one', () => {
-    const { d0, d1 } = host(64)
+    const { xen, d0, d1 } = host(64)
     d0.virq(VIRQ.DOM_EXC)
     shutdown(d1, SHUTDOWN.suspend)
     expect(d0.flag()).toBe(1)
     d0.quiet()
+    xen.resumeDomain(1)
     const [ours, theirs] = d1.connect(d0)
     d1.domain.suspendEvtchn = ours
     shutdown(d1, SHUTDOWN.suspend)
     expect([d0.bit('pending', theirs), d0.bit('pending', 1)]).toEqual([1, 0])
     d0.quiet()
+    xen.resumeDomain(1)
     shutdown(d1, SHUTDOWN.reboot)
     expect([d0.bit('pending', theirs), d0.bit('pending', 1)]).toEqual([0, 1])
+  })
+
+  it('EC-vclass-6: a domain shuts down once: the first reason counts, and nobody hears of another until it is resumed', () => {
+    const { xen, d0, d1 } = host(64)
+    d0.virq(VIRQ.DOM_EXC)
+    shutdown(d1, SHUTDOWN.reboot)
+    d0.quiet()
+    shutdown(d1, SHUTDOWN.crash)
+    expect([d1.domain.shutdownCode, d0.flag()]).toEqual([SHUTDOWN.reboot, 0])
+    xen.resumeDomain(1)
+    shutdown(d1, SHUTDOWN.crash)
+    expect([d1.domain.shutdownCode, d0.flag()]).toEqual([SHUTDOWN.crash, 1])
+  })
+
+  it('EC-vclass-6: a domain whose last vCPU goes down is off', () => {
+    const { d0, d1 } = host(64)
+    d0.virq(VIRQ.DOM_EXC)
+    const down = (vcpu: number) => d1.call(HYPERVISOR.vcpu_op, [VCPUOP.down, vcpu, 0])
+    const isUp = (vcpu: number) => d1.call(HYPERVISOR.vcpu_op, [VCPUOP.is_up, vcpu, 0])
+    expect([down(0), down(0), isUp(0), d1.domain.shutdownCode, d0.flag()]).toEqual([0, 0, 0, -1, 0])
+    expect([down(1), isUp(1), d1.domain.shutdownCode, d0.flag()]).toEqual([0, 1, SHUTDOWN.poweroff, 1])
   })
 
   it.each([9, 5000, 0xffff_ffff])(
