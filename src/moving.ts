@@ -108,7 +108,7 @@ export class Moving {
 
   #thaw(domain: Domain): void {
     domain.frozen = null
-    this.#host.queue.thaw(domain)
+    this.#host.queue.goesOn(domain)
   }
 
   /** A source was destroyed or replaced. */

@@ -20,7 +20,10 @@ export interface HypervisorOptions {
    * Called after hypercalls, never inside one. A PV guest's evtchn_upcall_mask is 1 meanwhile.
    */
   onUpcall?: (vcpu: Vcpu) => void
-  /** A vCPU that was blocked in SCHEDOP_block or _poll goes on. Called where `onUpcall` is, and before it. */
+  /**
+   * A vCPU that was blocked in SCHEDOP_block or _poll goes on. Called where `onUpcall` is, and before it; if its domain is
+   * paused, shut down or frozen, when that goes on.
+   */
   onUnblock?: (vcpu: Vcpu) => void
   /**
    * Hooks for recording and comparing, called in the middle of an operation: they look on and call nothing. `upcall`: a

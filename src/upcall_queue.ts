@@ -21,7 +21,7 @@ export class UpcallQueue {
   readonly #entry: Entry
   readonly #upcalls: Vcpu[] = []
   readonly #unblocked: Vcpu[] = []
-  /** vCPUs that were unblocked while their domain stood still. */
+  /** vCPUs that were unblocked while their domain returned to no guest code. */
   readonly #unblockLater = new Set<Vcpu>()
   /** vCPUs in `onUpcall`. */
   readonly #inUpcall = new Set<Vcpu>()
@@ -48,12 +48,8 @@ export class UpcallQueue {
     this.#upcalls.push(vcpu)
   }
 
-  /** A blocked vCPU goes on: at once, or when its domain does, if that stands still. */
+  /** A blocked vCPU goes on: at once, or when its domain does, if that stands still or is paused or shut down. */
   unblocked(vcpu: Vcpu): void {
-    if (this.#domains.get(vcpu.domid)?.frozen) {
-      this.#unblockLater.add(vcpu)
-      return
-    }
     this.#unblocked.push(vcpu)
     this.deliver()
   }
@@ -86,20 +82,16 @@ export class UpcallQueue {
     }
   }
 
-  /** A domain that was paused, shut down or reset runs again: its vCPUs return to guest code. */
+  /**
+   * A domain that stood still, was paused, shut down or reset runs again: what was held back is told, and every vCPU that
+   * has events is upcalled.
+   */
   goesOn(domain: Domain): void {
-    this.#upcalls.push(...domain.vcpus)
+    for (const vcpu of domain.vcpus) {
+      if (this.#unblockLater.delete(vcpu)) this.#unblocked.push(vcpu)
+      this.#upcalls.push(vcpu)
+    }
     this.deliver()
-  }
-
-  /** A domain that stood still goes on: what was held back is told, and every vCPU that has events is upcalled. */
-  thaw(domain: Domain): void {
-    this.around(() => {
-      for (const vcpu of domain.vcpus) {
-        if (this.#unblockLater.delete(vcpu)) this.#unblocked.push(vcpu)
-        this.#upcalls.push(vcpu)
-      }
-    })
   }
 
   /** What was held back for a domain that will not go on is nobody's. */
@@ -132,7 +124,7 @@ export class UpcallQueue {
   #goOn(vcpu: Vcpu): void {
     const domain = this.#domains.of(vcpu)
     if (domain?.dying !== 'alive' || vcpu.blocked) return
-    if (domain.frozen) this.#unblockLater.add(vcpu)
+    if (domain.frozen || !this.#running(vcpu)) this.#unblockLater.add(vcpu)
     else this.#entry.onUnblock?.(vcpu)
   }
 

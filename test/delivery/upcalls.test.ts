@@ -5,7 +5,9 @@ import {
   type Bits,
   type DomainOptions,
   HYPERVISOR,
+  type Hypervisor,
   SCHEDOP,
+  SHUTDOWN,
   sharedInfo,
   VCPU_INFO_SIZE,
   VCPUOP,
@@ -61,6 +63,12 @@ function clear(vcpu: number, guest: Guest): void {
     if (ports.notifyVcpu(port) === vcpu) guest.setBit('pending', port, 0)
 }
 const ignore = () => {}
+/** d1 suspends itself, on its vCPU 1. */
+function suspend(xen: Hypervisor): void {
+  const domain = xen.domain(1)!
+  domain.memory.data.setUint32(ARGUMENT, SHUTDOWN.suspend, true)
+  xen.hypercall(domain.vcpu(1), sched_op, [SCHEDOP.shutdown, ARGUMENT])
+}
 
 const setVector = (guest: Guest, vcpu: number, vector: number, at = ARGUMENT) => {
   if (at < END - 8) {
@@ -257,6 +265,20 @@ describe.each([64, 32] as const)('a PV guest, %i-bit', (bits) => {
     expect([d1.flag(), entered]).toEqual([1, []])
     xen.unpauseDomain(1)
     expect(entered).toEqual([0])
+  })
+
+  it.each([
+    ['paused', (xen: Hypervisor) => xen.pauseDomain(1), (xen: Hypervisor) => xen.unpauseDomain(1)],
+    ['shut down', (xen: Hypervisor) => suspend(xen), (xen: Hypervisor) => xen.resumeDomain(1)],
+  ])('EC-up-2, EC-poll-14: a vCPU that is woken while its domain is %s goes on when that does', (_, stop, goOn) => {
+    const { d1, xen, d2, entered, woken } = entering(bits)
+    const [port] = d2.connect(d1)
+    d1.call(sched_op, [SCHEDOP.block, 0])
+    stop(xen)
+    d2.must('send', { port })
+    expect([d1.domain.vcpu(0).blocked, woken, entered]).toEqual([false, [], []])
+    goOn(xen)
+    expect([woken, entered]).toEqual([[0], [0]])
   })
 
   it('EC-die-1: nor does a dying one, between two steps of its teardown', () => {
