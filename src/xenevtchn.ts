@@ -149,9 +149,10 @@ export class EvtchnHandle implements Disposable, AsyncIterable<number> {
     this.#release(port)
   }
 
+  /** The kernel first: a port that it cannot close, for its domain stands still, stays this handle's. */
   #release(port: number): void {
-    this.#users.delete(port)
     this.#kernel.close(port)
+    this.#users.delete(port)
     for (let i = this.#ring.indexOf(port); i >= 0; i = this.#ring.indexOf(port)) this.#ring.splice(i, 1)
   }
 
@@ -235,23 +236,34 @@ export class EvtchnHandle implements Disposable, AsyncIterable<number> {
     this.#overflow = false
   }
 
-  /** From now on only channels to `domid`, and no VIRQs (xenevtchn_restrict). Once. */
+  /** From now on only channels to `domid`, a guest other than domain 0, and no VIRQs (xenevtchn_restrict). Once. */
   restrict(domid: number): void {
     this.#open('restrict')
     if (this.#restricted !== null)
       this.#fail('restrict', Errno.EACCES, `the handle is restricted to domain ${this.#restricted}`)
-    if (integer('xenevtchn_restrict', 'domid', domid, 0, 0xffff) >= DOMID_FIRST_RESERVED)
-      this.#fail('restrict', Errno.EINVAL, `${domid} is no domain's number`)
+    if (integer('xenevtchn_restrict', 'domid', domid, 0, 0xffff) >= DOMID_FIRST_RESERVED || domid === 0)
+      this.#fail('restrict', Errno.EINVAL, `${domid} is no guest's number`)
     this.#restricted = domid
   }
 
-  /** Unbinds everything; waiting calls reject with EBADF. Closing twice is nothing. */
+  /**
+   * Unbinds everything; waiting calls reject with EBADF. Closing twice is nothing.
+   * @throws XenError what the first port that could not be unbound answered: EAGAIN while the guest is frozen for a
+   * migration, ESRCH when it is gone. The others are unbound, and closing again tries the rest.
+   */
   close(): void {
-    if (this.#closed) return
     this.#closed = true
-    for (const [port, user] of [...this.#users]) if (user.handle === this) this.#release(port)
     for (const waiter of this.#waiters.splice(0))
       waiter.reject(new XenError('xenevtchn_pending', Errno.EBADF, 'the handle was closed'))
+    const failed: unknown[] = []
+    for (const [port, user] of [...this.#users])
+      if (user.handle === this)
+        try {
+          this.#release(port)
+        } catch (error) {
+          failed.push(error)
+        }
+    if (failed.length) throw failed[0]
   }
 
   [Symbol.dispose](): void {

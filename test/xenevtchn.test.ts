@@ -110,7 +110,7 @@ describe('a handle', () => {
     expect(code(() => u.bindInterdomain(0, 1))).toBe('EACCES')
     expect(code(() => u.bindVirq(VIRQ.DEBUG))).toBe('EACCES')
     expect(code(() => u.restrict(2))).toBe('EACCES')
-    expect(code(() => ours.open().restrict(0x7ff0))).toBe('EINVAL')
+    for (const domid of [0, 0x7ff0, 0xffff]) expect(code(() => ours.open().restrict(domid))).toBe('EINVAL')
   })
 
   it('EC-lib-2: flags other than bit 0 are refused (EINVAL)', () => {
@@ -139,6 +139,31 @@ describe('a handle', () => {
     for (const use of [...uses, () => u.unmask(port), () => u.tryPending(), () => u.reset(), () => u.restrict(1)])
       expect(code(use)).toBe('EBADF')
     await expect(u.pending()).rejects.toMatchObject({ code: 'EBADF' })
+  })
+
+  it('EC-lib-1: what cannot be unbound while the guest is frozen stays the handle’s, and can be later', () => {
+    const { xen, u, v, port, peer, kernels } = connected()
+    xen.beginMigration(1, { mode: 'transparent' })
+    expect(code(() => u.unbind(port))).toBe('EAGAIN')
+    v.notify(peer)
+    xen.migrationOf(1)!.abort()
+    expect(u.tryPending()).toBe(port)
+    expect(code(() => u.unbind(port))).toBe('ok')
+    expect(kernels[1]!.op('status', { dom: 0x7ff0, port }).status).toBe(0)
+  })
+
+  it('EC-lib-2: a handle that cannot unbind is closed all the same, nobody waits, and closing again finishes', async () => {
+    const { xen, u, port, kernels } = connected()
+    const second = u.bindUnboundPort(2)
+    const waiting = u.pending()
+    xen.beginMigration(1, { mode: 'transparent' })
+    expect(code(() => u.close())).toBe('EAGAIN')
+    await expect(waiting).rejects.toMatchObject({ code: 'EBADF' })
+    expect(code(() => u.bindUnboundPort(2))).toBe('EBADF')
+    xen.migrationOf(1)!.abort()
+    const open = () => [port, second].filter((each) => kernels[1]!.op('status', { dom: 0x7ff0, port: each }).status)
+    expect(open()).toEqual([port, second])
+    expect([code(() => u.close()), open()]).toEqual(['ok', []])
   })
 
   it('is closed by using', () => {

@@ -321,11 +321,18 @@ export class GuestKernel {
     return binding
   }
 
-  /** Closes a port and forgets its handler. */
+  /** Closes a port and forgets its handler. If the hypervisor refuses, the port goes on as it was. */
   close(port: number): void {
     const binding = this.#binding('close', port)
+    const open = !this.#tree.isMasked(port)
     this.#tree.mask(port)
-    this.#op('close', { port })
+    try {
+      this.#op('close', { port })
+    } catch (error) {
+      // An event that came meanwhile sets the vCPU's flag, which is found when the guest goes on.
+      if (open) this.#tree.unmaskLocally(binding.vcpu, port)
+      throw error
+    }
     this.#tree.filter(binding.vcpu, port, false)
     this.#handlers[port] = undefined
   }
