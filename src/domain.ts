@@ -72,6 +72,8 @@ export interface DomainHost {
   kick(vcpu: Vcpu): void
   /** A vCPU that was blocked goes on. */
   unblocked(vcpu: Vcpu): void
+  /** A vCPU is online again. */
+  comesUp(vcpu: Vcpu): void
   /** Wallclock in ns since 1970. */
   wallclockNs(): bigint
   typedCall: TypedCall
@@ -301,6 +303,13 @@ export class Domain implements Delivery, Subject {
   kick(vcpu: Vcpu): void {
     this.#host.kick(vcpu)
     if (this.type === 'pv' || upcallDeliverable(this, vcpu)) this.unblock(vcpu)
+  }
+
+  /** Brings a vCPU online. What was raised while it was down had nobody to tell, and no edge will follow (EC-up-6). */
+  bringUp(vcpu: Vcpu): void {
+    vcpu.down = false
+    this.#host.comesUp(vcpu)
+    if (upcallDeliverable(this, vcpu)) this.kick(vcpu)
   }
 
   /** EC-up-1 for a vCPU with a vcpu_info. */

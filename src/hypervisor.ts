@@ -74,6 +74,7 @@ export class Hypervisor {
         this.#timers.disarm(vcpu)
         this.#queue.unblocked(vcpu)
       },
+      comesUp: (vcpu) => this.#queue.comesUp(vcpu),
       wallclockNs: () => this.clock.wallclockNs(),
       typedCall: (vcpu, op, args) => this.#typedCall(vcpu, op, args),
     }

@@ -21,8 +21,8 @@ export interface HypervisorOptions {
    */
   onUpcall?: (vcpu: Vcpu) => void
   /**
-   * A vCPU that was blocked in SCHEDOP_block or _poll goes on. Called where `onUpcall` is, and before it; if its domain is
-   * paused, shut down or frozen, when that goes on.
+   * A vCPU that was blocked in SCHEDOP_block or _poll goes on. Called where `onUpcall` is, and before it; if it is
+   * offline, or its domain paused, shut down or frozen, when that is over.
    */
   onUnblock?: (vcpu: Vcpu) => void
   /**

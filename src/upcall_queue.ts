@@ -21,7 +21,7 @@ export class UpcallQueue {
   readonly #entry: Entry
   readonly #upcalls: Vcpu[] = []
   readonly #unblocked: Vcpu[] = []
-  /** vCPUs that were unblocked while their domain returned to no guest code. */
+  /** vCPUs that were unblocked while they, or their whole domain, returned to no guest code. */
   readonly #unblockLater = new Set<Vcpu>()
   /** vCPUs in `onUpcall`. */
   readonly #inUpcall = new Set<Vcpu>()
@@ -48,7 +48,7 @@ export class UpcallQueue {
     this.#upcalls.push(vcpu)
   }
 
-  /** A blocked vCPU goes on: at once, or when its domain does, if that stands still or is paused or shut down. */
+  /** A blocked vCPU goes on: at once, or when it comes up, and its domain goes on. */
   unblocked(vcpu: Vcpu): void {
     this.#unblocked.push(vcpu)
     this.deliver()
@@ -88,10 +88,15 @@ export class UpcallQueue {
    */
   goesOn(domain: Domain): void {
     for (const vcpu of domain.vcpus) {
-      if (this.#unblockLater.delete(vcpu)) this.#unblocked.push(vcpu)
+      this.comesUp(vcpu)
       this.#upcalls.push(vcpu)
     }
     this.deliver()
+  }
+
+  /** A vCPU that may have been offline is not any more: what was held back is told when the call is over. */
+  comesUp(vcpu: Vcpu): void {
+    if (this.#unblockLater.delete(vcpu)) this.#unblocked.push(vcpu)
   }
 
   /** What was held back for a domain that will not go on is nobody's. */
@@ -128,11 +133,11 @@ export class UpcallQueue {
     else this.#entry.onUnblock?.(vcpu)
   }
 
-  /** The vCPU's domain, if it is one that runs guest code. */
+  /** The vCPU's domain, if both run guest code. */
   #running(vcpu: Vcpu): Domain | null {
     const domain = this.#domains.of(vcpu)
     if (domain?.dying !== 'alive') return null
-    return domain.pauseCount || domain.shutdownCode >= 0 ? null : domain
+    return domain.pauseCount || domain.shutdownCode >= 0 || vcpu.down ? null : domain
   }
 
   /** The upcall itself. PV: the mask is 1 in the handler and what it was when the handler returns (EC-up-6, EC-up-7). */

@@ -6,7 +6,6 @@ import type { Domain } from './domain.js'
 import { Errno } from './errno.js'
 import { activate } from './nlevel.js'
 import type { SchedWorld } from './sched_op.js'
-import { upcallDeliverable } from './upcall.js'
 import type { Vcpu } from './vcpu.js'
 import type { Caller, World } from './world.js'
 
@@ -29,9 +28,7 @@ export function vcpuOp(world: SchedWorld, { domain }: Caller, cmd: number, vcpuI
       return world.fail(ENOSYS, 'this hypervisor runs no instructions')
     case VCPUOP.up:
       if (domain.type === 'pv' && vcpu.onDummy) return world.fail(EINVAL, 'its vcpu_info is not registered')
-      vcpu.down = false
-      // What was raised while it was down had nobody to tell; no edge will follow (EC-up-6).
-      if (upcallDeliverable(domain, vcpu)) domain.kick(vcpu)
+      domain.bringUp(vcpu)
       return 0
     case VCPUOP.down:
       // A domain without a vCPU that is up is off; its last one stays up for whoever resumes it.

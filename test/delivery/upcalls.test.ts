@@ -281,6 +281,23 @@ describe.each([64, 32] as const)('a PV guest, %i-bit', (bits) => {
     expect([woken, entered]).toEqual([[0], [0]])
   })
 
+  it('EC-up-2: a vCPU that is woken while it is offline goes on when it comes up, and once', () => {
+    const { d1, xen, d2, woken } = entering(bits)
+    const [port, theirs] = d2.connect(d1)
+    d1.must('bind_vcpu', { port: theirs, vcpu: 1 })
+    d1.call(sched_op, [SCHEDOP.block, 0], 1)
+    d1.call(vcpu_op, [VCPUOP.down, 1, 0])
+    d2.must('send', { port })
+    expect([d1.domain.vcpu(1).blocked, woken]).toEqual([false, []])
+    d1.call(vcpu_op, [VCPUOP.is_up, 0, 0])
+    expect(woken).toEqual([])
+    d1.call(vcpu_op, [VCPUOP.up, 1, 0])
+    expect(woken).toEqual([1])
+    xen.pauseDomain(1)
+    xen.unpauseDomain(1)
+    expect(woken).toEqual([1])
+  })
+
   it('EC-die-1: nor does a dying one, between two steps of its teardown', () => {
     const entered: number[] = []
     const all = host(bits, { preempt: () => true, onUpcall: ({ domid }) => void (domid === 1 && entered.push(domid)) })
