@@ -15,8 +15,8 @@ import {
 } from './abi/index.js'
 import type { Domain } from './domain.js'
 import { Errno, ifMemory } from './errno.js'
-import { describePort } from './event_channel.js'
 import { FifoState } from './fifo.js'
+import { describePort } from './op_parts.js'
 import type { Caller, World } from './world.js'
 
 const { ENOENT, ENOMEM, EACCES, EBUSY, EINVAL, ENOSPC, ENOSYS, EOPNOTSUPP } = Errno

@@ -3,7 +3,7 @@
 import { struct } from './abi/index.js'
 import { decode } from './abi/struct.js'
 import { Errno } from './errno.js'
-import { domainByAnyId } from './event_channel.js'
+import { domainByAnyId } from './op_parts.js'
 import { upcallDeliverable } from './upcall.js'
 import type { Caller, World } from './world.js'
 import { ofClassTarget } from './xsm.js'

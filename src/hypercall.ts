@@ -13,6 +13,8 @@ import {
   HYPERVISOR,
   type Struct,
 } from './abi/index.js'
+import * as binds from './bind_ops.js'
+import * as closes from './close_ops.js'
 import type { Domain } from './domain.js'
 import { Errno } from './errno.js'
 import * as ops from './event_channel.js'
@@ -33,21 +35,21 @@ export type Register = number | bigint
 type Operation = (world: World, caller: Caller, args: Args, writeOut: () => boolean) => number
 
 const OPERATIONS: Readonly<Record<EvtchnOpName, Operation>> = {
-  bind_interdomain: ops.bindInterdomain,
-  bind_virq: ops.bindVirq,
-  bind_pirq: ops.bindPirq,
-  close: ops.close,
+  bind_interdomain: binds.bindInterdomain,
+  bind_virq: binds.bindVirq,
+  bind_pirq: binds.bindPirq,
+  close: closes.close,
   send: ops.send,
   status: ops.status,
-  alloc_unbound: ops.allocUnbound,
-  bind_ipi: ops.bindIpi,
+  alloc_unbound: binds.allocUnbound,
+  bind_ipi: binds.bindIpi,
   bind_vcpu: ops.bindVcpu,
   unmask: ops.unmask,
-  reset: ops.reset,
+  reset: closes.reset,
   init_control: initControl,
   expand_array: expandArray,
   set_priority: setPriority,
-  reset_cont: ops.resetCont,
+  reset_cont: closes.resetCont,
   query_nlevel: queryNlevel,
   set_nlevel_selectors: setNlevelSelectors,
   register_nlevel: registerNlevel,
@@ -73,7 +75,7 @@ export function runOperation(
   let rc = OPERATIONS[name](world, caller, args, writeOut)
   while (rc === -ERESTART) {
     world.continuation()
-    rc = ops.resetCont(world, caller, args)
+    rc = closes.resetCont(world, caller, args)
   }
   return rc
 }

@@ -5,11 +5,12 @@
 
 import { type Args, type EvtchnOpName, NR_VIRQS, SHUTDOWN } from './abi/index.js'
 import { type Clock, ManualClock, systemTime } from './clock.js'
+import { destroyChannels, resetDomain } from './close_ops.js'
 import { Domain, type DomainHost } from './domain.js'
 import { Domains } from './domains.js'
 import { checkDumpOptions, type DumpItem, type DumpOptions, dumpInTurns, dumpItems, dumpLines } from './dump.js'
 import { Errno, integer, object, oneOf, ParameterError, XenError } from './errno.js'
-import { destroyChannels, resetDomain, sendPort } from './event_channel.js'
+import { sendPort } from './event_channel.js'
 import type { GuestPlatform } from './guest/platform.js'
 import { dispatch, type Register, runOperation } from './hypercall.js'
 import { IrqLines } from './irq.js'

@@ -26,7 +26,7 @@ import {
 } from './abi/index.js'
 import type { Domain } from './domain.js'
 import { Errno, ifMemory } from './errno.js'
-import { domainByAnyId } from './event_channel.js'
+import { domainByAnyId } from './op_parts.js'
 import { LevelPortOps, sharedInfoLeaf } from './port_ops.js'
 import type { SelectorArea, Selectors, Vcpu } from './vcpu.js'
 import type { Caller, World } from './world.js'

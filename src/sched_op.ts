@@ -2,7 +2,7 @@
 
 import { POLL_MAX_PORTS, SCHEDOP } from './abi/index.js'
 import { Errno } from './errno.js'
-import { describePort } from './event_channel.js'
+import { describePort } from './op_parts.js'
 import { upcallDeliverable } from './upcall.js'
 import type { Caller, World } from './world.js'
 

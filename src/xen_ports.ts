@@ -4,9 +4,10 @@
  */
 
 import { ECS } from './abi/index.js'
+import { closePort } from './close_ops.js'
 import type { Domain } from './domain.js'
 import { Errno } from './errno.js'
-import { closePort, getFreePort } from './event_channel.js'
+import { getFreePort } from './op_parts.js'
 import type { Notifier, World } from './world.js'
 
 /** Distinct notification functions (three bits, 0 = none). */

@@ -6,7 +6,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { BIND_PIRQ__WILL_SHARE } from '../../src/event_channel.js'
+import { BIND_PIRQ__WILL_SHARE } from '../../src/bind_ops.js'
 import { HVM_PARAM, HVM_PARAM_CALLBACK_IRQ, HVM_UPCALL_VECTOR, HVMOP } from '../../src/hvm_op.js'
 import * as abi from '../../src/index.js'
 import { PHYSDEVOP } from '../../src/physdev_op.js'
