@@ -1,7 +1,7 @@
 /** Sockets of a guest as its programs see them, over the in-process network. */
 
 import { describe, expect, it } from 'vitest'
-import { PVCALLS } from '../../src/backends/index.js'
+import { type NetSocket, PVCALLS } from '../../src/backends/index.js'
 import type { PvSocket } from '../../src/frontends/index.js'
 import { accept, bytesOf, drain, PvcallsLab, pattern, SERVER, same, text } from './lab.js'
 
@@ -170,6 +170,22 @@ describe('a listening socket', () => {
       return all
     })
     expect(heard).toEqual(['peer 0', 'peer 1', 'peer 2'])
+  })
+
+  it('an accept takes one connection, also if another one enters the backlog meanwhile (PV-48, PV-26)', () => {
+    const lab = new PvcallsLab()
+    const listener = lab.guest(1, (front) => front.listen(ADDRESS, { backlog: 1 }))
+    for (const name of ['first', 'second', 'third'])
+      lab.network.connect(ADDRESS, (socket) => void (socket as NetSocket).send(bytesOf(name)))
+    const heard = [1, 2, 3].map(() =>
+      lab.guest(1, function* () {
+        const socket = yield* listener.accept({ ringOrder: 1 })
+        return text((yield* socket.receive())!)
+      }),
+    )
+    expect(heard).toEqual(['first', 'second', 'third'])
+    expect(lab.host.pvcalls.connection(1)!.sockets.size).toBe(4)
+    lab.guest(1, () => listener.close())
   })
 
   it('poll is answered when a connection waits, and leaves it there (PV-48, PV-26)', () => {
