@@ -117,6 +117,22 @@ describe('commands that make no sense', () => {
     lab.check()
   })
 
+  it('the id that an ACCEPT waits to give is in use: CONNECT and BIND of it are -EINVAL (PV-49)', () => {
+    const lab = new HostileLab()
+    const own = lab.guest(1, (front) => front.listen(ADDRESS))
+    const [one, two] = [lab.end(), lab.end()]
+    const given = { id: own.id, id_new: 50n, ref: one.ring.indexPage.gref, evtchn: one.port }
+    const waiting = lab.spawn(1, (front) => front.command(PVCALLS.ACCEPT, given))
+    lab.run()
+    expect(lab.connectWith({ id: 50n, ref: two.ring.indexPage.gref, evtchn: two.port })).toBe(-22)
+    const elsewhere = encodeAddress({ ip: '10.0.0.9', port: 8081 })
+    expect(lab.command(PVCALLS.BIND, { id: 50n, addr: elsewhere, len: 16 })).toBe(-22)
+    lab.connect(ADDRESS)
+    expect([waiting.done, waiting.result]).toEqual([true, 0])
+    for (const id of [50n, own.id]) lab.command(PVCALLS.RELEASE, { id })
+    lab.check()
+  })
+
   it('a guest has so many sockets and no more: -ENFILE (PV-49)', () => {
     const lab = new HostileLab({ pvcalls: { maxSockets: 3 } })
     const bind = (n: number) =>

@@ -100,7 +100,7 @@ export class SocketTable {
   #connect(request: PvcallsRequest): Answer {
     const { id } = request
     if (this.#active.has(id)) return EISCONN
-    if (this.#passive.has(id)) return EINVAL
+    if (this.#passive.has(id) || this.#isAccepting(id)) return EINVAL
     const address = decodeAddress(request.addr, request.len)
     if (!address) return EINVAL
     const opened = this.#open(id, request.ref, request.evtchn)
@@ -189,7 +189,7 @@ export class SocketTable {
 
   #bind(request: PvcallsRequest): Answer {
     const { id } = request
-    if (this.#active.has(id) || this.#passive.has(id)) return EINVAL
+    if (this.#active.has(id) || this.#passive.has(id) || this.#isAccepting(id)) return EINVAL
     if (this.size >= this.#shared.maxSockets) return ENFILE
     const address = decodeAddress(request.addr, request.len)
     if (!address) return EINVAL
@@ -224,6 +224,7 @@ export class SocketTable {
     return null
   }
 
+  /** Is it the id of a socket that an ACCEPT waits for? */
   #isAccepting(id: bigint): boolean {
     for (const { id: other } of this.#accepting.keys()) if (other === id) return true
     return false
