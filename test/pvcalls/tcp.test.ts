@@ -64,6 +64,28 @@ describe('a guest’s client', () => {
     server.close()
   })
 
+  it('a release ends the TCP socket too, whether the peer is held up by its own bytes or reads none (PV-27)', async () => {
+    const held = await listenLocally((socket) => void socket.pipe(socket).on('error', () => {}))
+    const deaf = await listenLocally((socket) => void socket.pause().on('error', () => {}))
+    const host = hostOf({ lingerMs: 1 })
+    const { front, network } = host
+    for (const { server, port } of [held, deaf]) {
+      const socket = await host.guest(() => front.connect({ ip: '127.0.0.1', port }))
+      // All buffers on the way fill up, and nobody in the guest reads.
+      const [piece, { ring }] = [new Uint8Array(65536), socket.end]
+      for (let stuck = 0; stuck < 100; stuck = ring.unsent < ring.out.size ? 0 : stuck + 1) {
+        socket.trySend(piece)
+        host.loop.kick()
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+      expect(network.open).toBe(1)
+      await host.guest(() => front.release(socket.id, socket.end))
+      while (network.open) await new Promise((resolve) => setImmediate(resolve))
+      server.close()
+    }
+    expect(host.host.pvcalls.connection(1)!.sockets.size).toBe(0)
+  })
+
   it('is slowed down by a server that does not read, and loses nothing', async () => {
     let deaf: Socket | null = null
     const server = createTcpServer({ pauseOnConnect: true }, (socket) => {
