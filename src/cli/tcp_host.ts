@@ -56,8 +56,12 @@ export class TcpHost {
     return end.value
   }
 
-  /** Ends: nothing of the host runs any more. Sockets that a program left open stay open on the network's side. */
+  /**
+   * Ends: nothing of the host runs any more, and the sockets that programs left open are closed on the network's side, so
+   * that they do not keep the process alive.
+   */
   close(): void {
     this.loop.stop()
+    this.network.close()
   }
 }

@@ -188,6 +188,7 @@ class TcpListener implements NetListener {
     this.#server?.close()
     this.#server = null
     this.#network.listens(this.#address, 0)
+    this.#network.forget(this)
     for (const socket of this.#queue.splice(0)) socket.close()
   }
 }
@@ -209,6 +210,8 @@ export class TcpNetwork implements Network {
   readonly #options: TcpOptions
   readonly #ports = new Map<string, number>()
   readonly #streams = new Set<TcpSocket>()
+  readonly #listeners = new Set<TcpListener>()
+  readonly #connecting = new Set<Socket>()
 
   constructor(options: TcpOptions) {
     this.#options = options
@@ -226,8 +229,10 @@ export class TcpNetwork implements Network {
     const { kick } = this.#options
     // The orderly end of one direction leaves the other open.
     const socket = netConnect({ host: address.ip, port: address.port, allowHalfOpen: true })
+    this.#connecting.add(socket)
     let over = false
     const finish = (result: () => NetSocket | number) => {
+      this.#connecting.delete(socket)
       if (over) return
       over = true
       done(result())
@@ -242,6 +247,7 @@ export class TcpNetwork implements Network {
     return () => {
       if (over) return
       over = true
+      this.#connecting.delete(socket)
       socket.on('error', () => {})
       socket.destroy()
     }
@@ -250,12 +256,26 @@ export class TcpNetwork implements Network {
   bind(address: InetAddress): NetListener | number {
     if (address.port === 0 && !this.#options.anyPort) return EINVAL
     if (!this.#allowed(address)) return EACCES
-    return new TcpListener(this, address, this.#options)
+    const listener = new TcpListener(this, address, this.#options)
+    this.#listeners.add(listener)
+    return listener
   }
 
   /** Connected sockets of the host's: those that guests have, those that wait, and closed ones with bytes still to send. */
   get open(): number {
     return this.#streams.size
+  }
+
+  /** Closes all that guests have left: listening sockets, connections, attempts. What was sent still arrives. */
+  close(): void {
+    for (const listener of this.#listeners) listener.close()
+    for (const socket of this.#connecting) socket.destroy()
+    for (const stream of this.#streams) stream.close()
+  }
+
+  /** @internal */
+  forget(listener: TcpListener): void {
+    this.#listeners.delete(listener)
   }
 
   /** @internal */

@@ -1,5 +1,6 @@
 /** Real TCP on loopback: a guest's client and a real server, a real client and a guest's server, and whole streams. */
 
+import { once } from 'node:events'
 import { createServer, request } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { connect, createServer as createTcpServer } from 'node:net'
@@ -265,6 +266,34 @@ describe('the loop', () => {
     })
     await expect(fails).rejects.toThrow('a bug of the guest')
     expect(await host.guest(() => front.command(PVCALLS.RELEASE, { id: 1n }))).toBe(0)
+  })
+})
+
+describe('closing the host', () => {
+  it('closes what programs left open: connections, listening sockets, and what waits on them', async () => {
+    const ended: Promise<unknown>[] = []
+    const { server, port } = await listenLocally((socket) => {
+      socket.resume()
+      ended.push(once(socket, 'close'))
+    })
+    const host = hostOf()
+    const address = { ip: '127.0.0.1', port: 7 }
+    await host.guest(function* () {
+      yield* host.front.connect({ ip: '127.0.0.1', port })
+      yield* host.front.listen(address)
+    })
+    const there = host.network.portOf(address)
+    const waiting = connect(there, '127.0.0.1')
+    waiting.resume()
+    ended.push(once(waiting, 'end'))
+    while (host.network.open < 2) await new Promise((resolve) => setImmediate(resolve))
+    host.close()
+    await Promise.all(ended)
+    expect(ended).toHaveLength(2)
+    const refused = new Promise((resolve) => connect(there, '127.0.0.1').on('error', resolve))
+    expect(await refused).toMatchObject({ code: 'ECONNREFUSED' })
+    waiting.destroy()
+    server.close()
   })
 })
 
