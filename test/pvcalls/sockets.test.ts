@@ -132,6 +132,23 @@ describe('an active socket', () => {
     expect(same(got, pattern(order, 0, length))).toBe(true)
   })
 
+  it.each([0, 10, 1.5, -1, Number.NaN])('a ring order of %d is refused with what is allowed (PV-51)', (ringOrder) => {
+    const lab = new PvcallsLab()
+    const listener = lab.guest(1, (front) => front.listen(ADDRESS))
+    const message = `ringOrder is ${ringOrder}; allowed: a whole number from 1 to 9`
+    expect(() => lab.guest(1, (front) => front.connect(SERVER, { ringOrder }))).toThrow(message)
+    expect(() => lab.guest(1, () => listener.accept({ ringOrder }))).toThrow(message)
+  })
+
+  it('an address that is none costs the guest neither pages nor ports (PV-44)', () => {
+    const lab = new PvcallsLab()
+    const nowhere = { ip: 'localhost', port: 80 }
+    // Each data ring of order 4 has 17 pages, and the guest 256.
+    for (let i = 0; i < 20; i++)
+      expect(() => lab.guest(1, (front) => front.connect(nowhere))).toThrow('localhost:80 is no address')
+    expect(connected(lab, 4).socket.closed).toBe(false)
+  })
+
   it('reuse on RELEASE is a hint: the id can be used again in any case (PV-47)', () => {
     const lab = new PvcallsLab()
     const { socket } = connected(lab)

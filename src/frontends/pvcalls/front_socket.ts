@@ -133,7 +133,7 @@ export class PvListener {
     this.address = address
   }
 
-  /** Waits for a connection. @throws PvcallsError: EINTR if another accept or poll waits; EBADF if it is closed. */
+  /** Waits for a connection. @throws RangeError for a ring order that is none; PvcallsError: EINTR if another accept or poll waits; EBADF if it is closed. */
   *accept(options: { ringOrder?: number } = {}): Task<PvSocket> {
     return yield* this.#front.accept(this.id, options.ringOrder)
   }
