@@ -144,6 +144,24 @@ describe('commands that make no sense', () => {
     lab.check()
   })
 
+  it('a backlog without end is bounded, and connects that give up leave nothing in it (PV-49)', () => {
+    const lab = new HostileLab({ bufferBytes: 64 })
+    const own = lab.guest(1, (front) => front.listen(ADDRESS, { backlog: 0xffffffff }))
+    let entered = 0
+    for (let i = 0; i < 4100; i++) lab.network.connect(ADDRESS, () => entered++)
+    expect([entered, lab.network.waiting]).toEqual([4096, 4])
+    const end = lab.end()
+    const fields = { addr: encodeAddress(ADDRESS), ref: end.ring.indexPage.gref, evtchn: end.port, len: 16 }
+    for (let i = 0; i < 3; i++) {
+      const hangs = lab.spawn(1, (front) => front.command(PVCALLS.CONNECT, { id: 9n, ...fields }))
+      lab.run()
+      lab.command(PVCALLS.RELEASE, { id: 9n })
+      expect([hangs.result, lab.network.waiting]).toEqual([-9, 4])
+    }
+    lab.guest(1, () => own.close())
+    lab.check()
+  })
+
   it('random commands with random arguments are all answered, and end with nothing left', () => {
     const value = fc.oneof(fc.integer({ min: 0, max: 4 }), fc.integer({ min: 0, max: 0xffffffff }))
     const id = fc.bigInt({ min: 0n, max: 3n })

@@ -26,6 +26,9 @@ import {
 
 const { EBADF, EEXIST, EFAULT, EINTR, EINVAL, EISCONN, ENFILE, ENOTSUP } = PVCALLS_ERRNO
 
+/** Connections that wait to be accepted, whatever the guest asks for: each of them has buffers in domain 0. */
+const MOST_WAITING = 4096
+
 /** An active socket, its event channel, and its CONNECT while that is under way. */
 interface ActiveEntry {
   readonly socket: ActiveSocket
@@ -203,7 +206,7 @@ export class SocketTable {
     const passive = this.#passive.get(request.id)
     if (!passive || passive.pendingListen) return EINVAL
     passive.pendingListen = request
-    passive.net.listen(request.backlog, (ret) => {
+    passive.net.listen(Math.min(request.backlog, MOST_WAITING), (ret) => {
       passive.pendingListen = null
       if (ret === 0) passive.listening = true
       this.#respond(request, ret)
