@@ -149,6 +149,15 @@ describe('an active socket', () => {
     expect(connected(lab, 4).socket.closed).toBe(false)
   })
 
+  it('to receive no bytes at all is refused, for 0 would tell of an end', () => {
+    const lab = new PvcallsLab()
+    const { socket, peer } = connected(lab)
+    peer.send(bytesOf('x'))
+    lab.run()
+    expect(() => lab.guest(1, () => socket.receive(0))).toThrow('no room for a byte')
+    expect(text(lab.guest(1, () => socket.receive(1))!)).toBe('x')
+  })
+
   it('reuse on RELEASE is a hint: the id can be used again in any case (PV-47)', () => {
     const lab = new PvcallsLab()
     const { socket } = connected(lab)
