@@ -72,7 +72,7 @@ export class FrontDataRing {
 
   /** Puts bytes into `out`: how many there was room for; a negative error. */
   write(from: Uint8Array): number {
-    // The load of out_cons is the full barrier before bytes are overwritten.
+    // The load of out_cons acquires: bytes are overwritten only after the backend is known to have read them.
     const unsent = this.unsent
     const error = this.outError
     if (error) return error
