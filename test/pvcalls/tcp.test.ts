@@ -269,6 +269,36 @@ describe('the loop', () => {
   })
 })
 
+describe.each(IO_POLICIES)('a guest that dies, %s', (policy) => {
+  it('leaves no TCP socket: busy ones, one under way, one that listens, those that wait on it (PV-acc-15)', async () => {
+    const { server, port } = await listenLocally((socket) => void socket.pipe(socket).on('error', () => {}))
+    const host = hostOf({ policy, cpus: 3, lingerMs: 1 })
+    const { front, network } = host
+    const { kernel, toolstack, grants, pvcalls } = host.host
+    const address = { ip: '127.0.0.1', port: 7 }
+    await host.guest(() => front.listen(address))
+    for (let i = 0; i < 4; i++) {
+      const socket = await host.guest(() => front.connect({ ip: '127.0.0.1', port }, { ringOrder: 2 }))
+      // Nobody reads the echo.
+      void host.guest(() => socket.send(new Uint8Array(5_000_000)))
+    }
+    const waiting = connect(network.portOf(address), '127.0.0.1').on('error', () => {})
+    while (network.open < 5) await new Promise((resolve) => setImmediate(resolve))
+    void host.guest(() => front.connect({ ip: '127.0.0.1', port }))
+    let gone = false
+    kernel.kthreadRun('xl', 'xl', function* () {
+      yield* toolstack.destroy(1)
+      gone = true
+    })
+    await host.loop.until(() => gone)
+    while (network.open) await new Promise((resolve) => setImmediate(resolve))
+    expect([pvcalls.connections.length, pvcalls.policy.workers.length, grants.mapped(1)]).toEqual([0, 0, 0])
+    expect(network.portOf(address)).toBe(0)
+    waiting.destroy()
+    server.close()
+  })
+})
+
 describe('closing the host', () => {
   it('closes what programs left open: connections, listening sockets, and what waits on them', async () => {
     const ended: Promise<unknown>[] = []
