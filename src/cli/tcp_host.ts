@@ -40,7 +40,7 @@ export class TcpHost {
     return this.host.guest(1).pvcalls
   }
 
-  /** Runs a program in the guest until it ends; rejects with what it threw. */
+  /** Runs a program in the guest until it ends; rejects with what it threw. If the host is closed first it does neither. */
   async guest<T>(program: () => Task<T>): Promise<T> {
     let ended: { value: T } | { error: unknown } | null = null
     this.host.guest(1).kernel.process('program', function* () {
