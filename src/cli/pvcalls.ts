@@ -35,7 +35,8 @@ const SPECS: OptionSpecs = {
 const ABOUT = `Runs a host in simulated time: a guest connects sockets to an echo server, sends on all of them, checks every byte
 that comes back, closes the sockets of every other worker, connects as many again, and closes all. Under the policy bounded
 a worker serves many sockets on one CPU; under per-socket each socket has a worker on any CPU.
-With --tcp a guest sends to, and receives from, a server of this process over real TCP; 1024 is a gigabyte.`
+With --tcp a guest sends to, and receives from, a server of this process over real TCP; 1024 is a gigabyte. Of the other
+options only --policy, --order and --json count then.`
 const COMMAND = 'pvcalls'
 /** Most frames of the guest: a gigabyte. */
 const MAX_FRAMES = 262_144

@@ -40,7 +40,7 @@ export class TcpHost {
     return this.host.guest(1).pvcalls
   }
 
-  /** Runs a program in the guest until it ends; rejects with what it threw. */
+  /** Runs a program in the guest until it ends; rejects with what it threw. If the host is closed first it does neither. */
   async guest<T>(program: () => Task<T>): Promise<T> {
     let ended: { value: T } | { error: unknown } | null = null
     this.host.guest(1).kernel.process('program', function* () {
@@ -56,8 +56,12 @@ export class TcpHost {
     return end.value
   }
 
-  /** Ends: nothing of the host runs any more. Sockets that a program left open stay open on the network's side. */
+  /**
+   * Ends: nothing of the host runs any more, and the sockets that programs left open are closed on the network's side, so
+   * that they do not keep the process alive.
+   */
   close(): void {
     this.loop.stop()
+    this.network.close()
   }
 }

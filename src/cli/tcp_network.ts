@@ -19,6 +19,8 @@ const { EAGAIN, ECONNRESET, EPIPE, EINVAL, EACCES } = PVCALLS_ERRNO
 const HIGH_WATER = 1 << 20
 /** Connections that wait to be accepted, whatever the guest asks for. */
 const MOST_WAITING = 4096
+/** How long a peer may take nothing of what a closed socket has still to send. */
+const LINGER_MS = 60_000
 const LOOPBACK = '127.0.0.1'
 
 /** A host's error as the protocol has it. */
@@ -39,12 +41,17 @@ class TcpSocket implements NetSocket {
   /** What comes behind the last piece: EAGAIN as long as it is open, 0 for the end, or an error. */
   #end: number = EAGAIN
   #blocked = false
+  #closed = false
+  readonly #lingerMs: number
 
-  constructor(socket: Socket, kick: () => void) {
+  constructor(socket: Socket, { kick, lingerMs = LINGER_MS }: TcpOptions) {
     this.#socket = socket
     this.#kick = kick
+    this.#lingerMs = lingerMs
     socket.setNoDelay(true)
     socket.on('data', (piece: Buffer) => {
+      // Nobody will take it, and a peer that could not go on sending might never read what it is still sent.
+      if (this.#closed) return
       this.#pieces.push(piece)
       this.#waiting += piece.length
       if (this.#waiting >= HIGH_WATER) socket.pause()
@@ -106,10 +113,13 @@ class TcpSocket implements NetSocket {
   }
 
   close(): void {
+    if (this.#closed) return
+    this.#closed = true
     this.onReadable = null
     this.onWritable = null
     this.#pieces.length = 0
-    // What was sent still goes out; what comes is not wanted any more.
+    // What was sent still goes out; what comes is not wanted any more. A peer that takes nothing does not keep it for ever.
+    this.#socket.setTimeout(this.#lingerMs, () => this.#socket.destroy())
     this.#socket.resume()
     this.#socket.destroySoon()
   }
@@ -120,14 +130,14 @@ class TcpListener implements NetListener {
   onConnection: (() => void) | null = null
   readonly #network: TcpNetwork
   readonly #address: InetAddress
-  readonly #kick: () => void
+  readonly #options: TcpOptions
   readonly #queue: TcpSocket[] = []
   #server: Server | null = null
 
-  constructor(network: TcpNetwork, address: InetAddress, kick: () => void) {
+  constructor(network: TcpNetwork, address: InetAddress, options: TcpOptions) {
     this.#network = network
     this.#address = address
-    this.#kick = kick
+    this.#options = options
   }
 
   listen(backlog: number, done: (ret: number) => void): void {
@@ -142,9 +152,9 @@ class TcpListener implements NetListener {
         socket.resetAndDestroy()
         return
       }
-      this.#queue.push(new TcpSocket(socket, this.#kick))
+      this.#queue.push(this.#network.stream(socket))
       this.onConnection?.()
-      this.#kick()
+      this.#options.kick()
     })
     this.#server = server
     const answer = (result: number) => {
@@ -154,7 +164,7 @@ class TcpListener implements NetListener {
       if (this.#server !== server) return
       if (result < 0) this.#server = null
       done(result)
-      this.#kick()
+      this.#options.kick()
     }
     server.once('error', (error) => answer(ret(error)))
     const { ip, port } = this.#network.realAddress(this.#address)
@@ -178,6 +188,7 @@ class TcpListener implements NetListener {
     this.#server?.close()
     this.#server = null
     this.#network.listens(this.#address, 0)
+    this.#network.forget(this)
     for (const socket of this.#queue.splice(0)) socket.close()
   }
 }
@@ -188,6 +199,8 @@ export interface TcpOptions {
   readonly kick: () => void
   /** May a guest connect to, or listen on, this? Default: addresses of loopback only; EACCES for others. */
   readonly allow?: (address: InetAddress) => boolean
+  /** ms that a peer may take nothing of what a closed socket has still to send, before it is cut off. Default 60,000. */
+  readonly lingerMs?: number
   /** Listen on a port that is free instead of the one that the guest names; see `portOf`. Default false. */
   readonly anyPort?: boolean
 }
@@ -196,6 +209,9 @@ export interface TcpOptions {
 export class TcpNetwork implements Network {
   readonly #options: TcpOptions
   readonly #ports = new Map<string, number>()
+  readonly #streams = new Set<TcpSocket>()
+  readonly #listeners = new Set<TcpListener>()
+  readonly #connecting = new Set<Socket>()
 
   constructor(options: TcpOptions) {
     this.#options = options
@@ -213,8 +229,10 @@ export class TcpNetwork implements Network {
     const { kick } = this.#options
     // The orderly end of one direction leaves the other open.
     const socket = netConnect({ host: address.ip, port: address.port, allowHalfOpen: true })
+    this.#connecting.add(socket)
     let over = false
     const finish = (result: () => NetSocket | number) => {
+      this.#connecting.delete(socket)
       if (over) return
       over = true
       done(result())
@@ -222,13 +240,14 @@ export class TcpNetwork implements Network {
     }
     socket.once('connect', () => {
       socket.removeListener('error', failed)
-      finish(() => new TcpSocket(socket, kick))
+      finish(() => this.stream(socket))
     })
     const failed = (error: Error) => finish(() => ret(error))
     socket.once('error', failed)
     return () => {
       if (over) return
       over = true
+      this.#connecting.delete(socket)
       socket.on('error', () => {})
       socket.destroy()
     }
@@ -237,7 +256,34 @@ export class TcpNetwork implements Network {
   bind(address: InetAddress): NetListener | number {
     if (address.port === 0 && !this.#options.anyPort) return EINVAL
     if (!this.#allowed(address)) return EACCES
-    return new TcpListener(this, address, this.#options.kick)
+    const listener = new TcpListener(this, address, this.#options)
+    this.#listeners.add(listener)
+    return listener
+  }
+
+  /** Connected sockets of the host's: those that guests have, those that wait, and closed ones with bytes still to send. */
+  get open(): number {
+    return this.#streams.size
+  }
+
+  /** Closes all that guests have left: listening sockets, connections, attempts. What was sent still arrives. */
+  close(): void {
+    for (const listener of this.#listeners) listener.close()
+    for (const socket of this.#connecting) socket.destroy()
+    for (const stream of this.#streams) stream.close()
+  }
+
+  /** @internal */
+  forget(listener: TcpListener): void {
+    this.#listeners.delete(listener)
+  }
+
+  /** @internal */
+  stream(socket: Socket): TcpSocket {
+    const stream = new TcpSocket(socket, this.#options)
+    this.#streams.add(stream)
+    socket.once('close', () => this.#streams.delete(stream))
+    return stream
   }
 
   /** The port of the host on which a guest's listening socket is; 0 if it does not listen. */

@@ -117,6 +117,22 @@ describe('commands that make no sense', () => {
     lab.check()
   })
 
+  it('the id that an ACCEPT waits to give is in use: CONNECT and BIND of it are -EINVAL (PV-49)', () => {
+    const lab = new HostileLab()
+    const own = lab.guest(1, (front) => front.listen(ADDRESS))
+    const [one, two] = [lab.end(), lab.end()]
+    const given = { id: own.id, id_new: 50n, ref: one.ring.indexPage.gref, evtchn: one.port }
+    const waiting = lab.spawn(1, (front) => front.command(PVCALLS.ACCEPT, given))
+    lab.run()
+    expect(lab.connectWith({ id: 50n, ref: two.ring.indexPage.gref, evtchn: two.port })).toBe(-22)
+    const elsewhere = encodeAddress({ ip: '10.0.0.9', port: 8081 })
+    expect(lab.command(PVCALLS.BIND, { id: 50n, addr: elsewhere, len: 16 })).toBe(-22)
+    lab.connect(ADDRESS)
+    expect([waiting.done, waiting.result]).toEqual([true, 0])
+    for (const id of [50n, own.id]) lab.command(PVCALLS.RELEASE, { id })
+    lab.check()
+  })
+
   it('a guest has so many sockets and no more: -ENFILE (PV-49)', () => {
     const lab = new HostileLab({ pvcalls: { maxSockets: 3 } })
     const bind = (n: number) =>
@@ -125,6 +141,24 @@ describe('commands that make no sense', () => {
     const end = lab.end()
     expect(lab.connectWith({ id: 9n, ref: end.ring.indexPage.gref, evtchn: end.port })).toBe(-23)
     for (const id of [1n, 2n, 3n]) lab.command(PVCALLS.RELEASE, { id })
+    lab.check()
+  })
+
+  it('a backlog without end is bounded, and connects that give up leave nothing in it (PV-49)', () => {
+    const lab = new HostileLab({ bufferBytes: 64 })
+    const own = lab.guest(1, (front) => front.listen(ADDRESS, { backlog: 0xffffffff }))
+    let entered = 0
+    for (let i = 0; i < 4100; i++) lab.network.connect(ADDRESS, () => entered++)
+    expect([entered, lab.network.waiting]).toEqual([4096, 4])
+    const end = lab.end()
+    const fields = { addr: encodeAddress(ADDRESS), ref: end.ring.indexPage.gref, evtchn: end.port, len: 16 }
+    for (let i = 0; i < 3; i++) {
+      const hangs = lab.spawn(1, (front) => front.command(PVCALLS.CONNECT, { id: 9n, ...fields }))
+      lab.run()
+      lab.command(PVCALLS.RELEASE, { id: 9n })
+      expect([hangs.result, lab.network.waiting]).toEqual([-9, 4])
+    }
+    lab.guest(1, () => own.close())
     lab.check()
   })
 

@@ -112,6 +112,12 @@ describe('connecting', () => {
     expect(() => new Host({ pvcalls: { maxSockets: 0 } })).toThrow('maxSockets is 0')
     expect(() => new Host({ pvcalls: { policy: 'both' as 'bounded' } })).toThrow('policy is "both"')
     expect(() => new Host({ pvcalls: { idleNs: -1 } })).toThrow('idleNs is -1')
+    expect(() => new Host({ pvcalls: { unsupported: 'EPERM' as 'ENOTSUP' } })).toThrow(
+      'unsupported is "EPERM"; allowed: EAFNOSUPPORT, ENOTSUP',
+    )
+    expect(() => new Host({ pvcalls: { policy: 'per-socket', placement: 'here' as 'last' } })).toThrow(
+      'placement is "here"; allowed: spread, last',
+    )
   })
 })
 

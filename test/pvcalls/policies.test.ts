@@ -238,6 +238,33 @@ describe('a worker', () => {
     expect(order).toEqual([3n, 1n, 4n, 2n])
   })
 
+  it('each wake-up counts once, also during a turn and on the way to another worker (PV-23, PV-8)', () => {
+    const lab = new PvcallsLab({ dom0Cpus: 2 })
+    const listener = lab.serve()
+    const [socket] = connect(lab, 1)
+    const peer = accept(listener)
+    lab.run()
+    const inside = lab.host.pvcalls.connection(1)!.sockets.active[0]!
+    const before = lab.policy.stats.wakeups
+    let woken = 0
+    for (const way of ['wakeRead', 'wakeWrite'] as const) {
+      const wake = inside[way].bind(inside)
+      inside[way] = () => {
+        woken++
+        wake()
+      }
+    }
+    // An echo: its answer comes while the turn that sends is under way.
+    peer.onReadable = () => void peer.send(drain(peer))
+    lab.guest(1, () => socket!.send(bytesOf('x')))
+    lab.run()
+    inside.wakeWrite()
+    lab.dom0(lab.host.kernel.cpus.takeOffline(inside.lastCpu))
+    lab.run()
+    expect([woken, lab.policy.stats.moves]).toEqual([3, 1])
+    expect(lab.policy.stats.wakeups - before).toBe(woken)
+  })
+
   it('a socket with much to move lets the others have their turns in between (PV-12)', () => {
     const lab = new PvcallsLab({ bufferBytes: 1 << 16 })
     const listener = lab.serve()

@@ -1,7 +1,7 @@
 /** Sockets of a guest as its programs see them, over the in-process network. */
 
 import { describe, expect, it } from 'vitest'
-import { PVCALLS } from '../../src/backends/index.js'
+import { type NetSocket, PVCALLS } from '../../src/backends/index.js'
 import type { PvSocket } from '../../src/frontends/index.js'
 import { accept, bytesOf, drain, PvcallsLab, pattern, SERVER, same, text } from './lab.js'
 
@@ -132,6 +132,32 @@ describe('an active socket', () => {
     expect(same(got, pattern(order, 0, length))).toBe(true)
   })
 
+  it.each([0, 10, 1.5, -1, Number.NaN])('a ring order of %d is refused with what is allowed (PV-51)', (ringOrder) => {
+    const lab = new PvcallsLab()
+    const listener = lab.guest(1, (front) => front.listen(ADDRESS))
+    const message = `ringOrder is ${ringOrder}; allowed: a whole number from 1 to 9`
+    expect(() => lab.guest(1, (front) => front.connect(SERVER, { ringOrder }))).toThrow(message)
+    expect(() => lab.guest(1, () => listener.accept({ ringOrder }))).toThrow(message)
+  })
+
+  it('an address that is none costs the guest neither pages nor ports (PV-44)', () => {
+    const lab = new PvcallsLab()
+    const nowhere = { ip: 'localhost', port: 80 }
+    // Each data ring of order 4 has 17 pages, and the guest 256.
+    for (let i = 0; i < 20; i++)
+      expect(() => lab.guest(1, (front) => front.connect(nowhere))).toThrow('localhost:80 is no address')
+    expect(connected(lab, 4).socket.closed).toBe(false)
+  })
+
+  it('to receive no bytes at all is refused, for 0 would tell of an end', () => {
+    const lab = new PvcallsLab()
+    const { socket, peer } = connected(lab)
+    peer.send(bytesOf('x'))
+    lab.run()
+    expect(() => lab.guest(1, () => socket.receive(0))).toThrow('no room for a byte')
+    expect(text(lab.guest(1, () => socket.receive(1))!)).toBe('x')
+  })
+
   it('reuse on RELEASE is a hint: the id can be used again in any case (PV-47)', () => {
     const lab = new PvcallsLab()
     const { socket } = connected(lab)
@@ -170,6 +196,22 @@ describe('a listening socket', () => {
       return all
     })
     expect(heard).toEqual(['peer 0', 'peer 1', 'peer 2'])
+  })
+
+  it('an accept takes one connection, also if another one enters the backlog meanwhile (PV-48, PV-26)', () => {
+    const lab = new PvcallsLab()
+    const listener = lab.guest(1, (front) => front.listen(ADDRESS, { backlog: 1 }))
+    for (const name of ['first', 'second', 'third'])
+      lab.network.connect(ADDRESS, (socket) => void (socket as NetSocket).send(bytesOf(name)))
+    const heard = [1, 2, 3].map(() =>
+      lab.guest(1, function* () {
+        const socket = yield* listener.accept({ ringOrder: 1 })
+        return text((yield* socket.receive())!)
+      }),
+    )
+    expect(heard).toEqual(['first', 'second', 'third'])
+    expect(lab.host.pvcalls.connection(1)!.sockets.size).toBe(4)
+    lab.guest(1, () => listener.close())
   })
 
   it('poll is answered when a connection waits, and leaves it there (PV-48, PV-26)', () => {

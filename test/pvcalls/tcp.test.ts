@@ -1,5 +1,6 @@
 /** Real TCP on loopback: a guest's client and a real server, a real client and a guest's server, and whole streams. */
 
+import { once } from 'node:events'
 import { createServer, request } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { connect, createServer as createTcpServer } from 'node:net'
@@ -62,6 +63,28 @@ describe('a guest’s client', () => {
     })
     await expect(attempt).rejects.toThrow('receive: ECONNRESET')
     server.close()
+  })
+
+  it('a release ends the TCP socket too, whether the peer is held up by its own bytes or reads none (PV-27)', async () => {
+    const held = await listenLocally((socket) => void socket.pipe(socket).on('error', () => {}))
+    const deaf = await listenLocally((socket) => void socket.pause().on('error', () => {}))
+    const host = hostOf({ lingerMs: 1 })
+    const { front, network } = host
+    for (const { server, port } of [held, deaf]) {
+      const socket = await host.guest(() => front.connect({ ip: '127.0.0.1', port }))
+      // All buffers on the way fill up, and nobody in the guest reads.
+      const [piece, { ring }] = [new Uint8Array(65536), socket.end]
+      for (let stuck = 0; stuck < 100; stuck = ring.unsent < ring.out.size ? 0 : stuck + 1) {
+        socket.trySend(piece)
+        host.loop.kick()
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+      expect(network.open).toBe(1)
+      await host.guest(() => front.release(socket.id, socket.end))
+      while (network.open) await new Promise((resolve) => setImmediate(resolve))
+      server.close()
+    }
+    expect(host.host.pvcalls.connection(1)!.sockets.size).toBe(0)
   })
 
   it('is slowed down by a server that does not read, and loses nothing', async () => {
@@ -243,6 +266,64 @@ describe('the loop', () => {
     })
     await expect(fails).rejects.toThrow('a bug of the guest')
     expect(await host.guest(() => front.command(PVCALLS.RELEASE, { id: 1n }))).toBe(0)
+  })
+})
+
+describe.each(IO_POLICIES)('a guest that dies, %s', (policy) => {
+  it('leaves no TCP socket: busy ones, one under way, one that listens, those that wait on it (PV-acc-15)', async () => {
+    const { server, port } = await listenLocally((socket) => void socket.pipe(socket).on('error', () => {}))
+    const host = hostOf({ policy, cpus: 3, lingerMs: 1 })
+    const { front, network } = host
+    const { kernel, toolstack, grants, pvcalls } = host.host
+    const address = { ip: '127.0.0.1', port: 7 }
+    await host.guest(() => front.listen(address))
+    for (let i = 0; i < 4; i++) {
+      const socket = await host.guest(() => front.connect({ ip: '127.0.0.1', port }, { ringOrder: 2 }))
+      // Nobody reads the echo.
+      void host.guest(() => socket.send(new Uint8Array(5_000_000)))
+    }
+    const waiting = connect(network.portOf(address), '127.0.0.1').on('error', () => {})
+    while (network.open < 5) await new Promise((resolve) => setImmediate(resolve))
+    void host.guest(() => front.connect({ ip: '127.0.0.1', port }))
+    let gone = false
+    kernel.kthreadRun('xl', 'xl', function* () {
+      yield* toolstack.destroy(1)
+      gone = true
+    })
+    await host.loop.until(() => gone)
+    while (network.open) await new Promise((resolve) => setImmediate(resolve))
+    expect([pvcalls.connections.length, pvcalls.policy.workers.length, grants.mapped(1)]).toEqual([0, 0, 0])
+    expect(network.portOf(address)).toBe(0)
+    waiting.destroy()
+    server.close()
+  })
+})
+
+describe('closing the host', () => {
+  it('closes what programs left open: connections, listening sockets, and what waits on them', async () => {
+    const ended: Promise<unknown>[] = []
+    const { server, port } = await listenLocally((socket) => {
+      socket.resume()
+      ended.push(once(socket, 'close'))
+    })
+    const host = hostOf()
+    const address = { ip: '127.0.0.1', port: 7 }
+    await host.guest(function* () {
+      yield* host.front.connect({ ip: '127.0.0.1', port })
+      yield* host.front.listen(address)
+    })
+    const there = host.network.portOf(address)
+    const waiting = connect(there, '127.0.0.1')
+    waiting.resume()
+    ended.push(once(waiting, 'end'))
+    while (host.network.open < 2) await new Promise((resolve) => setImmediate(resolve))
+    host.close()
+    await Promise.all(ended)
+    expect(ended).toHaveLength(2)
+    const refused = new Promise((resolve) => connect(there, '127.0.0.1').on('error', resolve))
+    expect(await refused).toMatchObject({ code: 'ECONNREFUSED' })
+    waiting.destroy()
+    server.close()
   })
 })
 

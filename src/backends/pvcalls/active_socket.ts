@@ -127,7 +127,8 @@ export class ActiveSocket {
       this.read = false
       return 0
     }
-    // The load of in_cons is a full barrier: no byte is written before the frontend is known to have read the old one.
+    // No byte is written before the frontend is known to have read the old one: the load of in_cons acquires, so the writes
+    // behind it stay behind it. That is all that the full barrier of PV-54 is needed for here.
     const used = queuedBytes(this.#inProd, index.index(INDEX_WORD.in_cons))
     if (used > array.size) return this.#failIn(EINVAL)
     // Full: `read` stays, and the frontend notifies when it has taken something.
@@ -174,7 +175,7 @@ export class ActiveSocket {
     // Before the look at out_prod: a notification that comes after it is a new one.
     this.write = false
     if (this.#outFailed || index.error(INDEX_WORD.out_error)) return 0
-    // The load of out_prod is the read barrier: no byte is read from the array before the index says it is there.
+    // No byte is read from the array before the index says that it is there: the load of out_prod acquires (PV-54).
     const queued = queuedBytes(index.index(INDEX_WORD.out_prod), this.#outCons)
     if (queued === 0) return 0
     if (queued > array.size) return this.#failOut(EINVAL)
@@ -187,7 +188,7 @@ export class ActiveSocket {
     }
     if (sent) {
       this.#outCons = (this.#outCons + sent) >>> 0
-      // After the bytes were read: from here on the frontend may overwrite them (the full barrier of PV-54).
+      // From here on the frontend may overwrite them: the store releases, so they were read before it (PV-54).
       index.publish(INDEX_WORD.out_cons, this.#outCons)
     }
     if (last < 0 && last !== EAGAIN) this.#failOut(last)

@@ -7,6 +7,11 @@
  *
  * Two directions, each with one producer and one consumer. Indexes run freely modulo 2^32; an array's size is a power of
  * two. A figure of the protocol document puts ring_order at 76; the structure, and all who speak it, at 128.
+ *
+ * Indexes and errors are atomics, bytes are not. An atomic load keeps what comes behind it behind it, an atomic store what
+ * comes before it before it, and all atomics have one order among themselves; none of them is a fence for plain accesses on
+ * both sides. Nothing here needs one: where the protocol asks for a full barrier (PV-54), the index stands on one side of it
+ * and the bytes on the other.
  */
 
 /** Members of the index page, as indexes of 32-bit words. */
@@ -41,7 +46,7 @@ export class IndexPage {
     return this.#words
   }
 
-  /** An index, 0 to 2^32 - 1. Sequentially consistent: the read barrier that a consumer needs behind it is part of it. */
+  /** An index, 0 to 2^32 - 1. The load acquires: what is read or written behind it, bytes too, happens behind it. */
   index(word: number): number {
     return Atomics.load(this.#view(), word) >>> 0
   }
@@ -51,7 +56,7 @@ export class IndexPage {
     return Atomics.load(this.#view(), word)
   }
 
-  /** Publishes an index or error: all that was written or read before it happened before it for whoever sees it. */
+  /** Publishes an index or error. The store releases: all that was written or read before it, for whoever sees it. */
   publish(word: number, value: number): void {
     Atomics.store(this.#view(), word, value | 0)
   }

@@ -61,7 +61,6 @@ export class IoWorker implements SocketWorker {
   }
 
   enqueue(socket: ActiveSocket): void {
-    this.#stats.wakeups++
     if (socket.queued) return
     socket.queued = true
     this.#list.push(socket)
@@ -99,8 +98,10 @@ export class IoWorker implements SocketWorker {
       }
       const socket = this.#list.shift()!
       socket.queued = false
+      // Counted where they are answered, so that one that comes during a turn, or during a move, counts once.
+      this.#stats.wakeups += socket.io
+      // What wakes it meanwhile puts it at the end of the list.
       this.#stats.turn(socket, socket.turn(), this.#cpu)
-      if (socket.io > 0 && socket.worker === this) this.enqueue(socket)
       yield
     }
     this.#sleep()

@@ -131,10 +131,9 @@ export class LocalSocket implements NetSocket {
   }
 }
 
-/** A connection that is not accepted yet; `done` tells the one that connects. */
+/** A connection that has no room in the backlog yet; `done` tells the one that connects. */
 interface Waiting {
   readonly done: (socket: NetSocket | number) => void
-  gone: boolean
 }
 
 class LocalListener implements NetListener {
@@ -142,7 +141,7 @@ class LocalListener implements NetListener {
   readonly #network: LocalNetwork
   readonly #key: string
   readonly #queue: LocalSocket[] = []
-  readonly #waiting: Waiting[] = []
+  readonly #waiting = new Set<Waiting>()
   #backlog = 0
 
   constructor(network: LocalNetwork, key: string) {
@@ -162,14 +161,24 @@ class LocalListener implements NetListener {
 
   /** One more that wants to connect; it waits if the backlog is full. */
   enter(waiting: Waiting): void {
-    this.#waiting.push(waiting)
+    this.#waiting.add(waiting)
     this.#admit()
   }
 
+  /** It gave up: nothing of it is kept. */
+  leave(waiting: Waiting): void {
+    this.#waiting.delete(waiting)
+  }
+
+  /** Connections that have no room in the backlog yet. */
+  get waiting(): number {
+    return this.#waiting.size
+  }
+
   #admit(): void {
-    while (this.#queue.length < this.#backlog && this.#waiting.length) {
-      const next = this.#waiting.shift()!
-      if (next.gone) continue
+    for (const next of this.#waiting) {
+      if (this.#queue.length >= this.#backlog) return
+      this.#waiting.delete(next)
       const [near, far] = LocalSocket.pair(this.#network.bufferBytes)
       this.#queue.push(far)
       next.done(near)
@@ -191,7 +200,10 @@ class LocalListener implements NetListener {
     this.onConnection = null
     this.#network.forget(this.#key, this)
     for (const socket of this.#queue.splice(0)) socket.abort()
-    for (const { done, gone } of this.#waiting.splice(0)) if (!gone) done(ECONNREFUSED)
+    for (const waiting of this.#waiting) {
+      this.#waiting.delete(waiting)
+      waiting.done(ECONNREFUSED)
+    }
   }
 }
 
@@ -207,12 +219,10 @@ export class LocalNetwork implements Network {
 
   connect({ ip, port }: InetAddress, done: (result: NetSocket | number) => void): () => void {
     const listener = this.#listeners.get(`${ip}:${port}`) ?? this.#listeners.get(`${ANY}:${port}`)
-    const waiting: Waiting = { done, gone: false }
+    const waiting: Waiting = { done }
     if (!listener?.listens) done(ECONNREFUSED)
     else listener.enter(waiting)
-    return () => {
-      waiting.gone = true
-    }
+    return () => listener?.leave(waiting)
   }
 
   bind({ ip, port }: InetAddress): NetListener | number {
@@ -222,6 +232,11 @@ export class LocalNetwork implements Network {
     const listener = new LocalListener(this, key)
     this.#listeners.set(key, listener)
     return listener
+  }
+
+  /** Connections that wait for room in a backlog. */
+  get waiting(): number {
+    return [...this.#listeners.values()].reduce((sum, { waiting }) => sum + waiting, 0)
   }
 
   /** Addresses in use. */

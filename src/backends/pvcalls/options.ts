@@ -42,5 +42,7 @@ export function sharedOf(
     throw new RangeError(`pvcalls: maxPageOrder is ${maxPageOrder}; allowed: 1 to ${MAX_RING_ORDER}`)
   if (!Number.isInteger(maxSockets) || maxSockets < 1)
     throw new RangeError(`pvcalls: maxSockets is ${maxSockets}; allowed: a whole number of at least 1`)
+  if (unsupported !== 'EAFNOSUPPORT' && unsupported !== 'ENOTSUP')
+    throw new RangeError(`pvcalls: unsupported is ${JSON.stringify(unsupported)}; allowed: EAFNOSUPPORT, ENOTSUP`)
   return { host, network, policy, maxPageOrder, maxSockets, unsupported: PVCALLS_ERRNO[unsupported] }
 }

@@ -42,9 +42,10 @@ export class PassiveSocket {
   #serve(): void {
     const call = this.waiting
     if (!call || !this.net.pending) return
-    const net = call.socket ? this.net.accept() : null
-    if (call.socket && !net) return
+    // Before the connection is taken: the room that this makes may let another one in, which is told here again.
     this.waiting = null
-    this.#answer(call, net)
+    const net = call.socket ? this.net.accept() : null
+    if (call.socket && !net) this.waiting = call
+    else this.#answer(call, net)
   }
 }

@@ -26,6 +26,9 @@ import {
 
 const { EBADF, EEXIST, EFAULT, EINTR, EINVAL, EISCONN, ENFILE, ENOTSUP } = PVCALLS_ERRNO
 
+/** Connections that wait to be accepted, whatever the guest asks for: each of them has buffers in domain 0. */
+const MOST_WAITING = 4096
+
 /** An active socket, its event channel, and its CONNECT while that is under way. */
 interface ActiveEntry {
   readonly socket: ActiveSocket
@@ -100,7 +103,7 @@ export class SocketTable {
   #connect(request: PvcallsRequest): Answer {
     const { id } = request
     if (this.#active.has(id)) return EISCONN
-    if (this.#passive.has(id)) return EINVAL
+    if (this.#passive.has(id) || this.#isAccepting(id)) return EINVAL
     const address = decodeAddress(request.addr, request.len)
     if (!address) return EINVAL
     const opened = this.#open(id, request.ref, request.evtchn)
@@ -189,7 +192,7 @@ export class SocketTable {
 
   #bind(request: PvcallsRequest): Answer {
     const { id } = request
-    if (this.#active.has(id) || this.#passive.has(id)) return EINVAL
+    if (this.#active.has(id) || this.#passive.has(id) || this.#isAccepting(id)) return EINVAL
     if (this.size >= this.#shared.maxSockets) return ENFILE
     const address = decodeAddress(request.addr, request.len)
     if (!address) return EINVAL
@@ -203,7 +206,7 @@ export class SocketTable {
     const passive = this.#passive.get(request.id)
     if (!passive || passive.pendingListen) return EINVAL
     passive.pendingListen = request
-    passive.net.listen(request.backlog, (ret) => {
+    passive.net.listen(Math.min(request.backlog, MOST_WAITING), (ret) => {
       passive.pendingListen = null
       if (ret === 0) passive.listening = true
       this.#respond(request, ret)
@@ -224,6 +227,7 @@ export class SocketTable {
     return null
   }
 
+  /** Is it the id of a socket that an ACCEPT waits for? */
   #isAccepting(id: bigint): boolean {
     for (const { id: other } of this.#accepting.keys()) if (other === id) return true
     return false

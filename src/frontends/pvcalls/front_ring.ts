@@ -3,10 +3,23 @@
  * the index page.
  */
 
-import { CircularArray, INDEX_WORD, IndexPage, PVCALLS_ERRNO, queuedBytes } from '../../backends/index.js'
+import {
+  CircularArray,
+  INDEX_WORD,
+  IndexPage,
+  MAX_RING_ORDER,
+  PVCALLS_ERRNO,
+  queuedBytes,
+} from '../../backends/index.js'
 import type { GrantedPage, GuestHost } from '../frontend_bus.js'
 
 const { EINVAL } = PVCALLS_ERRNO
+
+/** @throws RangeError unless `ringOrder` is a whole number from 1 to `most`. */
+export function checkOrder(ringOrder: number, most: number): void {
+  if (!Number.isInteger(ringOrder) || ringOrder < 1 || ringOrder > most)
+    throw new RangeError(`pvcalls: ringOrder is ${ringOrder}; allowed: a whole number from 1 to ${most}`)
+}
 
 /** A data ring of `2^order` pages and its index page. */
 export class FrontDataRing {
@@ -20,8 +33,9 @@ export class FrontDataRing {
   readonly #host: GuestHost
   readonly #pages: readonly GrantedPage[]
 
-  /** @throws Error if the guest has not so many pages. */
+  /** @throws RangeError for an order that an index page has no room for; Error if the guest has not so many pages. */
   constructor(host: GuestHost, order: number) {
+    checkOrder(order, MAX_RING_ORDER)
     this.#host = host
     this.order = order
     const [indexPage, ...data] = host.grantPages(1 + 2 ** order)
@@ -58,7 +72,7 @@ export class FrontDataRing {
 
   /** Puts bytes into `out`: how many there was room for; a negative error. */
   write(from: Uint8Array): number {
-    // The load of out_cons is the full barrier before bytes are overwritten.
+    // The load of out_cons acquires: bytes are overwritten only after the backend is known to have read them.
     const unsent = this.unsent
     const error = this.outError
     if (error) return error

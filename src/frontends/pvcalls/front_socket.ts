@@ -68,8 +68,12 @@ export class PvSocket {
     return got
   }
 
-  /** Waits for bytes and takes them: how many, at least 1; 0 at the orderly end. @throws PvcallsError */
+  /**
+   * Waits for bytes and takes them: how many, at least 1; 0 at the orderly end.
+   * @throws RangeError if there is no room for one, PvcallsError
+   */
   *receiveInto(into: Uint8Array): Task<number> {
+    if (!into.length) throw new RangeError('receive: there is no room for a byte')
     for (;;) {
       const got = this.tryReceive(into)
       if (got > 0) return got
@@ -83,7 +87,7 @@ export class PvSocket {
     }
   }
 
-  /** Waits for bytes: a piece of at most `max`; null at the orderly end. @throws PvcallsError */
+  /** Waits for bytes: a piece of at most `max`; null at the orderly end. @throws RangeError, PvcallsError as above */
   *receive(max = 65536): Task<Uint8Array | null> {
     const piece = new Uint8Array(Math.min(max, this.end.ring.in.size))
     const got = yield* this.receiveInto(piece)
@@ -133,7 +137,7 @@ export class PvListener {
     this.address = address
   }
 
-  /** Waits for a connection. @throws PvcallsError: EINTR if another accept or poll waits; EBADF if it is closed. */
+  /** Waits for a connection. @throws RangeError for a ring order that is none; PvcallsError: EINTR if another accept or poll waits; EBADF if it is closed. */
   *accept(options: { ringOrder?: number } = {}): Task<PvSocket> {
     return yield* this.#front.accept(this.id, options.ringOrder)
   }

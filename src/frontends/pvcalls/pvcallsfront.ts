@@ -23,6 +23,7 @@ import type { Task, WaitQueue } from '../../kernel/index.js'
 import { XenbusState } from '../../xenbus/index.js'
 import type { Frontend, FrontendBus, GrantedPage } from '../frontend_bus.js'
 import { PvcallsError } from './errors.js'
+import { checkOrder } from './front_ring.js'
 import { PvListener, PvSocket, type SocketCalls } from './front_socket.js'
 import { SocketEnd } from './socket_end.js'
 
@@ -173,8 +174,17 @@ export class Pvcallsfront implements Frontend, SocketCalls {
     return ++this.#lastId
   }
 
-  /** A data ring and event channel for a socket. @throws Error, XenError as `SocketEnd`. */
-  newEnd(name: string, ringOrder = Math.min(DEFAULT_ORDER, this.maxPageOrder)): SocketEnd {
+  /** The order of a socket's data ring. @throws RangeError for one that the backend does not take. */
+  #order(ringOrder = Math.min(DEFAULT_ORDER, this.maxPageOrder)): number {
+    checkOrder(ringOrder, this.maxPageOrder)
+    return ringOrder
+  }
+
+  /**
+   * A data ring and event channel for a socket, for who gives commands himself: an order that the backend does not take
+   * is its to refuse. @throws RangeError, Error, XenError as `SocketEnd`.
+   */
+  newEnd(name: string, ringOrder: number): SocketEnd {
     const end = new SocketEnd(this.#bus.host, name, ringOrder)
     this.#ends.add(end)
     return end
@@ -190,14 +200,15 @@ export class Pvcallsfront implements Frontend, SocketCalls {
 
   /**
    * Connects. `ringOrder`: the data ring has 2^ringOrder pages, half for each direction; default 4.
-   * @throws PvcallsError with what the backend answered; XenError ENOSPC if the guest has no port left (PV-acc-14).
+   * @throws RangeError for an address or an order that is none; PvcallsError with what the backend answered; XenError ENOSPC if the guest has no port left (PV-acc-14).
    */
   *connect(address: InetAddress, options: { ringOrder?: number } = {}): Task<PvSocket> {
+    const addr = encodeAddress(address)
     const id = yield* this.#socket()
-    const end = this.newEnd(`socket ${id}`, options.ringOrder)
+    const end = this.newEnd(`socket ${id}`, this.#order(options.ringOrder))
     const fields = {
       id,
-      addr: encodeAddress(address),
+      addr,
       len: ADDRESS_LEN,
       ref: end.ring.indexPage.gref,
       evtchn: end.port,
@@ -211,10 +222,11 @@ export class Pvcallsfront implements Frontend, SocketCalls {
     return new PvSocket(this, id, end)
   }
 
-  /** Binds a socket and listens. @throws PvcallsError */
+  /** Binds a socket and listens. @throws RangeError for an address that is none; PvcallsError */
   *listen(address: InetAddress, options: { backlog?: number } = {}): Task<PvListener> {
+    const addr = encodeAddress(address)
     const id = yield* this.#socket()
-    yield* this.must('BIND', PVCALLS.BIND, { id, addr: encodeAddress(address), len: ADDRESS_LEN })
+    yield* this.must('BIND', PVCALLS.BIND, { id, addr, len: ADDRESS_LEN })
     try {
       yield* this.must('LISTEN', PVCALLS.LISTEN, { id, backlog: options.backlog ?? BACKLOG })
     } catch (error) {
@@ -230,7 +242,7 @@ export class Pvcallsfront implements Frontend, SocketCalls {
 
   *accept(id: bigint, ringOrder?: number): Task<PvSocket> {
     const idNew = this.#newId()
-    const end = this.newEnd(`socket ${idNew}`, ringOrder)
+    const end = this.newEnd(`socket ${idNew}`, this.#order(ringOrder))
     const fields = { id, id_new: idNew, ref: end.ring.indexPage.gref, evtchn: end.port }
     try {
       yield* this.must('ACCEPT', PVCALLS.ACCEPT, fields)
