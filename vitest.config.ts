@@ -5,7 +5,9 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     reporters: ['default', new NotRunReporter()],
-    testTimeout: 60_000,
+    // Generous: a busy machine is no failure.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
     // Two workers: the suite is made for small machines.
     maxWorkers: 2,
   },

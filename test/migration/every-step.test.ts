@@ -21,6 +21,7 @@ import {
   XEN_LEGACY_MAX_VCPUS,
   XenError,
 } from '../../src/index.js'
+import { isRaised } from '../../src/migration.js'
 import { domainFacts, expectSame, hostText, portFacts, ramOf, throughJson } from './facts.js'
 
 const FRAMES = 64
@@ -250,7 +251,7 @@ function replace({ xen, guest }: World): void {
       .filter(([, , , consumer]) => consumer)
       .map(([port]) => port),
   )
-  const pending = before.guest.filter(([port]) => guest.isPending(port)).map(([port]) => port)
+  const pending = before.guest.filter(([port]) => isRaised(guest, port)).map(([port]) => port)
   const replaces = xen.beginMigration(1, { mode: 'transparent' })
   const restored = xen.restoreDomain(throughJson(replaces.state), { replaces })
   xen.startDomain(1)
@@ -267,11 +268,11 @@ function replace({ xen, guest }: World): void {
     expect(portFacts(xen.domain(domid)!), `d${domid}`).toEqual(
       before.peers[i]!.map((port) => (lost(port) ? [port[0], ECS.UNBOUND, port[2], port[3], 1] : port)),
     )
-  for (const port of pending) expect(restored.isPending(port), `port ${port} stays pending`).toBe(true)
+  for (const port of pending) expect(isRaised(restored, port), `port ${port} stays pending`).toBe(true)
   const cut = channels(restored).filter(([, state, , , domid]) => state === ECS.INTERDOMAIN && domid !== 1)
   expect(restored.restored!.connected.map(({ port }) => port).sort()).toEqual(cut.map(([port]) => port).sort())
   for (const [port, , , , domid, remotePort] of cut) {
-    expect(restored.isPending(port), `port ${port} was set pending`).toBe(true)
+    expect(isRaised(restored, port), `port ${port} was set pending`).toBe(true)
     expect(xen.domain(domid!)!.isPending(remotePort!), `its other end`).toBe(true)
   }
 }
