@@ -5,7 +5,7 @@
  *     event array    1,024 words a page, index = port; pages in any order, so every word comes with its address
  *     control block  0 ready, a bit per priority · 8 head[16]; one per vCPU
  *
- * A queue is a list through LINK from head to tail. Its tail is the hypervisor's own (src/fifo.ts) and so is everything
+ * A queue is a list through LINK from head to tail. Its tail is the hypervisor's own (src/domain/fifo.ts) and so is everything
  * else that decides *where* an event goes; here is what happens to the words, in Xen's order, one access a line:
  *
  *     fifoRaise → PENDING, MASKED?, LINKED         then, with the queue chosen:

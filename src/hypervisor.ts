@@ -5,17 +5,13 @@
 
 import { type Args, type EvtchnOpName, NR_VIRQS, SHUTDOWN } from './abi/index.js'
 import { type Clock, ManualClock, systemTime } from './clock.js'
-import { destroyChannels, resetDomain } from './close_ops.js'
-import { Domain, type DomainHost } from './domain.js'
-import { Domains } from './domains.js'
-import { checkDumpOptions, type DumpItem, type DumpOptions, dumpInTurns, dumpItems, dumpLines } from './dump.js'
+import { Domain, type DomainHost } from './domain/domain.js'
+import { Vcpu } from './domain/vcpu.js'
+import { checkDumpOptions, type DumpItem, type DumpOptions, dumpInTurns, dumpItems, dumpLines } from './dump/dump.js'
 import { Errno, integer, object, oneOf, ParameterError, XenError } from './errno.js'
-import { sendPort } from './event_channel.js'
 import type { GuestPlatform } from './guest/platform.js'
-import { dispatch, type Register, runOperation } from './hypercall.js'
-import { IrqLines } from './irq.js'
-import type { Migration } from './migration.js'
-import { frozenText, Moving, readSaveOptions } from './moving.js'
+import { Domains } from './host/domains.js'
+import { IrqLines } from './host/irq.js'
 import {
   checkHostOptions,
   type DomainOptions,
@@ -24,19 +20,23 @@ import {
   readDomid,
   readLimits,
   readMaxFrames,
-} from './options.js'
-import { deliverPirq } from './physdev_op.js'
-import { PollTimers } from './poll_timers.js'
-import type { SavedCooperative, SavedDomain, SavedTransparent, SaveMode } from './saved_state.js'
-import type { SchedWorld } from './sched_op.js'
-import { Softirqs } from './softirq.js'
-import { checkArgs, checkRegisters, outArgs } from './typed_args.js'
-import { UpcallQueue } from './upcall_queue.js'
-import { Vcpu } from './vcpu.js'
-import { Virqs } from './virq.js'
-import type { Caller, HostLimits, Notifier } from './world.js'
-import { allocUnboundXen, freeXen, Notifiers, notifyViaXen } from './xen_ports.js'
-import { defaultPolicy } from './xsm.js'
+} from './host/options.js'
+import { PollTimers } from './host/poll_timers.js'
+import { Softirqs } from './host/softirq.js'
+import { UpcallQueue } from './host/upcall_queue.js'
+import { Virqs } from './host/virq.js'
+import type { Caller, HostLimits, Notifier } from './host/world.js'
+import { defaultPolicy } from './host/xsm.js'
+import { dispatch, type Register, runOperation } from './hypercalls/dispatch.js'
+import { destroyChannels, resetDomain } from './hypercalls/evtchn/close.js'
+import { sendPort } from './hypercalls/evtchn/send.js'
+import { allocUnboundXen, freeXen, Notifiers, notifyViaXen } from './hypercalls/evtchn/xen_ports.js'
+import { deliverPirq } from './hypercalls/physdev_op.js'
+import type { SchedWorld } from './hypercalls/sched_op.js'
+import { checkArgs, checkRegisters, outArgs } from './hypercalls/typed_args.js'
+import type { SavedCooperative, SavedDomain, SavedTransparent, SaveMode } from './migration/format.js'
+import type { Migration } from './migration/handle.js'
+import { frozenText, Moving, readSaveOptions } from './migration/migrations.js'
 
 /** Highest number of a host interrupt. */
 const MOST_IRQS = 0xffff

@@ -3,7 +3,9 @@
  */
 export * from './abi/index.js'
 export { type Clock, ManualClock } from './clock.js'
-export type { Domain, DomainType, Dying, NlevelRegistration, RestoredEnd, RestoreReport } from './domain.js'
+export type { Domain, DomainType, Dying, NlevelRegistration, RestoredEnd, RestoreReport } from './domain/domain.js'
+export type { ControlBlock, FifoSnapshot, FifoState } from './domain/fifo.js'
+export type { Vcpu } from './domain/vcpu.js'
 export {
   type ChannelRecord,
   DUMP_TITLE,
@@ -13,19 +15,20 @@ export {
   formatChannel,
   formatItem,
   newDumpStats,
-} from './dump.js'
+} from './dump/dump.js'
 export { Errno, type ErrnoName, errnoName, ParameterError, XenError } from './errno.js'
-export type { ControlBlock, FifoSnapshot, FifoState } from './fifo.js'
 export * from './guest/index.js'
-export type { Register } from './hypercall.js'
+export { type Abortable, EvtchnDevice, type EvtchnHandle, type EvtchnOpenOptions } from './guest/xenevtchn.js'
+export type { DomainOptions, HypervisorOptions, RestoreOptions } from './host/options.js'
+export { NR_SOFTIRQS, SOFTIRQ, type SoftirqStats, Softirqs } from './host/softirq.js'
+export type { HostLimits, Notifier } from './host/world.js'
+export { defaultPolicy, type Subject, siloPolicy, type XsmPolicy } from './host/xsm.js'
+export type { Register } from './hypercalls/dispatch.js'
 export { Hypervisor } from './hypervisor.js'
-export { GuestMemory, type GuestMemoryOptions, type Translate } from './memory.js'
-export type { Committed, Migration, MigrationStatus } from './migration.js'
-export type { DomainOptions, HypervisorOptions, RestoreOptions } from './options.js'
-export type { SavedAbi, SavedLevels, SavedSelectors } from './save_abi.js'
-export type { SavedFifo } from './save_fifo.js'
-export { RestoreError, SavedStateError, type SavedTable } from './saved_fields.js'
-export type { SavedRun } from './saved_ram.js'
+export { GuestMemory, type GuestMemoryOptions, type Translate } from './machine/memory.js'
+export type { SavedAbi, SavedLevels, SavedSelectors } from './migration/abi_parts.js'
+export { RestoreError, SavedStateError, type SavedTable } from './migration/fields.js'
+export type { SavedFifo } from './migration/fifo_part.js'
 export {
   SAVE_VERSION,
   type SavedCommon,
@@ -34,9 +37,6 @@ export {
   type SavedTransparent,
   type SavedVcpu,
   type SaveMode,
-} from './saved_state.js'
-export { NR_SOFTIRQS, SOFTIRQ, type SoftirqStats, Softirqs } from './softirq.js'
-export type { Vcpu } from './vcpu.js'
-export type { HostLimits, Notifier } from './world.js'
-export { type Abortable, EvtchnDevice, type EvtchnHandle, type EvtchnOpenOptions } from './xenevtchn.js'
-export { defaultPolicy, type Subject, siloPolicy, type XsmPolicy } from './xsm.js'
+} from './migration/format.js'
+export type { Committed, Migration, MigrationStatus } from './migration/handle.js'
+export type { SavedRun } from './migration/ram.js'

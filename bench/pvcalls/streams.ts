@@ -10,8 +10,8 @@
 
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
-import type { TcpHost } from '../../src/cli/tcp_host.js'
 import type { PvSocket } from '../../src/dom0/index.js'
+import type { TcpHost } from '../../src/node/tcp_host.js'
 
 /** Which way bytes go. */
 export type Way = 'to the guest' | 'from the guest'

@@ -7,8 +7,8 @@
  */
 
 import { StoreHost } from '../../src/dom0/index.js'
-import type { Task } from '../../src/kernel/index.js'
-import { type Design, MTWATCH_NODE, XenbusWatch } from '../../src/xenbus/index.js'
+import type { Task } from '../../src/dom0/kernel/index.js'
+import { type Design, MTWATCH_NODE, XenbusWatch } from '../../src/dom0/xenbus/index.js'
 
 /**
  * Processor time of this process in ns. All of it is one thread that never waits, so on an idle machine this is real time;

@@ -17,11 +17,20 @@ import {
   maxEvtchns,
   PAGE_SIZE,
 } from '../abi/index.js'
-import { type Climb, type Core, climbOf, coreOf, createMemory, hasSharedMemory, type Scan, scanOf } from '../core.js'
-import { FifoPortOps, FifoState } from '../fifo.js'
-import { GuestMemory } from '../memory.js'
-import type { PortTable } from '../ports.js'
-import type { Vcpu } from '../vcpu.js'
+import { FifoPortOps, FifoState } from '../domain/fifo.js'
+import type { PortTable } from '../domain/port_table.js'
+import type { Vcpu } from '../domain/vcpu.js'
+import {
+  type Climb,
+  type Core,
+  climbOf,
+  coreOf,
+  createMemory,
+  hasSharedMemory,
+  type Scan,
+  scanOf,
+} from '../machine/core.js'
+import { GuestMemory } from '../machine/memory.js'
 import { type Abi, CheckError, type Form, formOf } from './options.js'
 import { seeded } from './random.js'
 

@@ -4,15 +4,15 @@
  */
 
 import { type Bits, fullTree, PAGE_BITS } from '../abi/index.js'
-import type { Domain } from '../domain.js'
-import { newDumpStats } from '../dump.js'
+import type { Domain } from '../domain/domain.js'
+import type { Vcpu } from '../domain/vcpu.js'
+import { newDumpStats } from '../dump/dump.js'
 import { GuestKernel, type ResumeReport } from '../guest/index.js'
+import { SOFTIRQ } from '../host/softirq.js'
 import { Hypervisor } from '../hypervisor.js'
-import type { SavedDomain } from '../saved_state.js'
-import { SOFTIRQ } from '../softirq.js'
-import type { Vcpu } from '../vcpu.js'
+import type { SavedDomain } from '../migration/format.js'
+import { nowNs, realClock } from '../node/clock.js'
 import { costTable } from './bench.js'
-import { nowNs, realClock } from './clock.js'
 import { type CostRow, measureCost } from './cost.js'
 import {
   ABIS,

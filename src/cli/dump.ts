@@ -1,12 +1,12 @@
 /** `evtchn dump`: debug key 'e' on a host made to order, while others send. */
 
 import { type Bits, DOMID_SELF, EVTCHN_FIFO_WORDS_PER_PAGE } from '../abi/index.js'
-import type { Domain } from '../domain.js'
-import { newDumpStats } from '../dump.js'
+import type { Domain } from '../domain/domain.js'
+import { newDumpStats } from '../dump/dump.js'
 import { GuestKernel } from '../guest/index.js'
+import { SOFTIRQ } from '../host/softirq.js'
 import { Hypervisor } from '../hypervisor.js'
-import { SOFTIRQ } from '../softirq.js'
-import { realClock } from './clock.js'
+import { realClock } from '../node/clock.js'
 import {
   ABIS,
   choice,

@@ -5,14 +5,14 @@
  */
 
 import { type Bits, fullTree } from '../abi/index.js'
-import type { Domain } from '../domain.js'
+import type { Domain } from '../domain/domain.js'
+import type { Vcpu } from '../domain/vcpu.js'
 import { GuestKernel } from '../guest/index.js'
+import type { DomainOptions, HypervisorOptions } from '../host/options.js'
 import { Hypervisor } from '../hypervisor.js'
-import type { DomainOptions, HypervisorOptions } from '../options.js'
-import { RestoreError } from '../saved_fields.js'
-import type { SaveMode } from '../saved_state.js'
-import type { Vcpu } from '../vcpu.js'
-import { nowNs, realClock } from './clock.js'
+import { RestoreError } from '../migration/fields.js'
+import type { SaveMode } from '../migration/format.js'
+import { nowNs, realClock } from '../node/clock.js'
 import {
   ABIS,
   type Abi,

@@ -3,7 +3,7 @@
  * through real TCP on loopback, hash checked.
  */
 
-import { IO_POLICIES, type IoPolicyName, PLACEMENTS, type Placement } from '../backends/pvcalls/index.js'
+import { IO_POLICIES, type IoPolicyName, PLACEMENTS, type Placement } from '../dom0/backends/pvcalls/index.js'
 import { framesFor, PvcallsScenario, type PvcallsScenarioResult, type Spread } from '../dom0/index.js'
 import { CheckError, choice, helpText, type OptionSpecs, parse, UsageError, whole } from './options.js'
 import { type Streamed, streamBoth } from './pvcalls_stream.js'

@@ -1,8 +1,8 @@
 /** `evtchn xenstored`: a xenstore daemon on a unix socket, until SIGTERM or SIGINT. */
 
 import { parseArgs } from 'node:util'
+import { defaultSocketPath, serveSocket } from '../node/xenstored_socket.js'
 import { C_4_17, C_4_23, OCAML_4_17, OCAML_QUOTAS, type Profile, type Quotas, XenStored } from '../xenstore/index.js'
-import { defaultSocketPath, serveSocket } from './xenstored_socket.js'
 
 const HELP = `usage: evtchn xenstored [--socket PATH] [--profile NAME] [--quiet]
 

@@ -11,7 +11,7 @@ import {
   type StallKind,
   type ThreadTrack,
 } from '../dom0/index.js'
-import { DESIGNS, type Design } from '../xenbus/index.js'
+import { DESIGNS, type Design } from '../dom0/xenbus/index.js'
 import { CheckError, choice, helpText, type OptionSpecs, parse, whole } from './options.js'
 import { seeded } from './random.js'
 import { count, Screen, table } from './screen.js'

@@ -3,15 +3,7 @@
  * them together. The package's entry `evtchn/dom0`.
  */
 
-export * from '../backends/index.js'
-export * from '../frontends/index.js'
-export * from '../kernel/index.js'
-export * from '../toolstack/index.js'
-export * from '../xenbus/index.js'
-export { DomainList } from './domain_list.js'
-export { Guest, type GuestForm } from './guest.js'
-export { Host, type HostOptions, type Job } from './host.js'
-export { differences, inventory, queuedEvents } from './inventory.js'
+export { differences, inventory, queuedEvents } from '../scenarios/inventory.js'
 export {
   echo,
   framesFor,
@@ -19,8 +11,8 @@ export {
   type PvcallsScenarioOptions,
   type PvcallsScenarioResult,
   type Spread,
-} from './pvcalls_scenario.js'
-export { type EventCounts, Recorder, type StateChange, type ThreadTrack } from './recorder.js'
+} from '../scenarios/pvcalls_scenario.js'
+export { type EventCounts, Recorder, type StateChange, type ThreadTrack } from '../scenarios/recorder.js'
 export {
   guestConfig,
   type Operation,
@@ -28,5 +20,13 @@ export {
   type ScenarioOptions,
   type ScenarioResult,
   type StalledThread,
-} from './scenario.js'
-export { memoryRing, StoreHost, type StoreHostOptions } from './store_host.js'
+} from '../scenarios/scenario.js'
+export * from './backends/index.js'
+export * from './frontends/index.js'
+export { DomainList } from './host/domain_list.js'
+export { Guest, type GuestForm } from './host/guest.js'
+export { Host, type HostOptions, type Job } from './host/host.js'
+export { memoryRing, StoreHost, type StoreHostOptions } from './host/store_host.js'
+export * from './kernel/index.js'
+export * from './toolstack/index.js'
+export * from './xenbus/index.js'

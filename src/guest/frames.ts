@@ -1,7 +1,7 @@
 /** The guest's frame allocator: hands out its own RAM by frame number, takes frames back, never moves one. */
 
 import { PAGE_SIZE } from '../abi/index.js'
-import type { GuestMemory } from '../memory.js'
+import type { GuestMemory } from '../machine/memory.js'
 
 /** Frames of a guest that are free for its driver. */
 export class FrameAllocator {

@@ -5,7 +5,7 @@
 
 import { type Args, EVTCHN_STRUCTS, EVTCHNOP, type EvtchnOpName } from '../abi/index.js'
 import { integer, object, optional, ParameterError } from '../errno.js'
-import { GuestMemory } from '../memory.js'
+import { GuestMemory } from '../machine/memory.js'
 import type { GuestPlatform } from './platform.js'
 import type { WantedLevels } from './register.js'
 

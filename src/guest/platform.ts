@@ -16,7 +16,7 @@ import {
   PAGE_SIZE,
 } from '../abi/index.js'
 import { XenError } from '../errno.js'
-import type { GuestMemory } from '../memory.js'
+import type { GuestMemory } from '../machine/memory.js'
 
 /** A machine as its kernel finds it at boot. `Hypervisor.platform` makes one for a domain. */
 export interface GuestPlatform {

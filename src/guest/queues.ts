@@ -17,8 +17,8 @@ import {
   PAGE_SIZE,
   UPCALL_PENDING,
 } from '../abi/index.js'
-import type { Core } from '../core.js'
 import { Errno, errnoName, XenError } from '../errno.js'
+import type { Core } from '../machine/core.js'
 import type { Attempt, ChannelForm, Registrar, Unmasked } from './form.js'
 import { Arena, fillFrame } from './frames.js'
 import type { GuestHypercalls, GuestPlatform } from './platform.js'

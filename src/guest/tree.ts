@@ -5,7 +5,7 @@
  */
 
 import { maxEvtchns, PAGE_SIZE, sharedInfo, UPCALL_PENDING } from '../abi/index.js'
-import { type Core, climbOf, type Scan, scanOf } from '../core.js'
+import { type Core, climbOf, type Scan, scanOf } from '../machine/core.js'
 import type { ChannelForm, Unmasked } from './form.js'
 import { Arena, type FrameAllocator, fillFrame } from './frames.js'
 import type { GuestPlatform } from './platform.js'

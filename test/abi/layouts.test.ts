@@ -6,11 +6,11 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { BIND_PIRQ__WILL_SHARE } from '../../src/bind_ops.js'
-import { HVM_PARAM, HVM_PARAM_CALLBACK_IRQ, HVM_UPCALL_VECTOR, HVMOP } from '../../src/hvm_op.js'
+import { BIND_PIRQ__WILL_SHARE } from '../../src/hypercalls/evtchn/bind.js'
+import { HVM_PARAM, HVM_PARAM_CALLBACK_IRQ, HVM_UPCALL_VECTOR, HVMOP } from '../../src/hypercalls/hvm_op.js'
+import { PHYSDEVOP } from '../../src/hypercalls/physdev_op.js'
+import { REGISTER_VCPU_INFO } from '../../src/hypercalls/vcpu_op.js'
 import * as abi from '../../src/index.js'
-import { PHYSDEVOP } from '../../src/physdev_op.js'
-import { REGISTER_VCPU_INFO } from '../../src/vcpu_op.js'
 import { measure, missingTools, type Table, type Tables, toJson } from './headers.js'
 
 const RECORD = new URL('layouts.json', import.meta.url)

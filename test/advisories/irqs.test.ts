@@ -1,8 +1,8 @@
 /** Advisories about PIRQs and VIRQs, one regression test each. */
 
 import { describe, expect, it } from 'vitest'
+import { PHYSDEVOP } from '../../src/hypercalls/physdev_op.js'
 import { type Bits, HYPERVISOR, VIRQ } from '../../src/index.js'
-import { PHYSDEVOP } from '../../src/physdev_op.js'
 import { ARGUMENT, type Guest, host } from '../ops/raw.js'
 
 const permit = (guest: Guest, ...pirqs: number[]) => {

@@ -4,6 +4,7 @@ import { setImmediate } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { afterEach, describe, expect, it, vi } from 'vitest'
+import { PortTable } from '../../src/domain/port_table.js'
 import {
   type Args,
   type Bits,
@@ -18,7 +19,6 @@ import {
   type Vcpu,
   VIRQ,
 } from '../../src/index.js'
-import { PortTable } from '../../src/ports.js'
 import { FREE_GFN, host, nameOf, SHARED_INFO } from '../ops/raw.js'
 
 afterEach(() => void vi.unstubAllGlobals())

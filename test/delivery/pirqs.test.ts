@@ -1,8 +1,8 @@
 /** Physical interrupts (spec 6.2): delivery, sharing, the EOI map, EOI and the status query. */
 
 import { describe, expect, it } from 'vitest'
+import { PHYSDEVOP } from '../../src/hypercalls/physdev_op.js'
 import { type Bits, HYPERVISOR, PAGE_SIZE } from '../../src/index.js'
-import { PHYSDEVOP } from '../../src/physdev_op.js'
 import { ARGUMENT, END, FREE_GFN, Guest, host, NOWHERE, READ_ONLY } from '../ops/raw.js'
 
 const MAP = FREE_GFN + 4

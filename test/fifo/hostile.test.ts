@@ -6,7 +6,6 @@
 
 import fc from 'fast-check'
 import { describe, expect, it, vi } from 'vitest'
-import { coreOf, createMemory } from '../../src/core.js'
 import {
   type Args,
   DOMID_SELF,
@@ -16,12 +15,13 @@ import {
   PAGE_SIZE,
   XenError,
 } from '../../src/index.js'
+import { coreOf, createMemory } from '../../src/machine/core.js'
 import { exploreRuns } from './runs.js'
 import { runThrough, SteppedMemory } from './steps.js'
 import { BUSY, FifoWorld, LINK, LINKED, MASKED, PENDING } from './world.js'
 
 // Plain arrays for private state: a world is built for every path, and shared buffers take long to make.
-vi.mock('../../src/buffers.js', () => ({ sharedInts: (length: number) => new Int32Array(length) }))
+vi.mock('../../src/machine/buffers.js', () => ({ sharedInts: (length: number) => new Int32Array(length) }))
 
 const seed = Number(process.env.SEED ?? Date.now() % 2 ** 31)
 

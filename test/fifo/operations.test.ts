@@ -1,7 +1,7 @@
 /** init_control, expand_array and set_priority: every errno and the order of the checks; what leads out of FIFO again. */
 
 import { describe, expect, it } from 'vitest'
-import { FifoState } from '../../src/fifo.js'
+import { FifoState } from '../../src/domain/fifo.js'
 import {
   ABI_FIFO,
   type Args,

@@ -1,7 +1,7 @@
 /**
  * The library's own FIFO code, one memory access at a time.
  *
- * assembly/fifo.ts and the class FifoPortOps of src/fifo.ts are read as text and turned into generators: every call that
+ * assembly/fifo.ts and the class FifoPortOps of src/domain/fifo.ts are read as text and turned into generators: every call that
  * touches guest memory or waits for a queue lock becomes a point where another thread may run. Nothing is written anew,
  * so what is explored is what ships; a test compares it with the compiled core as well.
  *
@@ -14,7 +14,7 @@
 import { readFileSync } from 'node:fs'
 import ts from 'typescript'
 import * as abi from '../../src/abi/index.js'
-import { FifoState } from '../../src/fifo.js'
+import { FifoState } from '../../src/domain/fifo.js'
 
 /**
  * One access that is about to happen; `ready` says whether it can, `ways` in how many ways it may go. `fresh`: nothing
@@ -126,7 +126,7 @@ export function readSources(edits: { core?: readonly Edit[]; ops?: readonly Edit
   return {
     core: compile('assembly/fifo.ts', CORE_NAMES, CORE, edits.core ?? []),
     ...(compile(
-      'src/fifo.ts',
+      'src/domain/fifo.ts',
       OPS_NAMES,
       ['FifoPortOps'],
       edits.ops ?? [],

@@ -7,8 +7,8 @@
  */
 
 import { ECS } from '../../src/abi/index.js'
-import type { GuestMemory } from '../../src/memory.js'
-import { PortTable } from '../../src/ports.js'
+import { PortTable } from '../../src/domain/port_table.js'
+import type { GuestMemory } from '../../src/machine/memory.js'
 import type { Thread, World } from './runs.js'
 import {
   type Sources,

@@ -13,7 +13,7 @@
 
 import { readFileSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
-import { reset, resetCont } from '../../src/close_ops.js'
+import { reset, resetCont } from '../../src/hypercalls/evtchn/close.js'
 import {
   type Args,
   type Bits,

@@ -1,7 +1,7 @@
 /** CPUs of a kernel: which are online, who is told, and that the last one stays. */
 
 import { describe, expect, it } from 'vitest'
-import { Cpus, done, Kernel, Scheduler, type Task } from '../../src/kernel/index.js'
+import { Cpus, done, Kernel, Scheduler, type Task } from '../../src/dom0/kernel/index.js'
 
 function make(cpus: number) {
   const scheduler = new Scheduler()

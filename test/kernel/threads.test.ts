@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest'
 import { seeded } from '../../src/cli/random.js'
 import { ManualClock } from '../../src/clock.js'
-import { DeadlockError, Kernel, Scheduler, type Task, type Thread } from '../../src/kernel/index.js'
+import { DeadlockError, Kernel, Scheduler, type Task, type Thread } from '../../src/dom0/kernel/index.js'
 
 function make(options: ConstructorParameters<typeof Scheduler>[0] = {}) {
   const scheduler = new Scheduler(options)

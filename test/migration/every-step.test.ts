@@ -21,7 +21,7 @@ import {
   XEN_LEGACY_MAX_VCPUS,
   XenError,
 } from '../../src/index.js'
-import { isRaised } from '../../src/migration.js'
+import { isRaised } from '../../src/migration/handle.js'
 import { domainFacts, expectSame, hostText, portFacts, ramOf, throughJson } from './facts.js'
 
 const FRAMES = 64

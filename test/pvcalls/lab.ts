@@ -11,7 +11,7 @@ import {
   type Pvcallsfront,
   type PvcallsOptions,
 } from '../../src/dom0/index.js'
-import type { Task } from '../../src/kernel/index.js'
+import type { Task } from '../../src/dom0/kernel/index.js'
 
 export const SERVER: InetAddress = { ip: '10.0.0.1', port: 80 }
 

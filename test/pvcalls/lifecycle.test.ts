@@ -1,9 +1,9 @@
 /** Devices come and go: states, what is left, and what a guest's end means for its sockets. */
 
 import { describe, expect, it } from 'vitest'
+import type { PvSocket } from '../../src/dom0/frontends/index.js'
 import { differences, Host, inventory } from '../../src/dom0/index.js'
-import type { PvSocket } from '../../src/frontends/index.js'
-import type { Task } from '../../src/kernel/index.js'
+import type { Task } from '../../src/dom0/kernel/index.js'
 import { accept, bytesOf, PvcallsLab, SERVER } from './lab.js'
 
 const node = (lab: PvcallsLab, path: string): string | null =>

@@ -1,8 +1,8 @@
 /** Which worker serves which socket: the two policies, their limits and their spread. */
 
 import { describe, expect, it } from 'vitest'
-import type { PvSocket } from '../../src/frontends/index.js'
-import type { Task } from '../../src/kernel/index.js'
+import type { PvSocket } from '../../src/dom0/frontends/index.js'
+import type { Task } from '../../src/dom0/kernel/index.js'
 import { accept, bytesOf, drain, PvcallsLab, SERVER, text } from './lab.js'
 
 /** Connects sockets. */

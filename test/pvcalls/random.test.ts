@@ -4,9 +4,9 @@
  */
 
 import { describe, expect, it } from 'vitest'
-import { encodeAddress, INDEX_WORD, IO_POLICIES, PVCALLS } from '../../src/backends/index.js'
 import { seeded } from '../../src/cli/random.js'
-import type { Task } from '../../src/kernel/index.js'
+import { encodeAddress, INDEX_WORD, IO_POLICIES, PVCALLS } from '../../src/dom0/backends/index.js'
+import type { Task } from '../../src/dom0/kernel/index.js'
 import { type LabOptions, PvcallsLab } from './lab.js'
 
 const SEEDS = Number(process.env.PVCALLS_SEEDS ?? 25)

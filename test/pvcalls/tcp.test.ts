@@ -5,9 +5,9 @@ import { createServer, request } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { connect, createServer as createTcpServer } from 'node:net'
 import { afterEach, describe, expect, it } from 'vitest'
-import { IO_POLICIES, PVCALLS } from '../../src/backends/index.js'
 import { listenLocally, streamFromGuest, streamToGuest } from '../../src/cli/pvcalls_stream.js'
-import { TcpHost, type TcpHostOptions } from '../../src/cli/pvcalls_tcp.js'
+import { IO_POLICIES, PVCALLS } from '../../src/dom0/backends/index.js'
+import { TcpHost, type TcpHostOptions } from '../../src/node/pvcalls.js'
 import { bytesOf, text } from './lab.js'
 
 const hosts: TcpHost[] = []

@@ -1,14 +1,14 @@
 /** Small parts by themselves, where a test of the whole would not say which one is wrong. */
 
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { fromBase64, toBase64 } from '../../src/base64.js'
-import { sharedInts } from '../../src/buffers.js'
-import { IrqLines } from '../../src/irq.js'
-import { EventLock } from '../../src/lock.js'
-import { Fields, RestoreError, SavedStateError, shown } from '../../src/saved_fields.js'
-import { Summary } from '../../src/summary.js'
-import { Turns } from '../../src/turns.js'
-import { parseState, stateName, XenbusState } from '../../src/xenbus/index.js'
+import { parseState, stateName, XenbusState } from '../../src/dom0/xenbus/index.js'
+import { EventLock } from '../../src/domain/lock.js'
+import { Summary } from '../../src/domain/summary.js'
+import { Turns } from '../../src/dump/turns.js'
+import { IrqLines } from '../../src/host/irq.js'
+import { sharedInts } from '../../src/machine/buffers.js'
+import { fromBase64, toBase64 } from '../../src/migration/base64.js'
+import { Fields, RestoreError, SavedStateError, shown } from '../../src/migration/fields.js'
 
 afterEach(() => void vi.unstubAllGlobals())
 

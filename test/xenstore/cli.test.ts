@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { describe, expect, it } from 'vitest'
-import { connectSocket } from '../../src/cli/xenstored_socket.js'
+import { connectSocket } from '../../src/node/xenstored_socket.js'
 import { execute, haveTools, required, temporary, title } from './real.js'
 
 const built = join(fileURLToPath(new URL('../..', import.meta.url)), 'dist/cli/xenstored.js')

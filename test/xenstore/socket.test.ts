@@ -4,7 +4,7 @@ import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { connectSocket, type SocketServer, serveSocket } from '../../src/cli/xenstored_socket.js'
+import { connectSocket, type SocketServer, serveSocket } from '../../src/node/xenstored_socket.js'
 import { checkStore, encodeText, type XenStoreClient, XenStored, XS } from '../../src/xenstore/index.js'
 import { temporary } from './real.js'
 

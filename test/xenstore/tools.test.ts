@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { defaultSocketPath, type SocketServer, serveSocket } from '../../src/cli/xenstored_socket.js'
+import { defaultSocketPath, type SocketServer, serveSocket } from '../../src/node/xenstored_socket.js'
 import { checkStore, XenStored } from '../../src/xenstore/index.js'
 import { execute, haveTools, required, temporary, testXenstore, title, xenstoreControl } from './real.js'
 

@@ -2,8 +2,8 @@
 
 import { describe, expect, it } from 'vitest'
 import { type Host, StoreHost } from '../../src/dom0/index.js'
-import type { Task } from '../../src/kernel/index.js'
-import { BackendBus, backendPathDomid, DESIGNS, type Xenbus, XenbusWatch } from '../../src/xenbus/index.js'
+import type { Task } from '../../src/dom0/kernel/index.js'
+import { BackendBus, backendPathDomid, DESIGNS, type Xenbus, XenbusWatch } from '../../src/dom0/xenbus/index.js'
 import { create, createGuests, destroy, EventTrace, hostOf, MULTITHREADED, stall, texts, threadsLike } from './lab.js'
 
 /** A host with one guest that does nothing more by itself; the test writes its states. */

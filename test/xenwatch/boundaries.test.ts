@@ -11,10 +11,10 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const ALLOWED: Record<string, readonly string[]> = {
   xenstore: [],
   kernel: ['src/clock.ts'],
-  xenbus: ['src/kernel/index.ts', 'src/xenstore/index.ts'],
-  backends: ['src/kernel/index.ts', 'src/xenbus/index.ts'],
-  frontends: ['src/kernel/index.ts', 'src/xenbus/index.ts', 'src/backends/index.ts'],
-  toolstack: ['src/kernel/index.ts', 'src/xenbus/index.ts', 'src/xenstore/index.ts'],
+  xenbus: ['src/dom0/kernel/index.ts', 'src/xenstore/index.ts'],
+  backends: ['src/dom0/kernel/index.ts', 'src/dom0/xenbus/index.ts'],
+  frontends: ['src/dom0/kernel/index.ts', 'src/dom0/xenbus/index.ts', 'src/dom0/backends/index.ts'],
+  toolstack: ['src/dom0/kernel/index.ts', 'src/dom0/xenbus/index.ts', 'src/xenstore/index.ts'],
 }
 
 describe('boundaries of dom0', () => {

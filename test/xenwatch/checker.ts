@@ -6,7 +6,7 @@
  * (XW-life-5). An event belongs to the epoch in which it was put on the list that runs it.
  */
 
-import type { DeliveryObserver, XsWatchEvent } from '../../src/xenbus/index.js'
+import type { DeliveryObserver, XsWatchEvent } from '../../src/dom0/xenbus/index.js'
 
 const domidOf = ({ watch, path, token }: XsWatchEvent): number => watch.getDomid?.(watch, path, token) ?? 0
 

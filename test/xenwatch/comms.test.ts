@@ -2,8 +2,8 @@
 
 import { describe, expect, it } from 'vitest'
 import { memoryRing } from '../../src/dom0/index.js'
-import { Kernel, Scheduler, type Task } from '../../src/kernel/index.js'
-import { Xenbus, XenbusWatch } from '../../src/xenbus/index.js'
+import { Kernel, Scheduler, type Task } from '../../src/dom0/kernel/index.js'
+import { Xenbus, XenbusWatch } from '../../src/dom0/xenbus/index.js'
 import { encodeText, REQUESTS, RESPONSES, Ring, XS } from '../../src/xenstore/index.js'
 import { Gate, SmallLab } from './small_lab.js'
 

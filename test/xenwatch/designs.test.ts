@@ -1,8 +1,8 @@
 /** The multithreaded designs on a whole host: only the stalled domain suffers, and each design's own rules. */
 
 import { describe, expect, it } from 'vitest'
-import { diskSpec, nicSpec } from '../../src/toolstack/index.js'
-import { type OnDemandDelivery, XenbusWatch } from '../../src/xenbus/index.js'
+import { diskSpec, nicSpec } from '../../src/dom0/toolstack/index.js'
+import { type OnDemandDelivery, XenbusWatch } from '../../src/dom0/xenbus/index.js'
 import {
   ALL,
   create,

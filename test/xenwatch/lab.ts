@@ -1,8 +1,8 @@
 /** What the tests of xenwatch share: a host with guests, a stall, and traces of events. */
 
 import { guestConfig, Host, type HostOptions, type StallKind } from '../../src/dom0/index.js'
-import type { Outcome } from '../../src/toolstack/index.js'
-import type { DeliveryObserver, Design, EventThread, XsWatchEvent } from '../../src/xenbus/index.js'
+import type { Outcome } from '../../src/dom0/toolstack/index.js'
+import type { DeliveryObserver, Design, EventThread, XsWatchEvent } from '../../src/dom0/xenbus/index.js'
 
 export const MULTITHREADED = ['rfc', 'talk', 'on-demand'] as const
 export const ALL: readonly Design[] = ['single', ...MULTITHREADED]

@@ -1,7 +1,7 @@
 /** Domain threads: made, told to go while busy, their domid used again, ending themselves; counts and mistakes. */
 
 import { describe, expect, it } from 'vitest'
-import { MTWATCH_NODE, type OnDemandDelivery } from '../../src/xenbus/index.js'
+import { MTWATCH_NODE, type OnDemandDelivery } from '../../src/dom0/xenbus/index.js'
 import { MULTITHREADED } from './lab.js'
 import { Gate, SmallLab } from './small_lab.js'
 

@@ -1,14 +1,14 @@
 /** xenbus and a store alone, in which a test plays toolstack, guests and backends. */
 
 import { StoreHost, type StoreHostOptions } from '../../src/dom0/index.js'
-import type { Task } from '../../src/kernel/index.js'
+import type { Task } from '../../src/dom0/kernel/index.js'
 import {
   type Design,
   type EventThread,
   MTWATCH_NODE,
   type ThreadReference,
   XenbusWatch,
-} from '../../src/xenbus/index.js'
+} from '../../src/dom0/xenbus/index.js'
 import { EventTrace } from './lab.js'
 
 /** A door that callbacks may be held at. */

@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { differences, type Host, inventory } from '../../src/dom0/index.js'
-import { XsHandle } from '../../src/toolstack/index.js'
+import { XsHandle } from '../../src/dom0/toolstack/index.js'
 import { InProcessTransport } from '../../src/xenstore/index.js'
 import { create, createGuests, destroy, EventTrace, hostOf, stall, texts } from './lab.js'
 

@@ -1,7 +1,7 @@
 /** Unregistering a watch: from inside, from another thread, while it runs, while its events are queued. */
 
 import { describe, expect, it } from 'vitest'
-import { XenbusWatch } from '../../src/xenbus/index.js'
+import { XenbusWatch } from '../../src/dom0/xenbus/index.js'
 import { ALL, MULTITHREADED } from './lab.js'
 import { Gate, SmallLab } from './small_lab.js'
 

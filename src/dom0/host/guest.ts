@@ -1,0 +1,197 @@
+/** A guest: a domain whose kernel has event channels, a store ring, and frontends. */
+
+import { type Bits, PAGE_SIZE } from '../../abi/index.js'
+import type { Domain } from '../../domain/domain.js'
+import { type BootOptions, GuestKernel } from '../../guest/index.js'
+import type { Hypervisor } from '../../hypervisor.js'
+import type { GuestMemory } from '../../machine/memory.js'
+import { Blkfront, FrontendBus, type GrantedPage, type GuestHost, Netfront, Pvcallsfront } from '../frontends/index.js'
+import { Kernel, type Scheduler } from '../kernel/index.js'
+import { Xenbus } from '../xenbus/index.js'
+
+/** Frames that the toolstack gives a meaning; the kernel uses those behind them. */
+export const STORE_GFN = 2
+const FIRST_FREE_GFN = 3
+
+/** One page of a memory, as it is now: the same view as long as the memory stays where it is. */
+export function pageOf(memory: GuestMemory, gfn: number): () => Uint8Array {
+  let page: Uint8Array = new Uint8Array(0)
+  return () => {
+    const { buffer } = memory.memory
+    if (page.buffer !== buffer) page = new Uint8Array(buffer, memory.base + gfn * PAGE_SIZE, PAGE_SIZE)
+    return page
+  }
+}
+
+/** How a guest lends pages and takes them back. */
+export interface Lending {
+  /** The reference of a frame. */
+  grant(gfn: number): number
+  end(gref: number): void
+}
+
+/** What the guests of a host are like. */
+export interface GuestForm {
+  /** RAM in 4 KiB frames. Default 64. */
+  readonly frames?: number
+  /** Default 64. */
+  readonly bits?: Bits
+  /** Levels of event channels, or 'fifo'. Default 2. */
+  readonly levels?: NonNullable<BootOptions['levels']>
+  /** Highest port number, -1 for no limit. Default 1023, as xl has it. */
+  readonly maxEvtchnPort?: number
+}
+
+/** One guest. */
+export class Guest implements GuestHost {
+  readonly domid: number
+  readonly domain: Domain
+  readonly kernel: Kernel
+  readonly memoryMiB: number
+  readonly storePort: number
+  paused = true
+  readonly #xen: Hypervisor
+  readonly #lending: Lending
+  readonly #levels: NonNullable<BootOptions['levels']>
+  readonly #granted = new Map<number, number>()
+  #channels: GuestKernel | null = null
+  #xenbus: Xenbus | null = null
+  #bus: FrontendBus | null = null
+
+  constructor(
+    xen: Hypervisor,
+    scheduler: Scheduler,
+    domain: Domain,
+    lending: Lending,
+    given: { memoryMiB: number; storePort: number; levels: NonNullable<BootOptions['levels']> },
+  ) {
+    this.#xen = xen
+    this.#lending = lending
+    this.#levels = given.levels
+    this.domain = domain
+    this.domid = domain.domid
+    this.kernel = new Kernel(scheduler, `d${domain.domid}`)
+    this.memoryMiB = given.memoryMiB
+    this.storePort = given.storePort
+  }
+
+  /** Runs for the first time, or again. */
+  unpause(): void {
+    this.paused = false
+    this.kernel.thaw()
+    if (this.#channels) this.#channels.upcall()
+    else this.#boot()
+  }
+
+  pause(): void {
+    this.paused = true
+    this.kernel.freeze()
+  }
+
+  /** The hypervisor calls. */
+  upcall(): void {
+    if (!this.paused) this.#channels?.upcall()
+  }
+
+  #boot(): void {
+    const channels = GuestKernel.boot(this.#xen.platform(this.domain), {
+      firstFreeGfn: FIRST_FREE_GFN,
+      levels: this.#levels,
+    })
+    this.#channels = channels
+    let onEvent = () => {}
+    channels.bindHandler(this.storePort, { name: 'xenbus', handler: () => onEvent() })
+    const xenbus = new Xenbus({
+      kernel: this.kernel,
+      peer: {
+        page: pageOf(this.domain.memory, STORE_GFN),
+        channel: {
+          notify: () => channels.send(this.storePort),
+          onEvent: (callback) => {
+            onEvent = callback
+          },
+        },
+        close: () => {},
+      },
+    })
+    this.#xenbus = xenbus
+    const bus = new FrontendBus(this, {
+      vif: (...args) => new Netfront(...args),
+      vbd: (...args) => new Blkfront(...args),
+      pvcalls: (...args) => new Pvcallsfront(...args),
+    })
+    this.#bus = bus
+    this.kernel.kthreadRun('init', 'kernel_init', () => bus.start())
+  }
+
+  /** It is gone. */
+  destroy(): void {
+    this.paused = true
+    this.kernel.destroy()
+  }
+
+  get xenbus(): Xenbus {
+    if (!this.#xenbus) throw new Error(`d${this.domid} has not run yet`)
+    return this.#xenbus
+  }
+
+  get bus(): FrontendBus {
+    if (!this.#bus) throw new Error(`d${this.domid} has not run yet`)
+    return this.#bus
+  }
+
+  /** Its first network interface and first disk, if it has them. */
+  get netfront(): Netfront | undefined {
+    return this.#bus?.frontends.find((each) => each instanceof Netfront)
+  }
+  get blkfront(): Blkfront | undefined {
+    return this.#bus?.frontends.find((each) => each instanceof Blkfront)
+  }
+
+  /** Its pvcalls device. @throws Error if it has none. */
+  get pvcalls(): Pvcallsfront {
+    const found = this.#bus?.frontends.find((each) => each instanceof Pvcallsfront)
+    if (!found) throw new Error(`d${this.domid} has no pvcalls device`)
+    return found
+  }
+
+  allocUnbound(remoteDomid: number, name: string, handler: () => void): number {
+    return this.#channels!.allocUnbound(remoteDomid, { name, handler })
+  }
+  close(port: number): void {
+    this.#channels!.close(port)
+  }
+  send(port: number): void {
+    this.#channels!.send(port)
+  }
+
+  grantPage(): GrantedPage {
+    return this.grantPages(1)[0]!
+  }
+
+  grantPages(count: number): GrantedPage[] {
+    const { frames } = this.#channels!
+    const gfns = frames.allocateRun(count) ?? frames.allocate(count)
+    if (!gfns) throw new Error(`d${this.domid} has no ${count} free frames`)
+    return gfns.map((gfn) => {
+      const gref = this.#lending.grant(gfn)
+      this.#granted.set(gref, gfn)
+      return { gref, bytes: pageOf(this.domain.memory, gfn) }
+    })
+  }
+
+  endGrants(pages: readonly GrantedPage[]): void {
+    for (const { gref } of pages) {
+      const gfn = this.#granted.get(gref)
+      if (gfn === undefined) throw new Error(`d${this.domid} has not granted ${gref}`)
+      this.#granted.delete(gref)
+      this.#lending.end(gref)
+      this.#channels!.frames.release([gfn])
+    }
+  }
+
+  /** Frames that its kernel has free. */
+  get freeFrames(): number {
+    return this.#channels!.frames.available
+  }
+}

@@ -1,0 +1,221 @@
+/**
+ * A whole host: hypervisor, dom0 with its store, kernel, backends and toolstack, and guests that use them. All that this
+ * library has, put together, so that a stalled xenwatch can be looked at.
+ *
+ *     guest: frontends ─ xenbus ──ring──▶ xenstored ◀──ring── xenbus ─ backends :dom0's kernel
+ *                  └──────── event channels and granted pages ──────────┘
+ *                                            ▲
+ *                                            └──socket── toolstack
+ *
+ * Time is simulated, unless another clock is given.
+ */
+
+import { VIRQ } from '../../abi/index.js'
+import { type Clock, ManualClock } from '../../clock.js'
+import type { Domain } from '../../domain/domain.js'
+import { GuestKernel } from '../../guest/index.js'
+import { Hypervisor } from '../../hypervisor.js'
+import { InProcessTransport, type RingPeer, XenStored } from '../../xenstore/index.js'
+import {
+  Blkback,
+  GrantTable,
+  LowerDevices,
+  Netback,
+  PvcallsBack,
+  type PvcallsOptions,
+  StallInjector,
+} from '../backends/index.js'
+import { Kernel, Scheduler, type SchedulerOptions, type Task, type Thread } from '../kernel/index.js'
+import { type HotplugScript, Toolstack } from '../toolstack/index.js'
+import { BackendBus, type DeliveryObserver, type Design, Xenbus } from '../xenbus/index.js'
+import { DomainList } from './domain_list.js'
+import { type Guest, type GuestForm, pageOf } from './guest.js'
+
+/** Options of a host. */
+export interface HostOptions {
+  /** The kernel parameter `xen_mtwatch`, and which design it switches on. Default: off. */
+  readonly xenMtwatch?: boolean
+  readonly design?: Design
+  /** The toolstack writes the mtwatch nodes. Default: with design 'rfc' and `xenMtwatch`. */
+  readonly toolstackMtwatch?: boolean
+  readonly clock?: Clock
+  readonly observer?: DeliveryObserver
+  readonly hotplug?: HotplugScript
+  readonly scheduler?: Omit<SchedulerOptions, 'clock'>
+  /** CPUs of dom0, which are its vCPUs. Default 1. */
+  readonly dom0Cpus?: number
+  /** What guests are like. */
+  readonly guest?: GuestForm
+  /** Start-up options of pvcalls-back. */
+  readonly pvcalls?: PvcallsOptions
+  /** Frames of dom0. Default 508, and four for each CPU. */
+  readonly dom0Frames?: number
+  /** Highest number of a guest, behind which numbers begin again. Default: Xen's. */
+  readonly maxDomid?: number
+}
+
+/** Something that runs in a process. */
+export interface Job<T> {
+  readonly thread: Thread
+  done: boolean
+  result: T | undefined
+}
+
+/** One host. */
+export class Host {
+  readonly scheduler: Scheduler
+  readonly xen: Hypervisor
+  readonly dom0: Domain
+  /** dom0's kernel: its threads, and its event channels. */
+  readonly kernel: Kernel
+  readonly channels: GuestKernel
+  readonly store: XenStored
+  readonly xenbus: Xenbus
+  readonly bus: BackendBus
+  readonly netback: Netback
+  readonly blkback: Blkback
+  readonly pvcalls: PvcallsBack
+  readonly grants: GrantTable
+  readonly lower: LowerDevices
+  readonly injector: StallInjector
+  readonly domains: DomainList
+  readonly toolstack: Toolstack
+  /** dom0's driver, once it has booted: it is upcalled while it boots. */
+  #dom0Ready: GuestKernel | null = null
+
+  constructor(options: HostOptions = {}) {
+    const clock = options.clock ?? new ManualClock()
+    this.scheduler = new Scheduler({ ...options.scheduler, clock })
+    this.xen = Hypervisor.create({ clock, onUpcall: ({ domid, vcpuId }) => this.#upcall(domid, vcpuId) })
+    const cpus = options.dom0Cpus ?? 1
+    this.dom0 = this.xen.createDomain({ domid: 0, vcpus: cpus, frames: options.dom0Frames ?? 508 + cpus * 4 })
+    this.channels = GuestKernel.boot(this.xen.platform(this.dom0), { levels: 3 })
+    this.#dom0Ready = this.channels
+    this.kernel = new Kernel(this.scheduler, 'd0', cpus)
+    this.grants = new GrantTable(
+      (domid, gfn) => {
+        const domain = this.xen.domain(domid)
+        return domain ? pageOf(domain.memory, gfn) : null
+      },
+      (domid) => this.domains.pagesUnmapped(domid),
+    )
+    this.domains = new DomainList(this.xen, this.scheduler, this.dom0, this.grants, options.maxDomid, options.guest)
+
+    this.store = new XenStored({
+      host: {
+        state: (domid) => this.#domainState(domid),
+        connect: (domid, gfn, port) => this.#storePeer(domid, gfn, port),
+      },
+    })
+    this.channels.bindVirq(VIRQ.DOM_EXC, { name: 'xenstored', handler: () => this.store.domainsChanged() })
+    this.xenbus = new Xenbus({ ...options, kernel: this.kernel, peer: this.#kernelPeer() })
+
+    this.bus = new BackendBus(this.xenbus)
+    this.lower = new LowerDevices(this.scheduler)
+    this.injector = new StallInjector(this.lower)
+    this.netback = new Netback(this, this.lower)
+    this.blkback = new Blkback(this, this.lower)
+    this.injector.onPageFree = () => this.blkback.pageFreed()
+    this.bus.addDriver(this.netback)
+    this.bus.addDriver(this.blkback)
+    this.pvcalls = new PvcallsBack(this, options.pvcalls)
+    this.bus.addDriver(this.pvcalls)
+
+    this.toolstack = new Toolstack({
+      kernel: this.kernel,
+      transport: new InProcessTransport(this.store),
+      control: this.domains,
+      mtwatch: options.toolstackMtwatch ?? (options.xenMtwatch === true && options.design === 'rfc'),
+      hotplug: options.hotplug,
+    })
+    this.start('init', this.#init())
+    this.scheduler.run()
+  }
+
+  *#init(): Task {
+    const { xs } = this.toolstack
+    yield* xs.write('/local/domain/0/name', 'Domain-0')
+    yield* xs.write('/local/domain/0/domid', 0)
+    yield* this.xenbus.start()
+    yield* this.bus.start()
+  }
+
+  #upcall(domid: number, vcpuId: number): void {
+    if (domid === 0) this.#dom0Ready?.upcall(vcpuId)
+    else this.domains.guest(domid)?.upcall()
+  }
+
+  #domainState(domid: number): { shutdown: boolean; dying: boolean } | null {
+    const domain = this.xen.domain(domid)
+    return domain ? { shutdown: domain.shutdownCode >= 0, dying: domain.dying !== 'alive' } : null
+  }
+
+  /** The daemon's end of a ring; its port is dom0's. */
+  #storePeer(domid: number, gfn: number, remotePort: number): RingPeer | null {
+    const domain = this.xen.domain(domid)
+    if (!domain) return null
+    let onEvent = () => {}
+    const name = `xenstored d${domid}`
+    const port = this.channels.bindInterdomain(domid, remotePort, { name, handler: () => onEvent() })
+    return {
+      page: pageOf(domain.memory, gfn),
+      channel: {
+        notify: () => this.channels.send(port),
+        onEvent: (callback) => {
+          onEvent = callback
+        },
+      },
+      close: () => this.channels.close(port),
+    }
+  }
+
+  /** dom0's kernel has a ring like any guest: a port to itself, which the daemon binds. */
+  #kernelPeer(): RingPeer {
+    const gfn = this.channels.frames.allocate(1)![0]!
+    let onEvent = () => {}
+    const port = this.channels.allocUnbound(0, { name: 'xenbus', handler: () => onEvent() })
+    this.store.introduce(0, gfn, port)
+    return {
+      page: pageOf(this.dom0.memory, gfn),
+      channel: {
+        notify: () => this.channels.send(port),
+        onEvent: (callback) => {
+          onEvent = callback
+        },
+      },
+      close: () => this.channels.close(port),
+    }
+  }
+
+  // --- running -------------------------------------------------------------------------------------------------------
+
+  /** Starts a process of dom0. */
+  start<T>(name: string, task: Task<T>): Job<T> {
+    const job = { done: false, result: undefined as T | undefined } as { -readonly [K in keyof Job<T>]: Job<T>[K] }
+    job.thread = this.kernel.process(name, function* () {
+      job.result = yield* task
+      job.done = true
+    })
+    return job
+  }
+
+  /** Runs a process to its end; throws if it has not ended after `seconds`. */
+  complete<T>(name: string, task: Task<T>, seconds = 600): T {
+    const job = this.start(name, task)
+    if (!this.scheduler.advance(seconds * 1e9, () => job.done))
+      throw new Error(`${name} has not ended after ${seconds} s:\n${job.thread.stack.join('\n')}`)
+    return job.result as T
+  }
+
+  /** Lets simulated time go by. */
+  pass(seconds: number): void {
+    this.scheduler.advance(seconds * 1e9)
+  }
+
+  /** A guest that lives. @throws Error */
+  guest(domid: number): Guest {
+    const guest = this.domains.guest(domid)
+    if (!guest) throw new Error(`there is no domain ${domid}`)
+    return guest
+  }
+}

@@ -1,0 +1,244 @@
+/**
+ * The scheduler: one processor for the threads of all kernels of a host, and their timers.
+ *
+ *     ready ──choose──▶ running ──yield──▶ S or D (on a wait queue) ──wake──▶ ready
+ *                                └───────▶ R (gave way) ─────────────────────▶ ready
+ *
+ * It runs only when it is told to, and looks at the clock that was passed in: the same clock, choices and calls give the
+ * same run. With a clock that stands still `advance` moves it from timer to timer; with a real one the embedder calls
+ * `run` again at `nextTimerNs`. Between two `yield`s nobody else runs: that is what a spin lock is here.
+ */
+
+import { type Clock, ManualClock } from '../../clock.js'
+import type { Task } from './task.js'
+import { DeadlockError, findCircle, Thread, type ThreadState, type Waiting } from './thread.js'
+import { type Timer, Timers } from './timers.js'
+
+/** Options of a scheduler. */
+export interface SchedulerOptions {
+  /** Default: a ManualClock that stands still. */
+  clock?: Clock
+  /** Picks one of `n` ready threads, 0 the longest ready. Default: always 0. */
+  choose?: (n: number) => number
+  /** Asked at places where a thread could be interrupted: is it now? Default never. */
+  preempt?: () => boolean
+  /** A thread changed its state: for timelines. */
+  onState?: (thread: Thread, state: ThreadState) => void
+  /** A thread ended with an error. Default: `run` throws it. */
+  onOops?: (thread: Thread, error: unknown) => void
+}
+
+/** Steps after which a run that never becomes idle is given up. */
+const MAX_STEPS = 200_000_000
+
+/** Runs threads. */
+export class Scheduler {
+  readonly clock: Clock
+  readonly #options: SchedulerOptions
+  readonly #timers = new Timers()
+  #ready: Thread[] = []
+  #head = 0
+  #current: Thread | null = null
+  #steps = 0
+
+  constructor(options: SchedulerOptions = {}) {
+    this.#options = options
+    this.clock = options.clock ?? new ManualClock()
+  }
+
+  /** The running thread; null in an interrupt or outside. */
+  get current(): Thread | null {
+    return this.#current
+  }
+
+  /** The running thread. @throws Error in an interrupt: nobody could sleep. */
+  get running(): Thread {
+    if (!this.#current) throw new Error('this must run in a thread')
+    return this.#current
+  }
+
+  /** Threads that got the processor so far, counted each time. */
+  get steps(): number {
+    return this.#steps
+  }
+
+  // --- threads -------------------------------------------------------------------------------------------------------
+
+  /** Makes a new thread ready. For `Kernel`. */
+  start(thread: Thread, body: Task<unknown>): void {
+    thread.body = body
+    this.#options.onState?.(thread, 'R')
+    this.#enqueue(thread)
+  }
+
+  #enqueue(thread: Thread): void {
+    thread.readyAt = 0
+    this.#ready.push(thread)
+  }
+
+  /** Wakes a sleeping thread; it looks at its condition again. Harmless for any other. */
+  wake(thread: Thread): void {
+    if (thread.state !== 'S' && thread.state !== 'D') return
+    if (thread.readyAt >= 0 || thread.parked) return
+    if (thread.owner.frozen) thread.parked = true
+    else this.#enqueue(thread)
+  }
+
+  /** A kernel is no longer frozen: those of its threads that were woken meanwhile are ready. */
+  thaw(threads: Iterable<Thread>): void {
+    for (const thread of threads) {
+      if (!thread.parked) continue
+      thread.parked = false
+      this.#enqueue(thread)
+    }
+  }
+
+  /**
+   * Puts the running thread to sleep until it is woken. Wake-ups may come for nothing: callers look again.
+   * @throws DeadlockError if the threads it waits for wait for it.
+   */
+  *sleep(state: 'S' | 'D', waiting: Waiting): Task {
+    const thread = this.running
+    const circle = waiting.on && findCircle(thread, waiting.on())
+    if (circle) throw new DeadlockError(circle)
+    thread.waiting = waiting
+    this.#setState(thread, state)
+    yield
+    thread.waiting = null
+    this.#setState(thread, 'R')
+  }
+
+  /** A place where the running thread may be interrupted by others that are ready. */
+  *preemptionPoint(): Task {
+    if (this.#options.preempt?.()) yield
+  }
+
+  #setState(thread: Thread, state: ThreadState): void {
+    thread.state = state
+    this.#options.onState?.(thread, state)
+  }
+
+  /** Ends a thread where it is; nothing of it runs any more, not even its clean-up: its domain is gone. */
+  kill(thread: Thread): void {
+    if (thread.state === 'X') return
+    thread.body = null
+    this.#end(thread)
+  }
+
+  #end(thread: Thread): void {
+    thread.frames.length = 0
+    thread.waiting = null
+    this.#setState(thread, 'X')
+    thread.owner.exited(thread)
+    thread.onExit?.()
+  }
+
+  // --- running -------------------------------------------------------------------------------------------------------
+
+  /** Is a thread ready? */
+  get busy(): boolean {
+    return this.#ready.length > this.#head
+  }
+
+  /** Fires the timers that are due and runs threads until none is ready. Answers how many steps that took. */
+  run(): number {
+    if (this.#current) throw new Error('the scheduler runs already')
+    const before = this.#steps
+    this.#timers.run(this.clock.nowNs())
+    while (this.busy) {
+      this.#step(this.#take())
+      if (this.#steps - before > MAX_STEPS) throw new Error(`threads were still busy after ${MAX_STEPS} steps`)
+    }
+    return this.#steps - before
+  }
+
+  /** Runs one ready thread up to its next yield; false if none is ready. */
+  step(): boolean {
+    if (this.#current) throw new Error('the scheduler runs already')
+    this.#timers.run(this.clock.nowNs())
+    if (!this.busy) return false
+    this.#step(this.#take())
+    return true
+  }
+
+  #take(): Thread {
+    const choose = this.#options.choose
+    const count = this.#ready.length - this.#head
+    if (choose && count > 1) {
+      const at = this.#head + choose(count)
+      const chosen = this.#ready[at]!
+      // Those that were ready longer keep their order.
+      this.#ready.copyWithin(this.#head + 1, this.#head, at)
+      this.#ready[this.#head] = chosen
+    }
+    const thread = this.#ready[this.#head++]!
+    if (this.#head === this.#ready.length || this.#head > 4096) {
+      this.#ready = this.#ready.slice(this.#head)
+      this.#head = 0
+    }
+    return thread
+  }
+
+  #step(thread: Thread): void {
+    this.#steps++
+    thread.readyAt = -1
+    const { body } = thread
+    if (!body) return
+    if (thread.owner.frozen) {
+      thread.parked = true
+      return
+    }
+    thread.switches++
+    this.#current = thread
+    try {
+      if (body.next().done) this.#end(thread)
+      else if (thread.state === 'R') this.#enqueue(thread)
+    } catch (error) {
+      this.#end(thread)
+      if (!this.#options.onOops) throw error
+      this.#options.onOops(thread, error)
+    } finally {
+      this.#current = null
+    }
+  }
+
+  // --- time ----------------------------------------------------------------------------------------------------------
+
+  /** Now, in ns. */
+  get nowNs(): number {
+    return this.clock.nowNs()
+  }
+
+  /** Calls `fire` at a time. To cancel, set the timer's `fire` to null. */
+  setTimer(ns: number, fire: () => void): Timer {
+    return this.#timers.set(ns, fire)
+  }
+
+  /** When `run` has something to do next; null if nothing waits for time. */
+  get nextTimerNs(): number | null {
+    return this.#timers.nextNs
+  }
+
+  /**
+   * Simulated time: runs, moves the clock to the next timer, and so on, for `ns`, or until `until` holds. False if the
+   * time was over first. Needs a ManualClock.
+   */
+  advance(ns: number, until: () => boolean = () => false): boolean {
+    const { clock } = this
+    if (!(clock instanceof ManualClock)) throw new Error('only a ManualClock can be advanced')
+    const end = clock.nowNs() + ns
+    this.run()
+    while (!until()) {
+      const next = this.nextTimerNs
+      if (next === null || next > end) {
+        clock.advance(end - clock.nowNs())
+        return until()
+      }
+      clock.advance(Math.max(0, next - clock.nowNs()))
+      this.run()
+    }
+    return true
+  }
+}
+
+export { Thread }

@@ -1,0 +1,99 @@
+/** What the operations of a toolstack share: its process, its handle to the store, its errors. */
+
+import type { ClientTransport } from '../../xenstore/index.js'
+import type { Kernel, Task } from '../kernel/index.js'
+import type { DeviceKind } from './config.js'
+import type { DomainControl } from './domains.js'
+import { type LibxlError, type LibxlFunction, libxlError } from './messages.js'
+import { XsHandle } from './xs.js'
+
+const SECOND = 1e9
+/** How long libxl waits (XW-tool-1). */
+export const TIMEOUTS = { backendNs: 10 * SECOND, hotplugNs: 40 * SECOND } as const
+
+/** A hotplug script. False: it failed. */
+export type HotplugScript = (xs: XsHandle, action: 'add' | 'remove', kind: DeviceKind, backend: string) => Task<boolean>
+
+/** Options of a toolstack. */
+export interface ToolstackOptions {
+  readonly kernel: Kernel
+  readonly transport: ClientTransport
+  readonly control: DomainControl
+  /** Writes the `mtwatch` node first and removes it last: the toolstack's half of the RFC (XW-rfc-3). Default false. */
+  readonly mtwatch?: boolean
+  /** Default: one that takes a twentieth of a second and succeeds. */
+  readonly hotplug?: HotplugScript | undefined
+  readonly onError?: (error: LibxlError) => void
+}
+
+/** How long a script takes. */
+const SCRIPT_NS = 50e6
+
+/** libxl's context. */
+export class ToolstackContext {
+  readonly kernel: Kernel
+  readonly xs: XsHandle
+  readonly control: DomainControl
+  readonly mtwatch: boolean
+  /** All errors so far. */
+  readonly errors: LibxlError[] = []
+  readonly #options: ToolstackOptions
+
+  constructor(options: ToolstackOptions) {
+    this.#options = options
+    this.kernel = options.kernel
+    this.control = options.control
+    this.mtwatch = options.mtwatch ?? false
+    this.xs = new XsHandle(options.kernel, options.transport)
+  }
+
+  get nowNs(): number {
+    return this.kernel.scheduler.nowNs
+  }
+
+  /** Reports an error, into the list of the operation as well. */
+  error(errors: LibxlError[], fn: LibxlFunction, domid: number, text: string): void {
+    const error = libxlError(this.nowNs, fn, domid, text)
+    errors.push(error)
+    this.errors.push(error)
+    this.#options.onError?.(error)
+  }
+
+  /** Runs things at the same time and waits for all. */
+  *parallel(tasks: readonly Task[]): Task {
+    const threads = tasks.map((task) => this.kernel.process('xl', () => task))
+    for (const thread of threads) yield* this.kernel.join(thread)
+  }
+
+  /** Runs a hotplug script, as a process of its own; one that takes too long is killed. */
+  *script(action: 'add' | 'remove', kind: DeviceKind, backend: string): Task<boolean> {
+    // libxl knows no script for it.
+    if (kind === 'pvcalls') return true
+    const { kernel, xs } = this
+    const script = this.#options.hotplug ?? ((...args) => defaultScript(kernel, ...args))
+    let ok = false
+    let ended = false
+    const finished = kernel.waitQueue()
+    const thread = kernel.process(kind === 'vbd' ? 'block' : 'vif-bridge', function* () {
+      ok = yield* script(xs, action, kind, backend)
+      ended = true
+      finished.wakeAll()
+    })
+    yield* finished.until(() => ended, { state: 'S', what: `the script for ${backend}`, timeoutNs: TIMEOUTS.hotplugNs })
+    if (!ended) kernel.scheduler.kill(thread)
+    return ok
+  }
+}
+
+function* defaultScript(kernel: Kernel, ...args: Parameters<HotplugScript>): Task<boolean> {
+  yield* kernel.sleep(SCRIPT_NS)
+  return yield* runHotplug(...args)
+}
+
+/** What a script does: for a disk it tells the device's number, for an interface that it is on its bridge. */
+export function* runHotplug(xs: XsHandle, action: 'add' | 'remove', kind: DeviceKind, backend: string): Task<boolean> {
+  if (action === 'remove') return true
+  if (kind === 'vbd') yield* xs.write(`${backend}/physical-device`, 'fd:0')
+  yield* xs.write(`${backend}/hotplug-status`, 'connected')
+  return true
+}

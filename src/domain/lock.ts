@@ -1,0 +1,64 @@
+/**
+ * Xen's event lock, a reader-writer lock of each domain (EC-lock-1): W for allocation, binds, close, bind_vcpu, reset
+ * bookkeeping, registration; R for status and the dump. Order: event lock(s), two domains by ascending id, then
+ * channel locks.
+ *
+ * Today one thread runs every hypercall, so a lock is never contended: taking one that is held is a path that would
+ * deadlock in Xen, and is reported as the bug it is. Channel locks (EC-lock-2) protect nothing on one thread and are
+ * left out; where Xen takes one, the code says so.
+ */
+
+import { sharedInts } from '../machine/buffers.js'
+
+const READERS = 0
+const WRITER = 1
+
+/** A reader-writer lock that must not be taken recursively. */
+export class EventLock {
+  readonly #state = sharedInts(2)
+
+  /** True while anyone holds it, reading or writing. */
+  get held(): boolean {
+    return this.#state[READERS] !== 0 || this.#state[WRITER] !== 0
+  }
+
+  acquireRead(): void {
+    if (this.#state[WRITER]) throw new Error('event_lock: taken for reading while held for writing')
+    this.#state[READERS]!++
+  }
+
+  releaseRead(): void {
+    if (!this.#state[READERS]) throw new Error('event_lock: released for reading but not held')
+    this.#state[READERS]!--
+  }
+
+  acquireWrite(): void {
+    if (this.held) throw new Error('event_lock: taken for writing while held')
+    this.#state[WRITER] = 1
+  }
+
+  releaseWrite(): void {
+    if (!this.#state[WRITER]) throw new Error('event_lock: released for writing but not held')
+    this.#state[WRITER] = 0
+  }
+
+  /** Runs `body` with the lock held for writing. */
+  write<T>(body: () => T): T {
+    this.acquireWrite()
+    try {
+      return body()
+    } finally {
+      this.releaseWrite()
+    }
+  }
+
+  /** Runs `body` with the lock held for reading. */
+  read<T>(body: () => T): T {
+    this.acquireRead()
+    try {
+      return body()
+    } finally {
+      this.releaseRead()
+    }
+  }
+}

@@ -1,0 +1,168 @@
+/**
+ * Port operations: what an ABI does with a port (evtchn_port_ops in Xen). One implementation serves every depth; two
+ * levels are depth 2, with the words in shared_info instead of frames that the guest registered.
+ *
+ * Base addresses are resolved once, here: per leaf page one absolute address for the pending and one for the mask word.
+ */
+
+import { type Bits, maxEvtchns, sharedInfo } from '../abi/index.js'
+import { sharedInts } from '../machine/buffers.js'
+import { type Climb, type Core, climbOf } from '../machine/core.js'
+import type { PortTable } from './port_table.js'
+import type { Vcpu } from './vcpu.js'
+
+/** What a domain lends to its port operations. */
+export interface Delivery {
+  readonly core: Core
+  readonly ports: PortTable
+  readonly vcpus: readonly Vcpu[]
+  /** Wakes pollers of a port (EC-up-11). */
+  checkPollers(port: number): void
+  /** The upcall flag went 0 → 1, or a scan is due: tell the vCPU (EC-up-2). */
+  kick(vcpu: Vcpu): void
+}
+
+/** The operations of one ABI on one domain. Callers test usability first (EC-port-2). */
+export interface PortOps {
+  /** What query_nlevel answers: 2 … 5 for that many levels, ABI_FIFO. */
+  readonly abi: number
+  /** Levels of the tree: 2…5; 0 = the ABI has none. */
+  readonly levels: number
+  /** The guest's word width for event channels. */
+  readonly bits: Bits
+  /** Port numbers that the ABI can express. */
+  readonly maxEvtchns: number
+  setPending(port: number): void
+  clearPending(port: number): void
+  unmask(port: number): void
+  isPending(port: number): boolean
+  isMasked(port: number): boolean
+  /** The ABI still holds on to the port: allocation skips it (EC-close-10). Bitmaps never do. */
+  isBusy?(port: number): boolean
+  /** A port is born by a bind of the guest's own (EC-fifo-23). */
+  init?(port: number): void
+  /** False: no such priority. An ABI without priorities has no such operation (EC-prio-2). */
+  setPriority?(port: number, priority: number): boolean
+  /** A pending, unmasked port moved to another vCPU: raise it there (NL-vcpu-1); at n = 2 nothing (EC-vcpu-6). */
+  moved(port: number): void
+  /** The column S of the dump: one digit a selector level, from n-1 to 1 (NL-dump-1); FIFO: EC-dump-7. */
+  selectorDigits(port: number): string
+}
+
+/** Where the leaf's bitmaps are. */
+export interface Leaf {
+  /** Absolute address of each page's words. */
+  readonly pending: readonly number[]
+  readonly mask: readonly number[]
+}
+
+/** The leaf of plain two-level delivery: in shared_info (spec 1.4). */
+export function sharedInfoLeaf(sharedInfoAt: number, bits: Bits): Leaf {
+  const layout = sharedInfo(bits)
+  return { pending: [sharedInfoAt + layout.pending], mask: [sharedInfoAt + layout.mask] }
+}
+
+/** Bitmap ABI of any depth. */
+export class LevelPortOps implements PortOps {
+  readonly abi: number
+  readonly levels: number
+  readonly bits: Bits
+  readonly maxEvtchns: number
+  readonly #to: Delivery
+  readonly #core: Core
+  readonly #climb: Climb
+  readonly #pending: Int32Array
+  readonly #mask: Int32Array
+  /** Bits below level n-1, and the offset of evtchn_pending_sel in vcpu_info. */
+  readonly #b: number
+  readonly #sel: number
+
+  constructor(to: Delivery, levels: number, bits: Bits, leaf: Leaf) {
+    this.#to = to
+    this.#core = to.core
+    this.abi = levels
+    this.levels = levels
+    this.bits = bits
+    this.maxEvtchns = maxEvtchns(bits, levels, leaf.pending.length)
+    this.#climb = climbOf(to.core, levels, bits)
+    this.#pending = sharedInts(leaf.pending.length)
+    this.#pending.set(leaf.pending)
+    this.#mask = sharedInts(leaf.mask.length)
+    this.#mask.set(leaf.mask)
+    this.#b = bits === 64 ? 6 : 5
+    this.#sel = sharedInfo(bits).sel
+  }
+
+  /** NL-set-1. Xen: evtchn_2l_set_pending. */
+  setPending(port: number): void {
+    if (port >= this.maxEvtchns) return
+    const page = port >> 15
+    const found = this.#core.leafSet(this.#pending[page]!, this.#mask[page]!, port)
+    if (found === 0) return
+    if (found === 2) this.#raise(port)
+    this.#to.checkPollers(port)
+  }
+
+  /** NL-clear-1: the leaf only. */
+  clearPending(port: number): void {
+    if (port < this.maxEvtchns) this.#core.bitClear(this.#pending[port >> 15]!, port)
+  }
+
+  /** NL-unmask-1. No pollers (EC-2l-8). */
+  unmask(port: number): void {
+    if (port >= this.maxEvtchns) return
+    const page = port >> 15
+    if (this.#core.leafUnmask(this.#pending[page]!, this.#mask[page]!, port)) this.#raise(port)
+  }
+
+  isPending(port: number): boolean {
+    return port < this.maxEvtchns && this.#core.bitTest(this.#pending[port >> 15]!, port) === 1
+  }
+
+  isMasked(port: number): boolean {
+    return port >= this.maxEvtchns || this.#core.bitTest(this.#mask[port >> 15]!, port) === 1
+  }
+
+  moved(port: number): void {
+    if (this.levels > 2 && this.isPending(port) && !this.isMasked(port)) this.#raise(port)
+  }
+
+  /** Climbs on the notify vCPU, which is read here: after the leaf's test-and-set, as is "active?" (NL-set-1, NL-sel-4). */
+  #raise(port: number): void {
+    const vcpu = this.#to.vcpus[this.#to.ports.notifyVcpu(port)]!
+    if (vcpu.activeDepth !== this.levels) return
+    const info = vcpu.info
+    const n = this.levels
+    let l2 = 0
+    let l3 = 0
+    let l4 = 0
+    if (n > 2) {
+      const last = vcpu.lastPage(port >> (this.#b + 15))
+      if (n === 3) l2 = last
+      else {
+        l2 = vcpu.levelBase(2)
+        if (n === 4) l3 = last
+        else {
+          l3 = vcpu.levelBase(3)
+          l4 = last
+        }
+      }
+    }
+    if (this.#climb(port, info, info + this.#sel, l2, l3, l4)) this.#to.kick(vcpu)
+  }
+
+  selectorDigits(port: number): string {
+    const vcpu = this.#to.vcpus[this.#to.ports.notifyVcpu(port)]!
+    if (vcpu.activeDepth !== this.levels || port >= this.maxEvtchns) return '?'.repeat(this.levels - 1)
+    let digits = ''
+    for (let k = this.levels - 1; k > 0; k--) digits += this.#core.bitTest(...this.#selector(vcpu, k, port))
+    return digits
+  }
+
+  /** Page and bit number of a port in selector level k. */
+  #selector(vcpu: Vcpu, k: number, port: number): [page: number, bit: number] {
+    const bit = port >>> (this.#b * (this.levels - k))
+    if (k === 1) return [vcpu.info + this.#sel, bit]
+    return [k === this.levels - 1 ? vcpu.lastPage(bit >> 15) : vcpu.levelBase(k), bit]
+  }
+}

@@ -1,0 +1,193 @@
+/**
+ * A virtual CPU as far as events know it: where its vcpu_info is, which selector levels are active, VIRQ bindings, poll
+ * and block state. All of it private to the hypervisor; what the guest sees is only the 64 bytes of vcpu_info.
+ */
+
+import { type Args, type Bits, type EvtchnOpName, NR_VIRQS, UPCALL_MASK, UPCALL_PENDING } from '../abi/index.js'
+import { sharedInts } from '../machine/buffers.js'
+import type { GuestMemory } from '../machine/memory.js'
+
+const INFO = 0
+const DEPTH = 1
+const POLLING = 2
+const POLL_EVTCHN = 3
+const BLOCKED = 4
+const DOWN = 5
+const PIRQ_HEAD = 6
+const LEVELS = 7 // base of levels 2…4 at LEVELS + level
+const VIRQS = 12 // virq_to_evtchn[NR_VIRQS]
+const WORDS = VIRQS + NR_VIRQS
+
+/** vcpu_info is the dummy: no address has this value, for the structure is aligned. */
+const DUMMY = -1
+
+/** One selector level as registered: its frames and where its words begin in the first of them (NL-sel-2). */
+export interface SelectorArea {
+  readonly gfns: readonly number[]
+  /** Of the words in the first frame. */
+  readonly offset: number
+  /** Absolute address of the words in each frame. */
+  readonly pages: readonly number[]
+}
+
+/** The selector levels of a vCPU, 2 … n-1, recorded by set_nlevel_selectors. */
+export interface Selectors {
+  readonly levels: number
+  readonly nrPages: number
+  /** The width that their sizes were computed for. */
+  readonly bits: Bits
+  /** Level 2 first. */
+  readonly areas: readonly SelectorArea[]
+}
+
+/** Performs a typed event channel operation for a vCPU. */
+export type TypedCall = (vcpu: Vcpu, op: EvtchnOpName, args: Readonly<Args>) => Args
+
+/** One vCPU of a domain. */
+export class Vcpu {
+  readonly domid: number
+  readonly vcpuId: number
+  readonly #memory: GuestMemory
+  readonly #call: TypedCall
+  readonly #state = sharedInts(WORDS)
+  /** Pages of level n-1, the only selector level that may have several. */
+  #last: Int32Array = sharedInts(0)
+  #recordedLast = this.#last
+  #recorded: Selectors | null = null
+  /** Frame of a vcpu_info that the guest registered; -1 on the legacy slot or the dummy. */
+  infoGfn = -1
+  /** HVMOP_set_evtchn_upcall_vector; 0 = none. */
+  upcallVector = 0
+
+  constructor(domid: number, vcpuId: number, memory: GuestMemory, call: TypedCall) {
+    this.domid = domid
+    this.vcpuId = vcpuId
+    this.#memory = memory
+    this.#call = call
+    this.#state[INFO] = DUMMY
+  }
+
+  /**
+   * An event channel operation with plain values. Returns the OUT members by Xen's names.
+   * @throws XenError with operation, errno and what was found; ParameterError for a value of the wrong type or range.
+   */
+  eventChannelOp(op: EvtchnOpName, args: Readonly<Args> = {}): Args {
+    return this.#call(this, op, args)
+  }
+
+  /** Absolute address of vcpu_info; -1 while on the dummy (EC-vi-2). */
+  get info(): number {
+    return this.#state[INFO]!
+  }
+  set info(address: number) {
+    this.#state[INFO] = address
+  }
+  get onDummy(): boolean {
+    return this.#state[INFO] === DUMMY
+  }
+  /** Back to the dummy. */
+  loseInfo(): void {
+    this.#state[INFO] = DUMMY
+  }
+
+  /** Depth of the tree whose selectors are active here; 0 = none, events latch in the leaf only (NL-sel-4). */
+  get activeDepth(): number {
+    return this.#state[DEPTH]!
+  }
+  set activeDepth(depth: number) {
+    this.#state[DEPTH] = depth
+  }
+  /** Absolute address of the words of level k, 1 < k < n-1. */
+  levelBase(k: number): number {
+    return this.#state[LEVELS + k]!
+  }
+  /** Absolute address of page `index` of level n-1. */
+  lastPage(index: number): number {
+    return this.#last[index]!
+  }
+
+  /** Selectors that the guest named; active or not. */
+  get recorded(): Selectors | null {
+    return this.#recorded
+  }
+  /** Records selectors, letting go of the frames of earlier ones; null drops them. True: done, unless it throws. */
+  record(selectors: Selectors | null): true {
+    // First: the engine may have no memory for it, and then nothing has changed.
+    if (selectors) {
+      const { pages } = selectors.areas[selectors.levels - 3]!
+      const last = sharedInts(pages.length)
+      last.set(pages)
+      this.#recordedLast = last
+    }
+    if (selectors) for (const area of selectors.areas) for (const gfn of area.gfns) this.#memory.hold(gfn)
+    if (this.#recorded) for (const area of this.#recorded.areas) for (const gfn of area.gfns) this.#memory.release(gfn)
+    this.#recorded = selectors
+    return true
+  }
+  /** Publishes the recorded areas for climbs: bases first, the depth that makes them used last (NL-sel-3). */
+  publishSelectors(): void {
+    const { levels, areas } = this.#recorded!
+    for (let k = 2; k < levels - 1; k++) this.#state[LEVELS + k] = areas[k - 2]!.pages[0]!
+    this.#last = this.#recordedLast
+    this.#state[DEPTH] = levels
+  }
+
+  /** Byte evtchn_upcall_pending; 0 on the dummy. */
+  get upcallPending(): number {
+    return this.#infoByte(UPCALL_PENDING)
+  }
+  /** Byte evtchn_upcall_mask; 1 on the dummy, where nothing is delivered. */
+  get upcallMask(): number {
+    return this.onDummy ? 1 : this.#infoByte(UPCALL_MASK)
+  }
+  /** PV's mask is the hypervisor's to write at delivery and in SCHEDOP_block (EC-up-6, EC-up-7). */
+  setUpcallMask(value: number): void {
+    if (!this.onDummy) this.#memory.poke8(this.info + UPCALL_MASK, value)
+  }
+  #infoByte(offset: number): number {
+    return this.onDummy ? 0 : this.#memory.peek8(this.info + offset)
+  }
+
+  /** Its bit in the domain's poll_mask. */
+  get polling(): boolean {
+    return this.#state[POLLING] !== 0
+  }
+  /** Polled port, -1 = several or none named, 0 = not polling. */
+  get pollEvtchn(): number {
+    return this.#state[POLL_EVTCHN]!
+  }
+  setPoll(polling: boolean, pollEvtchn: number): void {
+    this.#state[POLLING] = polling ? 1 : 0
+    this.#state[POLL_EVTCHN] = pollEvtchn
+  }
+  /** Blocked in SCHEDOP_block or SCHEDOP_poll. */
+  get blocked(): boolean {
+    return this.#state[BLOCKED] !== 0
+  }
+  set blocked(blocked: boolean) {
+    this.#state[BLOCKED] = blocked ? 1 : 0
+  }
+  /** Offline: VCPUOP_down was called. A domain begins with all its vCPUs online. */
+  get down(): boolean {
+    return this.#state[DOWN] !== 0
+  }
+  set down(down: boolean) {
+    this.#state[DOWN] = down ? 1 : 0
+  }
+
+  /** First port of its list of PIRQ ports; 0 = none (EC-pirq-9). */
+  get firstPirqPort(): number {
+    return this.#state[PIRQ_HEAD]!
+  }
+  set firstPirqPort(port: number) {
+    this.#state[PIRQ_HEAD] = port
+  }
+
+  /** virq_to_evtchn[virq]; 0 = not bound. */
+  virqPort(virq: number): number {
+    return this.#state[VIRQS + virq]!
+  }
+  setVirqPort(virq: number, port: number): void {
+    this.#state[VIRQS + virq] = port
+  }
+}

@@ -1,0 +1,272 @@
+/**
+ * Handles as libxenevtchn has them (spec 8.3): user space of a guest, on top of its kernel's driver. A device keeps which
+ * handle uses which port; a handle has a ring of ports that fired:
+ *
+ *     event → the driver masks the port → ring of its handle → pending() → … → unmask()
+ *
+ * `pending` hands out a port with the channel masked and its pending bit clear; a later signal sets the bit again and
+ * is delivered after `unmask` (EC-lib-3). A ring that is full loses what comes, and says EFBIG until it is reset
+ * (EC-lib-6). Where libxenevtchn blocks a thread, this gives a promise.
+ */
+
+/// <reference lib="esnext.disposable" preserve="true" />
+
+import { DOMID_FIRST_RESERVED } from '../abi/index.js'
+import { Errno, integer, object, ParameterError, XenError } from '../errno.js'
+import { GuestKernel } from './index.js'
+
+/** What the library needs of an AbortSignal. */
+export interface Abortable {
+  readonly aborted: boolean
+  readonly reason: unknown
+  addEventListener(type: 'abort', listener: () => void, options?: { once?: boolean }): void
+  removeEventListener(type: 'abort', listener: () => void): void
+}
+
+/** Options of open. */
+export interface EvtchnOpenOptions {
+  /** Bit 0 is NO_CLOEXEC; any other bit is EINVAL (EC-lib-2). Default 0. */
+  flags?: number
+  /** Ports that the ring holds. Default 1024, a page. */
+  ringSize?: number
+}
+
+interface User {
+  readonly handle: EvtchnHandle
+  /** False from the event until `unmask`. */
+  enabled: boolean
+}
+
+/** The event channel device of one guest, as /dev/xen/evtchn is of one kernel. */
+export class EvtchnDevice {
+  readonly #kernel: GuestKernel
+  readonly #users = new Map<number, User>()
+
+  constructor(kernel: GuestKernel) {
+    if (!(kernel instanceof GuestKernel)) throw new ParameterError('EvtchnDevice', 'kernel', kernel, 'a GuestKernel')
+    this.#kernel = kernel
+  }
+
+  /**
+   * A new handle.
+   * @throws XenError EINVAL for unknown flags; ParameterError for a ring size out of range.
+   */
+  open(options: EvtchnOpenOptions = {}): EvtchnHandle {
+    const { flags = 0, ringSize = 1024 } = object('xenevtchn_open', 'options', options)
+    integer('xenevtchn_open', 'flags', flags, 0, 2 ** 32 - 1)
+    if (flags & ~1) throw new XenError('xenevtchn_open', Errno.EINVAL, `flags are ${flags}, only bit 0 is known`)
+    return new EvtchnHandle(this.#kernel, this.#users, integer('xenevtchn_open', 'ringSize', ringSize, 1, 2 ** 20))
+  }
+}
+
+interface Waiter {
+  resolve(port: number): void
+  reject(error: unknown): void
+}
+
+/** One user's ports. Made by `EvtchnDevice.open`. All errors are XenErrors named after the C function. */
+export class EvtchnHandle implements Disposable, AsyncIterable<number> {
+  readonly #kernel: GuestKernel
+  readonly #users: Map<number, User>
+  readonly #ringSize: number
+  readonly #ring: number[] = []
+  readonly #waiters: Waiter[] = []
+  #overflow = false
+  #closed = false
+  #restricted: number | null = null
+
+  /** @internal */
+  constructor(kernel: GuestKernel, users: Map<number, User>, ringSize: number) {
+    this.#kernel = kernel
+    this.#users = users
+    this.#ringSize = ringSize
+  }
+
+  #fail(op: string, errno: number, found: string): never {
+    throw new XenError(`xenevtchn_${op}`, errno, found)
+  }
+
+  #open(op: string): void {
+    if (this.#closed) this.#fail(op, Errno.EBADF, 'the handle is closed')
+  }
+
+  /** The port, if it is this handle's: one user a port. */
+  #mine(op: string, port: number): User {
+    this.#open(op)
+    const user = this.#users.get(port)
+    if (user?.handle !== this) this.#fail(op, Errno.ENOTCONN, `port ${port} is not bound by this handle`)
+    return user
+  }
+
+  /** Binds with the driver; from the first event on the port is this handle's. */
+  #bind(make: (handler: (port: number) => void) => number): number {
+    const user: User = { handle: this, enabled: true }
+    const port = make((fired) => this.#fired(fired, user))
+    this.#users.set(port, user)
+    return port
+  }
+
+  /** The interrupt: mask, then queue. Masked, the port cannot fire again before `unmask`. */
+  #fired(port: number, user: User): void {
+    if (!user.enabled) return
+    user.enabled = false
+    this.#kernel.mask(port)
+    const waiter = this.#waiters.shift()
+    if (waiter) waiter.resolve(port)
+    else if (this.#ring.length < this.#ringSize) this.#ring.push(port)
+    else this.#overflow = true
+  }
+
+  #allowed(op: string, domid: number): void {
+    this.#open(op)
+    if (this.#restricted !== null && this.#restricted !== domid)
+      this.#fail(op, Errno.EACCES, `the handle is restricted to domain ${this.#restricted}`)
+  }
+
+  /** A port that `domid` may bind to (xenevtchn_bind_unbound_port). */
+  bindUnboundPort(domid: number): number {
+    this.#allowed('bind_unbound_port', domid)
+    return this.#bind((handler) => this.#kernel.allocUnbound(domid, { handler }))
+  }
+
+  /** A port connected to another domain's (xenevtchn_bind_interdomain). Fires once at first (EC-inter-8). */
+  bindInterdomain(domid: number, remotePort: number): number {
+    this.#allowed('bind_interdomain', domid)
+    return this.#bind((handler) => this.#kernel.bindInterdomain(domid, remotePort, { handler }))
+  }
+
+  /** A port for a VIRQ on vCPU 0 (xenevtchn_bind_virq). EACCES on a restricted handle. */
+  bindVirq(virq: number): number {
+    this.#open('bind_virq')
+    if (this.#restricted !== null)
+      this.#fail('bind_virq', Errno.EACCES, `the handle is restricted to domain ${this.#restricted}`)
+    return this.#bind((handler) => this.#kernel.bindVirq(virq, { handler }))
+  }
+
+  /** Closes one port (xenevtchn_unbind). What it still had in the ring is dropped. */
+  unbind(port: number): void {
+    this.#mine('unbind', port)
+    this.#release(port)
+  }
+
+  /** The kernel first: a port that it cannot close, for its domain stands still, stays this handle's. */
+  #release(port: number): void {
+    this.#kernel.close(port)
+    this.#users.delete(port)
+    for (let i = this.#ring.indexOf(port); i >= 0; i = this.#ring.indexOf(port)) this.#ring.splice(i, 1)
+  }
+
+  /** Signals the other end of a port (xenevtchn_notify). */
+  notify(port: number): void {
+    this.#mine('notify', port)
+    this.#kernel.send(port)
+  }
+
+  /** Lets a port fire again (xenevtchn_unmask). A port that is not masked is left alone. */
+  unmask(port: number): void {
+    const user = this.#mine('unmask', port)
+    if (user.enabled) return
+    user.enabled = true
+    this.#kernel.unmask(port)
+  }
+
+  /** The next port that fired, if there is one; the non-blocking `pending`. @throws XenError EFBIG after an overflow. */
+  tryPending(): number | undefined {
+    this.#open('pending')
+    if (this.#overflow) this.#fail('pending', Errno.EFBIG, `the ring of ${this.#ringSize} ports overflowed`)
+    return this.#ring.shift()
+  }
+
+  /**
+   * The next port that fired, masked and with its pending bit clear (xenevtchn_pending). Rejects with EFBIG after an
+   * overflow, with EBADF when the handle is closed meanwhile, and with the signal's reason when that aborts.
+   */
+  pending(options: { signal?: Abortable } = {}): Promise<number> {
+    try {
+      const { signal } = options
+      if (signal?.aborted) return Promise.reject(signal.reason)
+      const port = this.tryPending()
+      return port === undefined ? this.#wait(signal) : Promise.resolve(port)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  #wait(signal: Abortable | undefined): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const abort = () => {
+        this.#waiters.splice(this.#waiters.indexOf(waiter), 1)
+        reject(signal!.reason)
+      }
+      const settle =
+        <T>(done: (value: T) => void) =>
+        (value: T) => {
+          signal?.removeEventListener('abort', abort)
+          done(value)
+        }
+      const waiter: Waiter = { resolve: settle(resolve), reject: settle(reject) }
+      signal?.addEventListener('abort', abort, { once: true })
+      this.#waiters.push(waiter)
+    })
+  }
+
+  /** Ports as they fire, until the handle is closed or the signal aborts; the user unmasks each. */
+  async *ports(options: { signal?: Abortable } = {}): AsyncGenerator<number, void, void> {
+    while (!this.#closed && !options.signal?.aborted) {
+      let port: number
+      try {
+        port = await this.pending(options)
+      } catch (error) {
+        // Closing or aborting is how such a loop ends.
+        if (this.#closed || options.signal?.aborted) return
+        throw error
+      }
+      yield port
+    }
+  }
+
+  [Symbol.asyncIterator](): AsyncGenerator<number, void, void> {
+    return this.ports()
+  }
+
+  /** Empties the ring and forgets an overflow (IOCTL_EVTCHN_RESET). Ports that were in it stay masked until unmasked. */
+  reset(): void {
+    this.#open('reset')
+    this.#ring.length = 0
+    this.#overflow = false
+  }
+
+  /** From now on only channels to `domid`, a guest other than domain 0, and no VIRQs (xenevtchn_restrict). Once. */
+  restrict(domid: number): void {
+    this.#open('restrict')
+    if (this.#restricted !== null)
+      this.#fail('restrict', Errno.EACCES, `the handle is restricted to domain ${this.#restricted}`)
+    if (integer('xenevtchn_restrict', 'domid', domid, 0, 0xffff) >= DOMID_FIRST_RESERVED || domid === 0)
+      this.#fail('restrict', Errno.EINVAL, `${domid} is no guest's number`)
+    this.#restricted = domid
+  }
+
+  /**
+   * Unbinds everything; waiting calls reject with EBADF. Closing twice is nothing.
+   * @throws XenError what the first port that could not be unbound answered: EAGAIN while the guest is frozen for a
+   * migration, ESRCH when it is gone. The others are unbound, and closing again tries the rest.
+   */
+  close(): void {
+    this.#closed = true
+    for (const waiter of this.#waiters.splice(0))
+      waiter.reject(new XenError('xenevtchn_pending', Errno.EBADF, 'the handle was closed'))
+    const failed: unknown[] = []
+    for (const [port, user] of [...this.#users])
+      if (user.handle === this)
+        try {
+          this.#release(port)
+        } catch (error) {
+          failed.push(error)
+        }
+    if (failed.length) throw failed[0]
+  }
+
+  [Symbol.dispose](): void {
+    this.close()
+  }
+}

@@ -1,0 +1,82 @@
+/** The domains of one host: made within its RAM, found by number. */
+
+import { DOMID_FIRST_RESERVED } from '../abi/index.js'
+import { Domain, type DomainHost } from '../domain/domain.js'
+import type { Vcpu } from '../domain/vcpu.js'
+import { Errno, object, ParameterError, XenError } from '../errno.js'
+import { GuestMemory } from '../machine/memory.js'
+import { type DomainOptions, readDomain, readDomid, readMemory } from './options.js'
+
+/** All domains by number. Dying and dead ones are found until they are removed. */
+export class Domains implements Iterable<Domain> {
+  readonly #byId: (Domain | undefined)[] = new Array(DOMID_FIRST_RESERVED)
+  readonly #domids = new Set<number>()
+  readonly #maxFrames: number
+
+  /** `maxFrames`: RAM of the host, of which every domain has its part. */
+  constructor(maxFrames: number) {
+    this.#maxFrames = maxFrames
+  }
+
+  /** The domain with this number, if there is one. */
+  get(domid: number): Domain | undefined {
+    return this.#byId[domid]
+  }
+
+  /** The same. @throws ParameterError for what is no domain's number; XenError ESRCH if no domain has it. */
+  must(call: string, domid: number, name = 'domid'): Domain {
+    const domain = this.#byId[readDomid(call, domid, name)]
+    if (!domain) throw new XenError(call, Errno.ESRCH, `there is no domain ${domid}`)
+    return domain
+  }
+
+  /** The domain that a vCPU is one of, if it is still on this host. */
+  of(vcpu: Vcpu): Domain | undefined {
+    const domain = this.#byId[vcpu.domid]
+    return domain?.vcpus[vcpu.vcpuId] === vcpu ? domain : undefined
+  }
+
+  /** Numbers of all domains, ascending. */
+  domids(): number[] {
+    return [...this.#domids].sort((a, b) => a - b)
+  }
+
+  *[Symbol.iterator](): Generator<Domain> {
+    for (const domid of this.#domids) yield this.#byId[domid]!
+  }
+
+  /** Makes a domain that is not on the host yet. It may have the number of the one that it replaces. */
+  build(call: string, host: DomainHost, options: DomainOptions, replaced?: Domain): Domain {
+    object(call, 'options', options, 'an object with at least a domid')
+    const domid = readDomid(call, options.domid)
+    if (this.#byId[domid] && this.#byId[domid] !== replaced)
+      throw new ParameterError(call, 'domid', domid, 'a number that no domain of this host has')
+    const ram = readMemory(call, options)
+    let left = this.#maxFrames
+    for (const other of this) left -= other.memory.frames
+    if (ram.frames > left)
+      throw new XenError(call, Errno.ENOMEM, `frames is ${ram.frames}, and the host has ${left} left`)
+    const memory = new GuestMemory(ram)
+    for (const other of this)
+      if (other !== replaced && other.dying !== 'dead' && overlap(memory, other.memory))
+        throw new ParameterError(call, 'base', memory.base, `a window apart from that of domain ${other.domid}`)
+    return new Domain(readDomain(call, options, memory.frames), memory, host)
+  }
+
+  /** Puts a domain on the host. */
+  add(domain: Domain): void {
+    this.#byId[domain.domid] = domain
+    this.#domids.add(domain.domid)
+  }
+
+  /** Takes a number off the host. */
+  remove(domid: number): void {
+    this.#byId[domid] = undefined
+    this.#domids.delete(domid)
+  }
+}
+
+/** Two guests that shared bytes would be each other's prey. */
+function overlap(one: GuestMemory, other: GuestMemory): boolean {
+  return one.memory === other.memory && one.base < other.base + other.bytes && other.base < one.base + one.bytes
+}

@@ -1,0 +1,157 @@
+/**
+ * Who is to be entered next: upcalls never enter a guest in the middle of a hypercall. They queue, and are handed over when
+ * the outermost call is over, one after the other; what a handler raises joins the same queue. vCPUs that were blocked and
+ * go on come before upcalls.
+ */
+
+import type { Domain } from '../domain/domain.js'
+import { upcallDeliverable } from '../domain/upcall.js'
+import type { Vcpu } from '../domain/vcpu.js'
+import type { Domains } from './domains.js'
+
+/** Where a vCPU is entered; see HypervisorOptions. */
+export interface Entry {
+  onUpcall?: (vcpu: Vcpu) => void
+  onUnblock?: (vcpu: Vcpu) => void
+}
+
+/** The queue of one host. */
+export class UpcallQueue {
+  readonly #domains: Domains
+  readonly #entry: Entry
+  readonly #upcalls: Vcpu[] = []
+  readonly #unblocked: Vcpu[] = []
+  /** vCPUs that were unblocked while they, or their whole domain, returned to no guest code. */
+  readonly #unblockLater = new Set<Vcpu>()
+  /** vCPUs in `onUpcall`. */
+  readonly #inUpcall = new Set<Vcpu>()
+  #depth = 0
+  #delivering = false
+
+  constructor(domains: Domains, entry: Entry) {
+    this.#domains = domains
+    this.#entry = entry
+  }
+
+  /** True in the middle of a call. */
+  get inCall(): boolean {
+    return this.#depth > 0
+  }
+
+  /** True while a vCPU is in its upcall. */
+  inUpcall(vcpu: Vcpu): boolean {
+    return this.#inUpcall.has(vcpu)
+  }
+
+  /** An upcall may be due. */
+  add(vcpu: Vcpu): void {
+    this.#upcalls.push(vcpu)
+  }
+
+  /** A blocked vCPU goes on: at once, or when it comes up, and its domain goes on. */
+  unblocked(vcpu: Vcpu): void {
+    this.#unblocked.push(vcpu)
+    this.deliver()
+  }
+
+  /** Runs something that may raise events, then delivers upcalls. */
+  around<T>(body: () => T): T {
+    this.#depth++
+    try {
+      return body()
+    } finally {
+      this.#depth--
+      this.deliver()
+    }
+  }
+
+  /**
+   * Runs a hypercall, after which its vCPU goes back to guest code. There a deliverable upcall is taken whether its flag
+   * was just raised or not (EC-up-6): a guest that set its own flag (NL-scan-6) or has just unmasked upcalls is not
+   * forgotten. In the middle of an upcall handler there is no return to guest code. An HVM vCPU's own vector is no level
+   * but an edge (EC-up-3).
+   */
+  hypercall<T>(vcpu: Vcpu, body: () => T): T {
+    this.#depth++
+    try {
+      return body()
+    } finally {
+      this.#depth--
+      if (!this.#depth && !this.#delivering && !vcpu.upcallVector) this.#upcalls.push(vcpu)
+      this.deliver()
+    }
+  }
+
+  /**
+   * A domain that stood still, was paused, shut down or reset runs again: what was held back is told, and every vCPU that
+   * has events is upcalled.
+   */
+  goesOn(domain: Domain): void {
+    for (const vcpu of domain.vcpus) {
+      this.comesUp(vcpu)
+      this.#upcalls.push(vcpu)
+    }
+    this.deliver()
+  }
+
+  /** A vCPU that may have been offline is not any more: what was held back is told when the call is over. */
+  comesUp(vcpu: Vcpu): void {
+    if (this.#unblockLater.delete(vcpu)) this.#unblocked.push(vcpu)
+  }
+
+  /** What was held back for a domain that will not go on is nobody's. */
+  forget(domain: Domain): void {
+    for (const vcpu of domain.vcpus) this.#unblockLater.delete(vcpu)
+  }
+
+  /** Enters whoever is due, unless a call or another delivery is under way, whose end will do it. */
+  deliver(): void {
+    if (this.#depth || this.#delivering) return
+    this.#delivering = true
+    try {
+      for (;;) {
+        const woken = this.#unblocked.shift()
+        if (woken) {
+          this.#goOn(woken)
+          continue
+        }
+        const vcpu = this.#upcalls.shift()
+        if (!vcpu) return
+        const domain = this.#running(vcpu)
+        if (domain && upcallDeliverable(domain, vcpu)) this.#enter(domain, vcpu)
+      }
+    } finally {
+      this.#delivering = false
+    }
+  }
+
+  /** Tells that a vCPU goes on, unless something has come between: its domain's end or a move, or that it blocked again. */
+  #goOn(vcpu: Vcpu): void {
+    const domain = this.#domains.of(vcpu)
+    if (domain?.dying !== 'alive' || vcpu.blocked) return
+    if (domain.frozen || !this.#running(vcpu)) this.#unblockLater.add(vcpu)
+    else this.#entry.onUnblock?.(vcpu)
+  }
+
+  /** The vCPU's domain, if both run guest code. */
+  #running(vcpu: Vcpu): Domain | null {
+    const domain = this.#domains.of(vcpu)
+    if (domain?.dying !== 'alive') return null
+    return domain.pauseCount || domain.shutdownCode >= 0 || vcpu.down ? null : domain
+  }
+
+  /** The upcall itself. PV: the mask is 1 in the handler and what it was when the handler returns (EC-up-6, EC-up-7). */
+  #enter(domain: Domain, vcpu: Vcpu): void {
+    const { onUpcall } = this.#entry
+    if (!onUpcall) return
+    const saved = vcpu.upcallMask
+    if (domain.type === 'pv') vcpu.setUpcallMask(1)
+    this.#inUpcall.add(vcpu)
+    try {
+      onUpcall(vcpu)
+    } finally {
+      this.#inUpcall.delete(vcpu)
+      if (domain.type === 'pv') vcpu.setUpcallMask(saved)
+    }
+  }
+}

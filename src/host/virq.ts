@@ -1,0 +1,137 @@
+/** Virtual interrupts: classes, handler domains, delivery (spec 6.1; xen/common/event_channel.c). */
+
+import { NR_VIRQS, VIRQ } from '../abi/index.js'
+import type { Domain } from '../domain/domain.js'
+import { Errno } from '../errno.js'
+
+/** One port per vCPU, one per domain, or one handler domain for the host. */
+export type VirqClass = 'vcpu' | 'domain' | 'global'
+
+/** The class of a VIRQ; unassigned numbers and ARCH_* are global. */
+export function virqClass(virq: number): VirqClass {
+  switch (virq) {
+    case VIRQ.TIMER:
+    case VIRQ.DEBUG:
+    case VIRQ.XENOPROF:
+    case VIRQ.XENPMU:
+      return 'vcpu'
+    case VIRQ.ARGO:
+      return 'domain'
+    default:
+      return 'global'
+  }
+}
+
+/** Name of a VIRQ for messages. */
+export function virqName(virq: number): string {
+  const name = Object.entries(VIRQ).find(([, value]) => value === virq)?.[0]
+  return name ? `VIRQ_${name}` : `VIRQ ${virq}`
+}
+
+/** Handler domains of global VIRQs, delivery, and the record of changed domains that VIRQ_DOM_EXC stands for. */
+export class Virqs {
+  readonly #handlers: (Domain | null)[] = Array(NR_VIRQS).fill(null)
+  readonly #hardwareDomain: () => Domain | undefined
+  /** While VIRQ_DOM_EXC is bound: its owner and the domains whose state changed since they were last asked for (EC-vclass-6). */
+  #domExc: { owner: Domain; changed: Set<number> } | null = null
+
+  constructor(hardwareDomain: () => Domain | undefined) {
+    this.#hardwareDomain = hardwareDomain
+  }
+
+  /** The domain that handles a global VIRQ, if any (EC-vclass-4). */
+  handler(virq: number): Domain | undefined {
+    return this.#handlers[virq] ?? this.#hardwareDomain()
+  }
+
+  /** Makes a domain the handler of a global VIRQ (EC-vclass-5). 0 or -errno. */
+  setHandler(domain: Domain, virq: number): number {
+    if (!(virq >= 0 && virq < NR_VIRQS) || virqClass(virq) !== 'global') return -Errno.EINVAL
+    const current = this.handler(virq)
+    if (current === domain) return 0
+    if (domain.dying !== 'alive') return -Errno.EINVAL
+    if (current && current.vcpus[0]!.virqPort(virq) > 0) return -Errno.EBUSY
+    this.#handlers[virq] = domain
+    return 0
+  }
+
+  /** A dying domain gives its roles back to the hardware domain. */
+  dropHandlers(domain: Domain): void {
+    for (let virq = 0; virq < NR_VIRQS; virq++) if (this.#handlers[virq] === domain) this.#handlers[virq] = null
+  }
+
+  /**
+   * What binding a global VIRQ would answer a domain that is yet to come: 0 if it will be the handler domain, in place of
+   * `replaced` or because nobody else is one, else -EBUSY. With `role` it is made the handler first (EC-vclass-5).
+   */
+  refuses(virq: number, domid: number, replaced: Domain | null | undefined, role: boolean): number {
+    const explicit = this.#handlers[virq]
+    if (explicit ? explicit === replaced : domid === 0) return 0
+    const current = this.handler(virq)
+    const taken = current && current !== replaced && current.vcpus[0]!.virqPort(virq) > 0
+    return role && !taken ? 0 : -Errno.EBUSY
+  }
+
+  /** A restored domain takes the roles of the one that it replaces, and its record of changed domains. */
+  replace(old: Domain, by: Domain): void {
+    for (let virq = 0; virq < NR_VIRQS; virq++) if (this.#handlers[virq] === old) this.#handlers[virq] = by
+    if (this.#domExc?.owner === old) this.#domExc = { owner: by, changed: this.#domExc.changed }
+  }
+
+  /** Does this domain keep the record of changed domains? */
+  ownsDomExc(domain: Domain): boolean {
+    return this.#domExc?.owner === domain
+  }
+
+  /** EC-vclass-7: is it bound? A VIRQ that is not per vCPU is so on vCPU 0, whichever existing vCPU is asked about. */
+  enabled(domain: Domain, vcpuId: number, virq: number): boolean {
+    const vcpu = domain.vcpus[vcpuId]
+    if (!vcpu) return false
+    return (virqClass(virq) === 'vcpu' ? vcpu : domain.vcpus[0]!).virqPort(virq) > 0
+  }
+
+  /** EC-vclass-2: to the port that this vCPU bound. */
+  sendVcpu(domain: Domain, vcpuId: number, virq: number): void {
+    const port = domain.vcpus[vcpuId]?.virqPort(virq) ?? 0
+    if (port) domain.setPending(port)
+  }
+
+  /** EC-vclass-3: the port is in vCPU 0's table, delivery goes to the port's notify vCPU. */
+  sendDomain(domain: Domain | undefined, virq: number): void {
+    if (domain) this.sendVcpu(domain, 0, virq)
+  }
+
+  /** EC-vclass-4. */
+  sendGlobal(virq: number): void {
+    this.sendDomain(this.handler(virq), virq)
+  }
+
+  /** Binding VIRQ_DOM_EXC begins a record in which every existing domain has changed (EC-virq-6). */
+  openDomExc(owner: Domain, domids: Iterable<number>): void {
+    this.#domExc = { owner, changed: new Set(domids) }
+  }
+
+  /** Ends the record, if it is this domain's (EC-XSA-496). */
+  closeDomExc(owner: Domain): void {
+    if (this.#domExc?.owner === owner) this.#domExc = null
+  }
+
+  /** A new domain is a change as well; nobody is signalled. */
+  domainCreated(domid: number): void {
+    this.#domExc?.changed.add(domid)
+  }
+
+  /** A domain was shut down, killed or destroyed: recorded and signalled. */
+  domainChanged(domid: number): void {
+    this.#domExc?.changed.add(domid)
+    this.sendGlobal(VIRQ.DOM_EXC)
+  }
+
+  /** Takes the lowest changed domain id, or -1: what the owner asks for after the interrupt. */
+  takeChanged(owner: Domain): number {
+    if (this.#domExc?.owner !== owner || !this.#domExc.changed.size) return -1
+    const domid = Math.min(...this.#domExc.changed)
+    this.#domExc.changed.delete(domid)
+    return domid
+  }
+}

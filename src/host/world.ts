@@ -1,0 +1,49 @@
+/** What operations need beside the caller: the other domains, the policy, the host's limits and lines. */
+
+import type { Bits } from '../abi/index.js'
+import type { Domain } from '../domain/domain.js'
+import type { Vcpu } from '../domain/vcpu.js'
+import type { IrqLines } from './irq.js'
+import type { Virqs } from './virq.js'
+import type { XsmPolicy } from './xsm.js'
+
+/** The host's limits for the N-level ABI. */
+export interface HostLimits {
+  /** Deepest tree by width. */
+  maxLevels: Readonly<Record<Bits, number>>
+  /** Leaf pages per bitmap. */
+  maxLeafPages: number
+  /** False: the three N-level operations answer ENOSYS, as a Xen that never heard of them. */
+  nlevel: boolean
+  /** False: no FIFO ABI, as a Xen built without it (EC-op-6). */
+  fifo: boolean
+}
+
+/** A function in Xen that a Xen-attached port calls: (vCPU of the port's domain, port). */
+export type Notifier = (vcpu: Vcpu, port: number) => void
+
+/** The hypervisor as its operations see it. */
+export interface World {
+  readonly xsm: XsmPolicy
+  readonly limits: HostLimits
+  readonly virqs: Virqs
+  readonly irqs: IrqLines
+  /** A domain by its number, dying ones included. */
+  domainById(domid: number): Domain | undefined
+  /** Numbers of all domains, ascending. */
+  domids(): number[]
+  /** Notification functions by slot 1…7 (EC-xen-1). */
+  notifier(slot: number): Notifier
+  /** Is preemption due? Asked at every 64th port of a long walk. */
+  preempt(): boolean
+  /** A preempted operation is about to go on: pending softirqs run here, as they do between two hypercalls. */
+  continuation(): void
+  /** Records why an operation fails and answers -errno. */
+  fail(errno: number, found: string): number
+}
+
+/** Who makes a hypercall. */
+export interface Caller {
+  readonly domain: Domain
+  readonly vcpu: Vcpu
+}

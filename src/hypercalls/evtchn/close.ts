@@ -1,0 +1,145 @@
+/**
+ * Closing channels: one port (spec 2.10), all of the guest's (reset, 2.15), and all there are when a domain dies (part 7).
+ * The latter two stop where preemption is due and keep in the domain how far they came.
+ */
+
+import { type Args, ECS, VIRQ } from '../../abi/index.js'
+import type { Domain } from '../../domain/domain.js'
+import { unlinkPirqPort } from '../../domain/pirq_list.js'
+import { EVTCHNS_PER_BUCKET } from '../../domain/port_table.js'
+import { Errno } from '../../errno.js'
+import { virqClass } from '../../host/virq.js'
+import type { Caller, World } from '../../host/world.js'
+import { domainByAnyId, noDomain, noPort, writeBoth } from '../parts.js'
+
+const { EAGAIN, EBUSY, EINVAL, ERESTART } = Errno
+
+/** EVTCHNOP_close (3), and every other close. `guest`: Xen-attached ports refuse. */
+export function closePort(world: World, domain: Domain, port: number, guest: boolean): number {
+  const { ports } = domain
+  if (!ports.isValid(port)) return noPort(world, domain, port)
+  // An interdomain channel needs both event locks; on one thread nothing changes while they are taken (EC-close-7).
+  const peer = ports.state(port) === ECS.INTERDOMAIN ? world.domainById(ports.remoteDomid(port))! : domain
+  return writeBoth(domain, peer, () => {
+    if (guest && ports.consumer(port)) return noPort(world, domain, port)
+    switch (ports.state(port)) {
+      case ECS.FREE:
+      case ECS.RESERVED:
+        return noPort(world, domain, port)
+      case ECS.VIRQ:
+        closeVirq(world, domain, port)
+        break
+      case ECS.PIRQ:
+        closePirq(world, domain, port)
+        break
+      case ECS.INTERDOMAIN:
+        // Silent for the peer, which keeps everything but its partner (EC-close-8).
+        peer.ports.setUnbound(ports.remotePort(port), domain.domid)
+        break
+    }
+    freePort(domain, port)
+    return 0
+  })
+}
+
+function closeVirq(world: World, domain: Domain, port: number): void {
+  const virq = domain.ports.irq(port)
+  const vcpuId = virqClass(virq) === 'vcpu' ? domain.ports.notifyVcpu(port) : 0
+  if (virq === VIRQ.DOM_EXC) world.virqs.closeDomExc(domain)
+  domain.vcpus[vcpuId]!.setVirqPort(virq, 0)
+}
+
+function closePirq(world: World, domain: Domain, port: number): void {
+  const irq = domain.ports.irq(port)
+  const pirq = domain.pirqs.get(irq)
+  if (domain.type === 'pv') world.irqs.unbind(irq, domain.domid)
+  pirq.port = 0
+  pirq.inFlight = false
+  domain.setPirqNeedsEoi(irq, false)
+  unlinkPirqPort(domain, port)
+}
+
+/** EC-close-9: pending is cleared if usable, the mask bit stays (EC-bug-1). */
+function freePort(domain: Domain, port: number): void {
+  domain.clearPending(port)
+  if (domain.ports.consumer(port)) domain.ports.xenEvtchns--
+  domain.ports.setFree(port)
+  domain.ports.giveBack(port)
+}
+
+/** EVTCHNOP_close (3). */
+export function close(world: World, { domain }: Caller, args: Args): number {
+  return closePort(world, domain, args.port!, true)
+}
+
+/** EVTCHNOP_reset (10). */
+export function reset(world: World, caller: Caller, args: Args): number {
+  return resetOrContinue(world, caller, args, false)
+}
+
+/** EVTCHNOP_reset_cont (14): the hypervisor's own continuation, which a guest can issue too. */
+export function resetCont(world: World, caller: Caller, args: Args): number {
+  return resetOrContinue(world, caller, args, true)
+}
+
+function resetOrContinue(world: World, { domain: caller }: Caller, args: Args, resuming: boolean): number {
+  const domain = domainByAnyId(world, caller, args.dom!)
+  if (!domain) return noDomain(world, args.dom!)
+  const refused = world.xsm.evtchnReset(caller, domain)
+  if (refused) return world.fail(-refused, `policy ${world.xsm.name}: d${caller.domid} may not reset d${domain.domid}`)
+  return resetDomain(world, domain, caller, resuming)
+}
+
+/** Closes all of a domain's guest ports, resumably, and returns it to two levels (EC-reset-4…9). */
+export function resetDomain(world: World, domain: Domain, caller: Domain, resuming: boolean): number {
+  if (domain !== caller && !domain.pauseCount)
+    return world.fail(EINVAL, `d${domain.domid} is neither the caller nor paused by its controller`)
+  if (domain.frozen === 'saved') return world.fail(EAGAIN, `d${domain.domid} is frozen for its migration`)
+  const { ports } = domain
+  if (resuming !== domain.nextEvtchn > 0)
+    return world.fail(
+      EBUSY,
+      resuming ? 'no reset is in progress' : `a reset is in progress at port ${domain.nextEvtchn}`,
+    )
+  const first = resuming ? domain.nextEvtchn : 1
+  domain.eventLock.write(() => {
+    domain.nextEvtchn = first
+  })
+
+  // No lock across ports: another caller may open and close meanwhile.
+  for (let port = first; ports.isValid(port) && ports.activeEvtchns > ports.xenEvtchns; port++) {
+    if (ports.state(port) !== ECS.FREE) closePort(world, domain, port, true)
+    // On resuming, the port at hand was tested before: going on first keeps a host that always preempts alive (EC-reset-8).
+    if (port % EVTCHNS_PER_BUCKET === 0 && !(resuming && port === first) && world.preempt()) {
+      domain.nextEvtchn = port
+      return -ERESTART
+    }
+  }
+
+  return domain.eventLock.write(() => {
+    domain.nextEvtchn = 0
+    if (ports.activeEvtchns > ports.xenEvtchns) return world.fail(EAGAIN, 'ports were opened during the reset')
+    domain.returnToTwoLevels()
+    return 0
+  })
+}
+
+/**
+ * Closes every channel of a dying domain, Xen-attached ones too, from the top down (EC-die-2…4). -ERESTART: call again.
+ */
+export function destroyChannels(world: World, domain: Domain): number {
+  const { ports } = domain
+  // The barrier: from here on no new port can appear, for getFreePort refuses a dying domain (EC-die-2).
+  domain.eventLock.write(() => {})
+  for (let port = ports.validEvtchns - 1; port > 0; port--) {
+    if (ports.state(port) !== ECS.FREE) closePort(world, domain, port, false)
+    if (port % EVTCHNS_PER_BUCKET === 0 && domain.dying !== 'dead' && world.preempt()) {
+      ports.validEvtchns = port
+      return -ERESTART
+    }
+  }
+  if (ports.activeEvtchns) throw new Error(`d${domain.domid}: ${ports.activeEvtchns} ports are active after teardown`)
+  world.virqs.dropHandlers(domain)
+  domain.returnToTwoLevels()
+  return 0
+}

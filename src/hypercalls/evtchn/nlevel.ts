@@ -1,0 +1,281 @@
+/**
+ * The N-level operations (nlevel.md section 2): ask, record the selectors of each vCPU, commit.
+ *
+ *     set_nlevel_selectors(vcpu 0) … (vcpu v)   only recorded, nothing changes
+ *     register_nlevel(pending, mask)            all checks, then the switch: bits move from shared_info to the leaf,
+ *                                               depth and frames are published, the recorded selectors activated
+ *
+ * A failure half way costs nothing. Guest arrays are copied and frames resolved before the event lock is taken; one
+ * thread needs no second look at the state under it (NL-reg-7), but takes it as Xen would.
+ */
+
+import {
+  type Args,
+  type Bits,
+  DOMID_SELF,
+  fullTreePages,
+  getField,
+  levelBits,
+  levelBytes,
+  maxDepth,
+  maxEvtchns,
+  PAGE_BITS,
+  PAGE_SIZE,
+  SELECTOR_AREA,
+  sharedInfo,
+} from '../../abi/index.js'
+import type { Domain } from '../../domain/domain.js'
+import { LevelPortOps, sharedInfoLeaf } from '../../domain/port_ops.js'
+import type { SelectorArea, Selectors, Vcpu } from '../../domain/vcpu.js'
+import { Errno, ifMemory } from '../../errno.js'
+import type { Caller, World } from '../../host/world.js'
+import { domainByAnyId } from '../parts.js'
+
+const { EPERM, ENOENT, ENOMEM, EFAULT, EBUSY, EINVAL, ENOSPC } = Errno
+
+/** Deepest tree that host and domain grant a width; 2 = none beyond Xen's. */
+function grantedLevels(world: World, domain: Domain): number {
+  const limits = domain.nlevelLimits
+  if (!limits.nlevelAllowed || grantedPages(world, domain) < 1) return 2
+  const bits = domain.eventBits
+  const levels = Math.min(world.limits.maxLevels[bits], limits.maxLevels, maxDepth(bits))
+  return levels < 3 ? 2 : levels
+}
+
+const grantedPages = (world: World, domain: Domain) =>
+  Math.min(world.limits.maxLeafPages, domain.nlevelLimits.maxLeafPages)
+
+/** EVTCHNOP_query_nlevel (64): what register_nlevel would accept (NL-query-1). Changes nothing. */
+export function queryNlevel(world: World, { domain: caller }: Caller, args: Args): number {
+  const domain = domainByAnyId(world, caller, args.dom!)
+  if (!domain) return world.fail(Errno.ESRCH, `there is no domain ${args.dom}`)
+  if (args.dom !== DOMID_SELF && domain !== caller && !caller.privileged)
+    return world.fail(EPERM, `d${caller.domid} may not ask about d${domain.domid}`)
+  const levels = grantedLevels(world, domain)
+  args.max_levels = levels
+  args.max_pages = levels === 2 ? 0 : Math.min(grantedPages(world, domain), fullTreePages(domain.eventBits, levels))
+  args.abi = domain.portOps.abi
+  return 0
+}
+
+/** The checks that both registering operations share, up to the page count. 0 or -errno. */
+function checkSize(world: World, domain: Domain, levels: number, nrPages: number): number {
+  const bits = domain.eventBits
+  if (levels < 3 || levels > maxDepth(bits))
+    return world.fail(EINVAL, `a ${bits}-bit guest has 3 to ${maxDepth(bits)} levels to register, not ${levels}`)
+  const granted = grantedLevels(world, domain)
+  if (levels > granted) return world.fail(ENOSPC, `${levels} levels are asked for, ${granted} granted`)
+  if (nrPages > grantedPages(world, domain))
+    return world.fail(ENOSPC, `${nrPages} leaf pages are asked for, ${grantedPages(world, domain)} granted`)
+  const most = fullTreePages(bits, levels)
+  if (nrPages === 0 || nrPages > most)
+    return world.fail(EINVAL, `${levels} levels take 1 to ${most} leaf pages, not ${nrPages}`)
+  return 0
+}
+
+function checkAllowed(world: World, domain: Domain): number {
+  return domain.nlevelLimits.nlevelAllowed ? 0 : world.fail(EPERM, `d${domain.domid} may not have more than two levels`)
+}
+
+/** What registering a tree of this size answers on this host: ENOSYS, EPERM, EINVAL, ENOSPC; 0 = granted. */
+export function refuseNlevel(world: World, domain: Domain, levels: number, nrPages: number): number {
+  if (!world.limits.nlevel) return world.fail(Errno.ENOSYS, 'this host knows two levels only')
+  return checkAllowed(world, domain) || checkSize(world, domain, levels, nrPages)
+}
+
+const fifoActive = (world: World, domain: Domain) =>
+  world.fail(EBUSY, `d${domain.domid} is on the FIFO ABI; a reset leads back`)
+
+const resetInProgress = (world: World, domain: Domain) =>
+  world.fail(EBUSY, `a reset of d${domain.domid} is in progress at port ${domain.nextEvtchn}`)
+
+/** EVTCHNOP_set_nlevel_selectors (65), checks as NL-sel-1. */
+export function setNlevelSelectors(world: World, { domain }: Caller, args: Args): number {
+  const vcpu = domain.vcpus[args.vcpu!]
+  if (!vcpu) return world.fail(ENOENT, `d${domain.domid} has no vCPU ${args.vcpu}`)
+  const refused = checkAllowed(world, domain)
+  if (refused) return refused
+  if (domain.fifo) return fifoActive(world, domain)
+  if (domain.nextEvtchn) return resetInProgress(world, domain)
+  if (args.pad) return world.fail(EINVAL, `pad is ${args.pad}, not 0`)
+  const levels = args.levels!
+  if (levels === 0 && !domain.nlevel) {
+    domain.eventLock.write(() => vcpu.record(null))
+    return 0
+  }
+  const bad = checkSize(world, domain, levels, args.nr_pages!) || checkAgainstActive(world, domain, vcpu, args)
+  if (bad) return bad
+  const bits = domain.eventBits
+  const areas = readAreas(world, domain, bits, levels, args.nr_pages!, args.areas!)
+  if (typeof areas === 'number') return areas
+  const selectors = { levels, nrPages: args.nr_pages!, bits, areas }
+  if (!ifMemory(() => domain.eventLock.write(() => vcpu.record(selectors))))
+    return world.fail(ENOMEM, `there is no memory for the selectors of d${domain.domid}v${vcpu.vcpuId}`)
+  if (domain.nlevel && !vcpu.onDummy) activate(domain, vcpu)
+  return 0
+}
+
+/** An N-level domain takes selectors of its own size only, once per vCPU. */
+function checkAgainstActive(world: World, domain: Domain, vcpu: Vcpu, args: Args): number {
+  const active = domain.nlevel
+  if (!active) return 0
+  if (args.levels !== active.levels || args.nr_pages !== active.nrPages)
+    return world.fail(EINVAL, `d${domain.domid} has ${active.levels} levels with ${active.nrPages} leaf pages`)
+  return vcpu.recorded ? world.fail(EBUSY, `d${domain.domid}v${vcpu.vcpuId} has its selectors`) : 0
+}
+
+/** Do `nrPages` frames from `offset` hold level k? (NL-sel-2) */
+export function areaFits(
+  bits: Bits,
+  levels: number,
+  k: number,
+  channels: number,
+  nrPages: number,
+  offset: number,
+): boolean {
+  const size = levelBytes(bits, levels, k, channels)
+  if (nrPages !== Math.ceil(size / PAGE_SIZE)) return false
+  return size <= PAGE_SIZE ? offset % 8 === 0 && offset + size <= PAGE_SIZE : offset === 0
+}
+
+/** Copies and checks the areas of levels 2 … n-1: all arrays first (EFAULT), then their fit, then the frames (EINVAL). */
+function readAreas(
+  world: World,
+  domain: Domain,
+  bits: Bits,
+  levels: number,
+  nrPages: number,
+  gva: number,
+): SelectorArea[] | number {
+  const bytes = new Uint8Array((levels - 2) * SELECTOR_AREA.size)
+  if (!copyArray(domain, gva, bytes)) return world.fail(EFAULT, `areas at ${hex(gva)} cannot be read`)
+  const view = new DataView(bytes.buffer)
+  const channels = maxEvtchns(bits, levels, nrPages)
+  const wanted = []
+  for (let k = 2; k < levels; k++) {
+    const at = (k - 2) * SELECTOR_AREA.size
+    const size = levelBytes(bits, levels, k, channels)
+    const need = Math.ceil(size / PAGE_SIZE)
+    const given = getField(view, SELECTOR_AREA.fields.nr_pages!, at)
+    // No more than what is needed is ever copied: the guest's count is not trusted with our memory.
+    const gfns = readGfns(domain, getField(view, SELECTOR_AREA.fields.gfns!, at), Math.min(given, need))
+    if (!gfns) return world.fail(EFAULT, `frames of level ${k} cannot be read`)
+    wanted.push({ k, size, given, offset: getField(view, SELECTOR_AREA.fields.offset!, at), gfns })
+  }
+  for (const { k, size, given, offset } of wanted) {
+    if (!areaFits(bits, levels, k, channels, given, offset))
+      return world.fail(EINVAL, `level ${k} has ${size} bytes: ${given} pages from offset ${offset} do not fit it`)
+  }
+  const areas: SelectorArea[] = []
+  for (const { k, offset, gfns } of wanted) {
+    const pages = frames(domain, gfns)
+    if (!pages) return world.fail(EINVAL, `a frame of level ${k} is not writable RAM of d${domain.domid}`)
+    areas.push({ gfns, offset, pages: pages.map((page) => page + offset) })
+  }
+  return areas
+}
+
+const hex = (gva: number) => `0x${gva.toString(16)}`
+
+/** Copies what a u64 of a struct points to; a 32-bit guest has no addresses above 2³²-1. False is EFAULT. */
+const copyArray = ({ bits, memory }: Domain, gva: number, bytes: Uint8Array): boolean =>
+  (bits === 64 || gva + bytes.length <= 2 ** 32) && memory.copyIn(gva, bytes, bytes.length)
+
+/** An array of u64 frame numbers, or null for EFAULT. */
+function readGfns(domain: Domain, gva: number, count: number): number[] | null {
+  const bytes = new Uint8Array(count * 8)
+  if (!copyArray(domain, gva, bytes)) return null
+  const view = new DataView(bytes.buffer)
+  return Array.from({ length: count }, (_, i) => getField(view, { offset: 0, size: 8, dir: 'in' }, i * 8))
+}
+
+/** Absolute addresses of frames, or null if one is not writable RAM (NL-frame-1). */
+function frames(domain: Domain, gfns: readonly number[]): number[] | null {
+  const pages = gfns.map((gfn) => domain.memory.frame(gfn))
+  return pages.includes(-1) ? null : pages
+}
+
+/** EVTCHNOP_register_nlevel (66), checks as NL-reg-1. `writeOut` stores nr_channels with the guest; false is EFAULT. */
+export function registerNlevel(world: World, { domain, vcpu }: Caller, args: Args, writeOut: () => boolean): number {
+  const refused = checkAllowed(world, domain)
+  if (refused) return refused
+  if (domain.nlevel) return world.fail(EBUSY, `d${domain.domid} has ${domain.nlevel.levels} levels already`)
+  if (domain.fifo) return fifoActive(world, domain)
+  if (domain.nextEvtchn) return resetInProgress(world, domain)
+  if (args.pad) return world.fail(EINVAL, `pad is ${args.pad}, not 0`)
+  const levels = args.levels!
+  const nrPages = args.nr_pages!
+  const bad = checkSize(world, domain, levels, nrPages)
+  if (bad) return bad
+  if (!matches(vcpu.recorded, levels, nrPages, domain.bits))
+    return world.fail(EINVAL, `the calling vCPU ${vcpu.vcpuId} has no selectors for ${levels} levels, ${nrPages} pages`)
+  const pendingGfns = readGfns(domain, args.pending_gfns!, nrPages)
+  const maskGfns = readGfns(domain, args.mask_gfns!, nrPages)
+  if (!pendingGfns || !maskGfns) return world.fail(EFAULT, 'the leaf frames cannot be read')
+  const pending = frames(domain, pendingGfns)
+  const mask = frames(domain, maskGfns)
+  if (!pending || !mask) return world.fail(EINVAL, `a leaf frame is not writable RAM of d${domain.domid}`)
+  const ops = ifMemory(() => new LevelPortOps(domain, levels, domain.bits, { pending, mask }))
+  if (!ops) return world.fail(ENOMEM, `there is no memory for ${nrPages} leaf pages of d${domain.domid}`)
+  const channels = maxEvtchns(domain.bits, levels, nrPages)
+  args.nr_channels = Math.min(channels, domain.maxEvtchnPort + 1)
+  // Before the commit: a guest that cannot be told how many channels it has stays on two levels.
+  if (!writeOut()) return world.fail(EFAULT, 'nr_channels cannot be written')
+  const registration = { levels, nrPages, bits: domain.bits, pendingGfns, maskGfns }
+  domain.eventLock.write(() => switchTo(domain, registration, { pending, mask }, ops))
+  for (const each of domain.vcpus) if (!each.onDummy && each.recorded) activate(domain, each)
+  return 0
+}
+
+/** Of exactly this size: an area that was measured at the other width is too small or too large (NL-tree-3). */
+const matches = (selectors: Selectors | null, levels: number, nrPages: number, bits: Bits) =>
+  selectors?.levels === levels && selectors.nrPages === nrPages && selectors.bits === bits
+
+/**
+ * The switch (NL-reg-4). Senders are outside: one thread runs hypercalls, so each send is wholly before or wholly after
+ * it (NL-set-3). Bits first, then level 1 to 0, then depth, frames and operations together.
+ */
+function switchTo(
+  domain: Domain,
+  registration: NonNullable<Domain['nlevel']>,
+  leaf: { pending: number[]; mask: number[] },
+  ops: LevelPortOps,
+): void {
+  const { bits, levels } = registration
+  const old = sharedInfoLeaf(domain.sharedInfoAt, bits)
+  const { words, sel } = sharedInfo(bits)
+  const words32 = (words * bits) / 32
+  for (const gfn of registration.pendingGfns) domain.memory.hold(gfn)
+  for (const gfn of registration.maskGfns) domain.memory.hold(gfn)
+  domain.core.moveLeaf(old.pending[0]!, old.mask[0]!, leaf.pending[0]!, leaf.mask[0]!, words32)
+  for (const vcpu of domain.vcpus) {
+    // Selectors for another size than the one committed are worth nothing from here on.
+    if (!matches(vcpu.recorded, levels, registration.nrPages, bits)) vcpu.record(null)
+    vcpu.activeDepth = 0
+    if (!vcpu.onDummy) domain.core.zeroWords(vcpu.info + sel, bits / 32)
+  }
+  domain.nlevel = registration
+  domain.useOps(ops)
+}
+
+/**
+ * A vCPU's selectors become active (NL-sel-3): publish, then set every selector bit that has channels behind it, level
+ * n-1 first and level 1 last, then mark events pending. Nothing that latched before is lost: the guest scans in full.
+ */
+export function activate(domain: Domain, vcpu: Vcpu): void {
+  const { levels, bits, nrPages } = domain.nlevel!
+  const { core } = domain
+  vcpu.publishSelectors()
+  const channels = maxEvtchns(bits, levels, nrPages)
+  for (let k = levels - 1; k > 1; k--) {
+    const { pages } = vcpu.recorded!.areas[k - 2]!
+    const total = levelBits(bits, levels, k, channels)
+    pages.forEach((page, i) => {
+      core.fillBits(page, Math.min(PAGE_BITS, total - i * PAGE_BITS))
+    })
+  }
+  core.fillBits(vcpu.info + sharedInfo(bits).sel, levelBits(bits, levels, 1, channels))
+  core.markPending(vcpu.info)
+  // Even if the flag was 1 before: the guest may have read it already.
+  domain.kick(vcpu)
+}

@@ -1,0 +1,122 @@
+/**
+ * The operations on an open channel (spec 2.11 to 2.14): send, status, bind_vcpu, unmask. Checks in Xen's order, then
+ * effects; each returns 0 or -errno with nothing changed. Opening is in bind_ops.ts, closing in close_ops.ts.
+ *
+ * Locks: the event lock as marked. Where Xen takes a channel lock (EC-lock-2), one thread needs none; the places are
+ * marked, and notifiers of Xen-attached ports run with no lock held (EC-bug-11).
+ */
+
+import { type Args, ECS, EVTCHNSTAT } from '../../abi/index.js'
+import type { Domain } from '../../domain/domain.js'
+import { linkPirqPort, unlinkPirqPort } from '../../domain/pirq_list.js'
+import { Errno } from '../../errno.js'
+import { virqClass, virqName } from '../../host/virq.js'
+import type { Caller, World } from '../../host/world.js'
+import { domainByAnyId, noDomain, noPort, noVcpu } from '../parts.js'
+
+const { EINVAL } = Errno
+
+/** EVTCHNOP_send (4). Holds only the sender's channel lock, which pins both ends (EC-lock-6). */
+export function send(world: World, { domain }: Caller, args: Args): number {
+  return sendPort(world, domain, args.port!)
+}
+
+/** The hot path of send, for callers that have the port at hand. */
+export function sendPort(world: World, domain: Domain, port: number): number {
+  const { ports } = domain
+  if (!ports.isValid(port)) return noPort(world, domain, port)
+  if (ports.consumer(port)) return noPort(world, domain, port)
+  const state = ports.state(port)
+  const remote = state === ECS.INTERDOMAIN ? world.domainById(ports.remoteDomid(port)) : undefined
+  const refused = world.xsm.evtchnSend(domain, remote)
+  if (refused) return world.fail(-refused, `policy ${world.xsm.name}: d${domain.domid} may not send on port ${port}`)
+  switch (state) {
+    case ECS.INTERDOMAIN: {
+      const remotePort = ports.remotePort(port)
+      const slot = remote!.ports.consumer(remotePort)
+      if (slot) world.notifier(slot)(remote!.vcpus[remote!.ports.notifyVcpu(remotePort)]!, remotePort)
+      else remote!.setPending(remotePort)
+      return 0
+    }
+    case ECS.IPI:
+      domain.setPending(port)
+      return 0
+    case ECS.UNBOUND:
+      return 0 // dropped silently (EC-send-8)
+    default:
+      return noPort(world, domain, port)
+  }
+}
+
+const STATUS: Readonly<Record<number, number>> = {
+  [ECS.FREE]: EVTCHNSTAT.closed,
+  [ECS.RESERVED]: EVTCHNSTAT.closed,
+  [ECS.UNBOUND]: EVTCHNSTAT.unbound,
+  [ECS.INTERDOMAIN]: EVTCHNSTAT.interdomain,
+  [ECS.PIRQ]: EVTCHNSTAT.pirq,
+  [ECS.VIRQ]: EVTCHNSTAT.virq,
+  [ECS.IPI]: EVTCHNSTAT.ipi,
+}
+
+/** EVTCHNOP_status (5). Xen-attached ports are reported (EC-stat-5). */
+export function status(world: World, { domain: caller }: Caller, args: Args): number {
+  const domain = domainByAnyId(world, caller, args.dom!)
+  if (!domain) return noDomain(world, args.dom!)
+  const port = args.port!
+  const { ports } = domain
+  if (!ports.isValid(port)) return noPort(world, domain, port)
+  return domain.eventLock.read(() => {
+    const refused = world.xsm.evtchnStatus(caller, domain)
+    if (refused)
+      return world.fail(-refused, `policy ${world.xsm.name}: d${caller.domid} may not look at d${domain.domid}`)
+    const state = ports.state(port)
+    args.status = STATUS[state]!
+    args.vcpu = ports.notifyVcpu(port)
+    if (state === ECS.UNBOUND) args.unbound_dom = ports.remoteDomid(port)
+    else if (state === ECS.INTERDOMAIN) {
+      args.interdomain_dom = ports.remoteDomid(port)
+      args.interdomain_port = ports.remotePort(port)
+    } else if (state === ECS.PIRQ) args.pirq = ports.irq(port)
+    else if (state === ECS.VIRQ) args.virq = ports.irq(port)
+    return 0
+  })
+}
+
+/** EVTCHNOP_bind_vcpu (8). At n = 2 a pending event stays where it is; above, it climbs on the new vCPU (NL-vcpu-1). */
+export function bindVcpu(world: World, { domain }: Caller, args: Args): number {
+  const port = args.port!
+  const { ports } = domain
+  const vcpu = domain.vcpus[args.vcpu!]
+  if (!vcpu) return noVcpu(world, domain, args.vcpu!)
+  if (!ports.isValid(port)) return noPort(world, domain, port)
+  return domain.eventLock.write(() => {
+    if (ports.consumer(port)) return noPort(world, domain, port)
+    switch (ports.state(port)) {
+      case ECS.VIRQ:
+        if (virqClass(ports.irq(port)) === 'vcpu')
+          return world.fail(EINVAL, `${virqName(ports.irq(port))} on port ${port} stays on its vCPU`)
+        break
+      case ECS.UNBOUND:
+      case ECS.INTERDOMAIN:
+        break
+      case ECS.PIRQ:
+        if (ports.notifyVcpu(port) === vcpu.vcpuId) return 0
+        unlinkPirqPort(domain, port)
+        linkPirqPort(domain, port, vcpu.vcpuId)
+        break
+      default:
+        return noPort(world, domain, port)
+    }
+    ports.setNotifyVcpu(port, vcpu.vcpuId)
+    domain.portOps.moved(port)
+    return 0
+  })
+}
+
+/** EVTCHNOP_unmask (9): 0 for any valid port, without effect on an unusable one (EC-unmask-2). */
+export function unmask(world: World, { domain }: Caller, args: Args): number {
+  const port = args.port!
+  if (!domain.ports.isValid(port)) return noPort(world, domain, port)
+  domain.unmask(port)
+  return 0
+}

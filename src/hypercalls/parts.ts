@@ -1,0 +1,57 @@
+/** What the event channel operations share: whom and what an argument names, event locks, and the next free port. */
+
+import { DOMID_SELF } from '../abi/index.js'
+import type { Domain } from '../domain/domain.js'
+import { Errno } from '../errno.js'
+import type { World } from '../host/world.js'
+
+const { ENOENT, ESRCH, EAGAIN, ENOMEM, EINVAL, ENOSPC } = Errno
+
+const STATE_NAMES = ['free', 'reserved', 'unbound', 'interdomain', 'bound to a PIRQ', 'bound to a VIRQ', 'an IPI']
+
+/** `port N of dD is unbound`, for messages. */
+export function describePort(domain: Domain, port: number): string {
+  if (!domain.ports.isValid(port)) return `port ${port} of d${domain.domid} does not exist`
+  const attached = domain.ports.consumer(port) ? 'attached to Xen and ' : ''
+  return `port ${port} of d${domain.domid} is ${attached}${STATE_NAMES[domain.ports.state(port)]}`
+}
+
+/** DOMID_SELF is the caller, anything else is looked up (EC-lay-1). */
+export function domainByAnyId(world: World, caller: Domain, domid: number): Domain | undefined {
+  return domid === DOMID_SELF ? caller : world.domainById(domid)
+}
+
+/** ESRCH: no such domain. */
+export const noDomain = (world: World, domid: number) => world.fail(ESRCH, `there is no domain ${domid}`)
+/** EINVAL: what the port is instead. */
+export const noPort = (world: World, domain: Domain, port: number) => world.fail(EINVAL, describePort(domain, port))
+/** ENOENT: no such vCPU. */
+export const noVcpu = (world: World, domain: Domain, vcpu: number) =>
+  world.fail(ENOENT, `d${domain.domid} has vCPUs 0 to ${domain.vcpus.length - 1}, not ${vcpu}`)
+
+/** Runs `body` with both domains' event locks held for writing: ascending ids, one domain once (EC-lock-1). */
+export function writeBoth<T>(a: Domain, b: Domain, body: () => T): T {
+  if (a === b) return a.eventLock.write(body)
+  const [first, second] = a.domid < b.domid ? [a, b] : [b, a]
+  return first.eventLock.write(() => second.eventLock.write(body))
+}
+
+/**
+ * The lowest free port, taken (EC-port-14…17), or -errno. Cost O(table depth), not O(ports) (NL-port-1). The caller
+ * holds the event lock and either gives the port a state or gives it back (EC-port-18).
+ */
+export function getFreePort(world: World, domain: Domain): number {
+  if (domain.dying !== 'alive') return world.fail(EINVAL, `d${domain.domid} is dying`)
+  // From outside, for its own vCPUs stand still: a port that its saved state does not have would be lost.
+  if (domain.frozen === 'saved') return world.fail(EAGAIN, `d${domain.domid} is frozen for its migration`)
+  let port = domain.ports.lowestFree(1)
+  // Closed but still linked on a queue: not free yet (EC-port-11, EC-bug-7).
+  while (domain.ports.isValid(port) && domain.portOps.isBusy?.(port)) port = domain.ports.lowestFree(port + 1)
+  if (port > domain.maxEvtchnPort || port >= domain.maxEvtchns) {
+    const limit = Math.min(domain.maxEvtchnPort, domain.maxEvtchns - 1)
+    return world.fail(ENOSPC, `d${domain.domid} has no free port: all up to ${limit}, its limit, are taken`)
+  }
+  if (!domain.ports.grow(port)) return world.fail(ENOMEM, `there is no memory for port ${port} of d${domain.domid}`)
+  domain.ports.take(port)
+  return port
+}

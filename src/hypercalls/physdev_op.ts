@@ -1,0 +1,88 @@
+/** HYPERVISOR_physdev_op as far as event channels need it: EOI and interrupt state of PIRQs (spec 6.2). */
+
+import { PAGE_SIZE } from '../abi/index.js'
+import type { Domain } from '../domain/domain.js'
+import { Errno } from '../errno.js'
+import type { Caller, World } from '../host/world.js'
+
+const { EFAULT, EINVAL, EBUSY, ENOSPC, ENOSYS } = Errno
+
+/** physdev_op commands. */
+export const PHYSDEVOP = { irq_status_query: 5, eoi: 12, pirq_eoi_gmfn_v1: 17, pirq_eoi_gmfn_v2: 28 } as const
+
+/** An HVM guest's GSIs below are edges (EC-irq-4). */
+const NR_ISA_IRQS = 16
+const XENIRQSTAT_needs_eoi = 1
+const XENIRQSTAT_shared = 2
+
+/** Dispatches a physdev_op. */
+export function physdevOp(world: World, { domain }: Caller, cmd: number, gva: number): number {
+  switch (cmd) {
+    case PHYSDEVOP.eoi:
+      return eoi(world, domain, gva)
+    case PHYSDEVOP.irq_status_query:
+      return irqStatusQuery(world, domain, gva)
+    case PHYSDEVOP.pirq_eoi_gmfn_v1:
+    case PHYSDEVOP.pirq_eoi_gmfn_v2:
+      return registerEoiMap(world, domain, gva, cmd === PHYSDEVOP.pirq_eoi_gmfn_v1)
+    default:
+      return world.fail(ENOSYS, `physdev_op ${cmd} does not exist`)
+  }
+}
+
+function readU32(domain: Domain, gva: number): number {
+  const bytes = new Uint8Array(4)
+  return domain.memory.copyIn(gva, bytes, 4) ? new DataView(bytes.buffer).getUint32(0, true) : -1
+}
+
+/** PHYSDEVOP_eoi (EC-irq-4). A level line that is still asserted fires again. */
+function eoi(world: World, domain: Domain, gva: number): number {
+  const irq = readU32(domain, gva)
+  if (irq < 0) return world.fail(EFAULT, 'the argument cannot be read')
+  if (irq >= domain.pirqs.nrPirqs) return world.fail(EINVAL, `PIRQs are below ${domain.pirqs.nrPirqs}, not ${irq}`)
+  return domain.eventLock.read(() => {
+    const pirq = domain.pirqs.find(irq)
+    if (!pirq) return world.fail(EINVAL, `PIRQ ${irq} has never been bound`)
+    if (domain.pirqs.autoUnmask && pirq.port) domain.unmask(pirq.port)
+    pirq.inFlight = false
+    const level = domain.type === 'pv' || irq >= NR_ISA_IRQS
+    if (pirq.port && level && world.irqs.isAsserted(irq)) deliverPirq(domain, irq)
+    return 0
+  })
+}
+
+/** EC-irq-1: raises a bound PIRQ on its notify vCPU; it awaits an EOI from then on. */
+export function deliverPirq(domain: Domain, irq: number): void {
+  const pirq = domain.pirqs.find(irq)
+  if (!pirq?.port) return
+  pirq.inFlight = true
+  domain.setPending(pirq.port)
+}
+
+/** PHYSDEVOP_irq_status_query {irq, flags OUT} (EC-irq-5): always needs_eoi. */
+function irqStatusQuery(world: World, domain: Domain, gva: number): number {
+  const irq = readU32(domain, gva)
+  if (irq < 0) return world.fail(EFAULT, 'the argument cannot be read')
+  if (irq >= domain.pirqs.nrPirqs) return world.fail(EINVAL, `PIRQs are below ${domain.pirqs.nrPirqs}, not ${irq}`)
+  const flags = XENIRQSTAT_needs_eoi | (world.irqs.isShared(irq) ? XENIRQSTAT_shared : 0)
+  const bytes = new Uint8Array([flags, 0, 0, 0])
+  return domain.memory.copyOut(gva + 4, bytes, 4) ? 0 : world.fail(EFAULT, 'flags cannot be written')
+}
+
+/** PHYSDEVOP_pirq_eoi_gmfn_v1, _v2 {gmfn}: a page as a bitmap by PIRQ (EC-irq-3). */
+function registerEoiMap(world: World, domain: Domain, gva: number, autoUnmask: boolean): number {
+  const wide = domain.bits === 64
+  const bytes = new Uint8Array(8)
+  if (!domain.memory.copyIn(gva, bytes, wide ? 8 : 4)) return world.fail(EFAULT, 'the argument cannot be read')
+  const view = new DataView(bytes.buffer)
+  const gfn = view.getUint32(4, true) * 2 ** 32 + view.getUint32(0, true)
+  const page = domain.memory.frame(gfn)
+  if (page < 0) return world.fail(EINVAL, `frame ${gfn} is not writable RAM of d${domain.domid}`)
+  if (domain.pirqs.eoiMapGfn >= 0) return world.fail(EBUSY, 'an EOI map is registered')
+  if (domain.pirqs.nrPirqs > PAGE_SIZE * 8) return world.fail(ENOSPC, 'the map does not fit a page')
+  domain.memory.hold(gfn)
+  domain.pirqs.eoiMap = page
+  domain.pirqs.eoiMapGfn = gfn
+  domain.pirqs.autoUnmask = autoUnmask
+  return 0
+}

@@ -1,0 +1,56 @@
+/**
+ * What a caller passes with an operation: registers of a raw hypercall, and the arguments of a typed one, checked member by
+ * member, OUT members picked from the struct's fields.
+ */
+
+import { type Args, EVTCHN_STRUCTS, EVTCHNOP, type EvtchnOpName } from '../abi/index.js'
+import { Vcpu } from '../domain/vcpu.js'
+import { integer, object, ParameterError } from '../errno.js'
+import type { Register } from './dispatch.js'
+
+/**
+ * A typed call's arguments: every IN member an integer that fits, and no member that the struct does not have.
+ * @throws ParameterError
+ */
+export function checkArgs(op: EvtchnOpName, given: Readonly<Args>): Args {
+  if (typeof op !== 'string' || !Object.hasOwn(EVTCHNOP, op))
+    throw new ParameterError('eventChannelOp', 'op', op, Object.keys(EVTCHNOP).join(', '))
+  const call = `EVTCHNOP_${op}`
+  const { fields } = EVTCHN_STRUCTS[op]
+  object(call, 'args', given)
+  const args: Args = {}
+  for (const name of Object.keys(given))
+    if (fields[name]?.dir !== 'in')
+      throw new ParameterError(call, name, given[name], `only ${inNames(op).join(', ') || 'no members'}`)
+  for (const name of inNames(op)) {
+    const max = fields[name]!.size === 8 ? Number.MAX_SAFE_INTEGER : 2 ** (8 * fields[name]!.size) - 1
+    const missing = name === 'pad' || name === 'flags' ? 0 : undefined
+    args[name] = integer(call, name, given[name] === undefined ? missing : given[name], 0, max)
+  }
+  return args
+}
+
+/** The OUT members that the operation stored. */
+export function outArgs(op: EvtchnOpName, args: Readonly<Args>): Args {
+  const out: Args = {}
+  for (const [name, field] of Object.entries(EVTCHN_STRUCTS[op].fields))
+    if (field.dir === 'out' && args[name] !== undefined) out[name] = args[name]
+  return out
+}
+
+function inNames(op: EvtchnOpName): string[] {
+  const { fields } = EVTCHN_STRUCTS[op]
+  return Object.keys(fields).filter((name) => fields[name]!.dir === 'in')
+}
+
+/** Is this a hypercall that a guest could make? What is in the registers is the guest's. @throws ParameterError */
+export function checkRegisters(vcpu: Vcpu, op: Register, args: readonly Register[]): void {
+  const call = 'hypercall'
+  if (!(vcpu instanceof Vcpu)) throw new ParameterError(call, 'vcpu', vcpu, 'a vCPU of a domain')
+  if (!isRegister(op)) throw new ParameterError(call, 'op', op, 'a number or a bigint')
+  if (!Array.isArray(args)) throw new ParameterError(call, 'args', args, 'a list of up to six registers')
+  for (let i = 0; i < args.length; i++)
+    if (!isRegister(args[i])) throw new ParameterError(call, `args[${i}]`, args[i], 'a number or a bigint')
+}
+
+const isRegister = (value: unknown): value is Register => typeof value === 'number' || typeof value === 'bigint'

@@ -1,0 +1,87 @@
+/** HYPERVISOR_vcpu_op as far as events need it: where vcpu_info lives, and whether a vCPU is online (spec 1.6). */
+
+import { PAGE_SIZE, SHUTDOWN, sharedInfo, struct, VCPU_INFO_SIZE, VCPUOP } from '../abi/index.js'
+import { decode } from '../abi/struct.js'
+import type { Domain } from '../domain/domain.js'
+import type { Vcpu } from '../domain/vcpu.js'
+import { Errno } from '../errno.js'
+import type { Caller, World } from '../host/world.js'
+import { activate } from './evtchn/nlevel.js'
+import type { SchedWorld } from './sched_op.js'
+
+const { ENOENT, EFAULT, EINVAL, EBUSY, ENXIO, EACCES, ENOSYS } = Errno
+
+/** Argument of VCPUOP_register_vcpu_info. */
+export const REGISTER_VCPU_INFO = struct('vcpu_register_vcpu_info', 16, {
+  mfn: [0, 8, 'in'],
+  offset: [8, 4, 'in'],
+  rsvd: [12, 4, 'pad'],
+})
+
+/** Dispatches a vcpu_op for vCPU `vcpuId`. */
+export function vcpuOp(world: SchedWorld, { domain }: Caller, cmd: number, vcpuId: number, gva: number): number {
+  const vcpu = domain.vcpus[vcpuId]
+  if (!vcpu) return world.fail(ENOENT, `d${domain.domid} has no vCPU ${vcpuId}`)
+  switch (cmd) {
+    case VCPUOP.initialise:
+      if (domain.type === 'pv' && vcpu.onDummy) return world.fail(EINVAL, 'its vcpu_info is not registered') // EC-vi-3
+      return world.fail(ENOSYS, 'this hypervisor runs no instructions')
+    case VCPUOP.up:
+      if (domain.type === 'pv' && vcpu.onDummy) return world.fail(EINVAL, 'its vcpu_info is not registered')
+      domain.bringUp(vcpu)
+      return 0
+    case VCPUOP.down:
+      // A domain without a vCPU that is up is off; its last one stays up for whoever resumes it.
+      if (domain.vcpus.every((other) => other === vcpu || other.down)) world.shutdown(domain, SHUTDOWN.poweroff)
+      else vcpu.down = true
+      return 0
+    case VCPUOP.is_up:
+      return vcpu.down ? 0 : 1
+    case VCPUOP.register_vcpu_info:
+      return registerVcpuInfo(world, domain, vcpu, gva)
+    default:
+      return world.fail(ENOSYS, `vcpu_op ${cmd} does not exist`)
+  }
+}
+
+/** VCPUOP_register_vcpu_info, checks EC-vi-5…12. */
+function registerVcpuInfo(world: World, domain: Domain, vcpu: Vcpu, gva: number): number {
+  const bytes = new Uint8Array(REGISTER_VCPU_INFO.size)
+  if (!domain.memory.copyIn(gva, bytes, bytes.length)) return world.fail(EFAULT, 'the argument cannot be read')
+  const args = decode(REGISTER_VCPU_INFO, new DataView(bytes.buffer))
+  const offset = args.offset!
+  const mfn = args.mfn!
+  if (offset >= PAGE_SIZE || mfn >= 2 ** 52) return world.fail(EINVAL, `offset ${offset} is not within the frame`)
+  if (vcpu.infoGfn >= 0) return world.fail(EBUSY, `d${domain.domid}v${vcpu.vcpuId} has its vcpu_info registered`)
+  if (offset > PAGE_SIZE - VCPU_INFO_SIZE) return world.fail(ENXIO, `64 bytes at offset ${offset} cross a page`)
+  const align = domain.eventBits / 8
+  if (offset % align) return world.fail(ENXIO, `offset ${offset} is not a multiple of ${align}`)
+  if (mfn >= domain.memory.frames) return world.fail(EINVAL, `frame ${mfn} is not RAM of d${domain.domid}`)
+  const frame = domain.memory.frame(mfn)
+  if (frame < 0) return world.fail(EACCES, `frame ${mfn} is not writable`)
+  moveVcpuInfo(domain, vcpu, frame + offset, mfn)
+  return 0
+}
+
+/**
+ * Fills the new area, switches to it, then makes the guest look at everything once: level 1 all ones, events pending
+ * (EC-vi-14, -15). On an N-level domain the dummy was the last missing level (NL-vi-1).
+ */
+function moveVcpuInfo(domain: Domain, vcpu: Vcpu, to: number, gfn: number): void {
+  const { core, memory } = domain
+  const fromDummy = vcpu.onDummy
+  for (let i = 0; i < VCPU_INFO_SIZE; i++) memory.poke8(to + i, fromDummy ? 0 : memory.peek8(vcpu.info + i))
+  memory.hold(gfn)
+  vcpu.info = to
+  vcpu.infoGfn = gfn
+  if (fromDummy) vcpu.setUpcallMask(1)
+  const bits = domain.eventBits
+  if (domain.nlevel) {
+    if (fromDummy && vcpu.recorded) {
+      activate(domain, vcpu)
+      return
+    }
+  } else vcpu.activeDepth = 2
+  core.fillBits(to + sharedInfo(bits).sel, bits)
+  domain.markEventsPending(vcpu)
+}

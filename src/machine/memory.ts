@@ -1,0 +1,195 @@
+/**
+ * A domain's RAM: 4 KiB frames, all of a WebAssembly.Memory or a window of one.
+ *
+ *     memory   |……… base ├─ frame 0 ─┼─ frame 1 ─┼ … ┼─ frame frames-1 ─┤ ……… |
+ *
+ * A guest frame number is an index into the window. Every guest address passes through here, and a bad one is an answer
+ * (false, -1), never an exception: the hypervisor turns it into EFAULT or EINVAL.
+ */
+
+import { PAGE_SIZE } from '../abi/index.js'
+import { integer, object, oneOf, optional, ParameterError } from '../errno.js'
+import { type Core, coreOf, createMemory } from './core.js'
+
+/** Turns a guest virtual address into a guest physical one, or -1. Identity unless the embedder has page tables. */
+export type Translate = (gva: number, write: boolean) => number
+
+/** What a domain's memory is made of. */
+export interface GuestMemoryOptions {
+  /** Number of 4 KiB frames. */
+  frames: number
+  /** A memory to live in; without it the domain gets one of its own. */
+  memory?: WebAssembly.Memory | undefined
+  /** Byte offset of frame 0 in `memory`, a multiple of 4096. Default 0. */
+  base?: number | undefined
+  /** A memory of its own is shared between threads. Default false. */
+  shared?: boolean | undefined
+  /** Page tables. Default: identity. */
+  translate?: Translate | undefined
+}
+
+/** Guest-physical memory of one domain. */
+export class GuestMemory {
+  readonly memory: WebAssembly.Memory
+  readonly core: Core
+  /** Byte offset of frame 0 in the core's memory. */
+  readonly base: number
+  readonly frames: number
+  readonly bytes: number
+  readonly #translate: Translate | undefined
+  readonly #readOnly = new Set<number>()
+  readonly #references = new Map<number, number>()
+  #u8: Uint8Array
+  #data: DataView
+
+  constructor(options: GuestMemoryOptions) {
+    const call = 'GuestMemory'
+    object(call, 'options', options, 'an object with at least frames')
+    this.frames = integer(call, 'frames', options.frames, 1, 2 ** 20)
+    this.base = integer(call, 'base', options.base === undefined ? 0 : options.base, 0, 2 ** 32 - PAGE_SIZE)
+    if (this.base % PAGE_SIZE) throw new ParameterError(call, 'base', this.base, 'a multiple of 4096')
+    if (options.base !== undefined && !options.memory)
+      throw new ParameterError(call, 'base', options.base, 'only together with a memory')
+    if (options.memory !== undefined && !(options.memory instanceof WebAssembly.Memory))
+      throw new ParameterError(call, 'memory', options.memory, 'a WebAssembly.Memory')
+    const shared = oneOf(call, 'shared', options.shared === undefined ? false : options.shared, [true, false])
+    optional(call, 'translate', options.translate, 'function')
+    this.memory = options.memory ?? createMemory(this.frames, shared)
+    this.bytes = this.frames * PAGE_SIZE
+    if (this.base + this.bytes > this.memory.buffer.byteLength)
+      throw new ParameterError(
+        call,
+        'frames',
+        this.frames,
+        `base + frames · 4096 within the memory's ${this.memory.buffer.byteLength} bytes`,
+      )
+    this.core = coreOf(this.memory)
+    this.#translate = options.translate
+    this.#u8 = new Uint8Array(this.memory.buffer)
+    this.#data = new DataView(this.memory.buffer, this.base, this.bytes)
+  }
+
+  #renew(): void {
+    this.#u8 = new Uint8Array(this.memory.buffer)
+    this.#data = new DataView(this.memory.buffer, this.base, this.bytes)
+  }
+
+  /**
+   * The whole memory's bytes; renewed when the embedder's memory has grown, which leaves older views of a memory that is
+   * not shared without bytes. Those of a shared one stay good for the window, which does not grow.
+   */
+  get #all(): Uint8Array {
+    if (this.#u8.byteLength === 0) this.#renew()
+    return this.#u8
+  }
+
+  /** The domain's bytes for reading and writing members at guest-physical addresses; kept like `#all`. */
+  get data(): DataView {
+    if (this.#u8.byteLength === 0) this.#renew()
+    return this.#data
+  }
+
+  /** The domain's own bytes: a fresh view, valid until the memory grows. */
+  view(): Uint8Array {
+    return this.#all.subarray(this.base, this.base + this.bytes)
+  }
+
+  /** Absolute address of a guest-physical range that lies inside the window, or -1. */
+  absolute(gpa: number, length: number): number {
+    return gpa >= 0 && gpa + length <= this.bytes && Number.isInteger(gpa) ? this.base + gpa : -1
+  }
+
+  /** Absolute address of frame `gfn` if it is RAM and may be mapped writable (NL-frame-1), or -1. Compared before any arithmetic. */
+  frame(gfn: number): number {
+    if (!(gfn >= 0 && gfn < this.frames) || !Number.isInteger(gfn) || this.#readOnly.has(gfn)) return -1
+    return this.base + gfn * PAGE_SIZE
+  }
+
+  /** A byte at an absolute address that was resolved before. */
+  peek8(at: number): number {
+    return this.#all[at >>> 0]!
+  }
+
+  /** Stores a byte at an absolute address that was resolved before. */
+  poke8(at: number, value: number): void {
+    this.#all[at >>> 0] = value
+  }
+
+  /** Forbids writable mappings of a frame and guest copies into it: the role of a page of another type in Xen. */
+  protect(gfn: number): void {
+    this.#readOnly.add(integer('GuestMemory.protect', 'gfn', gfn, 0, this.frames - 1))
+  }
+
+  /** Frames that `protect` named, ascending. */
+  get protectedFrames(): number[] {
+    return [...this.#readOnly].sort((a, b) => a - b)
+  }
+
+  /** The hypervisor holds a frame, until it lets go (NL-frame-1). */
+  hold(gfn: number): void {
+    this.#references.set(gfn, this.references(gfn) + 1)
+  }
+
+  /** Lets go of a frame. */
+  release(gfn: number): void {
+    const left = this.references(gfn) - 1
+    if (left > 0) this.#references.set(gfn, left)
+    else this.#references.delete(gfn)
+  }
+
+  /** How often the hypervisor holds a frame. */
+  references(gfn: number): number {
+    return this.#references.get(gfn) ?? 0
+  }
+
+  /** Frames that the hypervisor holds at present. */
+  get heldFrames(): number {
+    return this.#references.size
+  }
+
+  /** Copies guest bytes at a virtual address into `to`; false is EFAULT. */
+  copyIn(gva: number, to: Uint8Array, length: number): boolean {
+    for (let done = 0; done < length; ) {
+      const at = this.#resolve(gva + done, length - done, false)
+      if (at < 0) return false
+      const run = this.#run(gva + done, length - done)
+      const from = this.#all
+      for (let i = 0; i < run; i++) to[done + i] = from[at + i]!
+      done += run
+    }
+    return true
+  }
+
+  /** Copies bytes out to a guest virtual address; false is EFAULT and may have written a part, as a fault in Xen may. */
+  copyOut(gva: number, from: Uint8Array, length: number): boolean {
+    for (let done = 0; done < length; ) {
+      const at = this.#resolve(gva + done, length - done, true)
+      if (at < 0) return false
+      const run = this.#run(gva + done, length - done)
+      const to = this.#all
+      for (let i = 0; i < run; i++) to[at + i] = from[done + i]!
+      done += run
+    }
+    return true
+  }
+
+  /** True if `length` bytes at a virtual address can be copied; touches nothing. */
+  accessible(gva: number, length: number, write: boolean): boolean {
+    for (let done = 0; done < length; done += this.#run(gva + done, length - done))
+      if (this.#resolve(gva + done, length - done, write) < 0) return false
+    return true
+  }
+
+  /** Bytes up to the end of the page: two pages that are neighbours for the guest need not be so in RAM. */
+  #run(gva: number, length: number): number {
+    return Math.min(length, PAGE_SIZE - (gva % PAGE_SIZE))
+  }
+
+  /** Absolute address of the part of a virtual range that lies in its first page, or -1. */
+  #resolve(gva: number, length: number, write: boolean): number {
+    if (!Number.isSafeInteger(gva) || gva < 0) return -1
+    const gpa = this.#translate ? this.#translate(gva, write) : gva
+    if (write && this.#readOnly.has(Math.floor(gpa / PAGE_SIZE))) return -1
+    return this.absolute(gpa, this.#run(gva, length))
+  }
+}

@@ -1,0 +1,246 @@
+/**
+ * Domains of one host on the move: saved, frozen, restored, started. What a state holds is saved_state.ts, what a host grants it
+ * restore.ts, the handle of a frozen source migration.ts; here is what happens on the host, and in which order.
+ */
+
+import { NR_VIRQS } from '../abi/index.js'
+import { type Clock, systemTime } from '../clock.js'
+import type { Domain, DomainHost } from '../domain/domain.js'
+import { Errno, integers, object, oneOf, ParameterError, XenError } from '../errno.js'
+import type { Domains } from '../host/domains.js'
+import type { RestoreOptions } from '../host/options.js'
+import type { PollTimers } from '../host/poll_timers.js'
+import type { UpcallQueue } from '../host/upcall_queue.js'
+import type { Target } from './abi_part.js'
+import { type CheckedCooperative, type CheckedTransparent, checkSaved } from './check.js'
+import { RestoreError } from './fields.js'
+import type { SavedDomain, SaveMode } from './format.js'
+import { isRaised, Migration } from './handle.js'
+import { loadRam } from './ram.js'
+import { clearChannels, Restore, retire } from './restore.js'
+import { saveCooperative, saveTransparent } from './save.js'
+
+const INT_MAX = 2 ** 31 - 1
+const MOST_PIRQS = 0xffff
+
+/** What of the host this needs. */
+export interface MovingHost {
+  readonly domains: Domains
+  readonly queue: UpcallQueue
+  readonly timers: PollTimers
+  readonly clock: Clock
+  /** The world that a restored domain is checked against. */
+  readonly target: Target
+  readonly domainHost: DomainHost
+  /** Puts a new domain on the host. */
+  add(domain: Domain): void
+  destroy(domid: number): void
+}
+
+/** Says in which way a domain stands still. */
+export const frozenText = ({ domid, frozen }: Domain): string =>
+  `d${domid} stands still, ${frozen === 'saved' ? 'saved for its migration' : 'restored and not started'}`
+
+/** Options of a save as given. @throws ParameterError */
+export function readSaveOptions(
+  call: string,
+  options: { mode?: SaveMode; freeze?: boolean },
+): { mode: SaveMode; freeze: boolean } {
+  const { mode: given = 'cooperative' } = object(call, 'options', options)
+  const mode = oneOf<SaveMode>(call, 'mode', given, ['cooperative', 'transparent'])
+  const { freeze = mode === 'transparent' } = options
+  return { mode, freeze: oneOf(call, 'freeze', freeze, [true, false]) }
+}
+
+/** The migrations of one host. */
+export class Moving {
+  readonly #host: MovingHost
+  readonly #migrations = new Map<Domain, Migration>()
+
+  constructor(host: MovingHost) {
+    this.#host = host
+  }
+
+  /** The migration that a frozen domain is the source of. */
+  of(domain: Domain): Migration | undefined {
+    return this.#migrations.get(domain)
+  }
+
+  /** A domain as plain data. @throws XenError, see Hypervisor.saveDomain */
+  save(call: string, domid: number, mode: SaveMode): SavedDomain {
+    const { domains, queue, timers, clock } = this.#host
+    const domain = domains.must(call, domid)
+    const refuse = (errno: number, found: string): never => {
+      throw new XenError(call, errno, `d${domid} ${found}`)
+    }
+    if (domain.frozen) refuse(Errno.EBUSY, domain.frozen === 'saved' ? 'is being migrated' : 'has not been started')
+    if (domain.dying !== 'alive') refuse(Errno.EINVAL, `is ${domain.dying}`)
+    if (domain.nextEvtchn) refuse(Errno.EBUSY, `is in the middle of a reset, at port ${domain.nextEvtchn}`)
+    if (mode === 'cooperative') return saveCooperative(domain)
+    // What a vCPU was about to do next is on the stack here, and no state could carry it.
+    if (queue.inCall) refuse(Errno.EBUSY, 'cannot be saved in the middle of a hypercall')
+    if (domain.vcpus.some((vcpu) => queue.inUpcall(vcpu))) refuse(Errno.EBUSY, 'is in the middle of an upcall')
+    const now = systemTime(clock)
+    return saveTransparent(domain, (vcpu) => {
+      const at = timers.endOf(vcpu)
+      return at === undefined ? null : at > now ? at - now : 0n
+    })
+  }
+
+  /** Saves a domain and freezes it. */
+  begin(call: string, domid: number, mode: SaveMode): Migration {
+    const state = this.save(call, domid, mode)
+    const domain = this.#host.domains.must(call, domid)
+    domain.frozen = 'saved'
+    const migration = new Migration(domain, state, {
+      destroy: (source) => {
+        this.#migrations.delete(source)
+        this.#host.destroy(source.domid)
+      },
+      thaw: (source) => {
+        this.#migrations.delete(source)
+        this.#thaw(source)
+      },
+    })
+    this.#migrations.set(domain, migration)
+    return migration
+  }
+
+  #thaw(domain: Domain): void {
+    domain.frozen = null
+    this.#host.queue.goesOn(domain)
+  }
+
+  /** A source was destroyed or replaced. */
+  end(source: Domain, status: 'committed' | 'gone'): void {
+    this.#migrations.get(source)?.end(status)
+    this.#migrations.delete(source)
+    this.#host.queue.forget(source)
+  }
+
+  /** See Hypervisor.restoreDomain. */
+  restore(state: unknown, options: RestoreOptions): Domain {
+    const call = 'restoreDomain'
+    object(call, 'options', options)
+    const { target, queue, timers, clock } = this.#host
+    const { virqs } = target.world
+    const checked = checkSaved(state)
+    const { replaces, pirqs = [], globalVirqs = [], ...given } = options
+    if (replaces !== undefined && (!(replaces instanceof Migration) || this.of(replaces.source) !== replaces))
+      throw new ParameterError(call, 'replaces', replaces, 'a migration under way on this host')
+    integers(call, 'pirqs', pirqs, 0, MOST_PIRQS)
+    integers(call, 'globalVirqs', globalVirqs, 0, NR_VIRQS - 1)
+    const source = replaces?.source
+    const domain = this.#detached(checked, given, source)
+    for (const pirq of [...(source?.pirqs.permitted ?? []), ...pirqs]) domain.pirqs.permitted.add(pirq)
+    for (const virq of globalVirqs)
+      if (virqs.refuses(virq, domain.domid, source, true))
+        throw new RestoreError('globalVirqs', Errno.EBUSY, `another domain has VIRQ ${virq} bound`)
+    const attach = () => {
+      this.#attach(domain, replaces)
+      for (const virq of globalVirqs) virqs.setHandler(domain, virq)
+    }
+    if (checked.mode === 'cooperative') {
+      loadRam(domain.memory, checked.ram, !given.memory)
+      clearChannels(domain)
+      if (source) {
+        retire(target, source, new Set())
+        virqs.closeDomExc(source)
+      }
+      queue.around(attach)
+      return domain
+    }
+    const restore = new Restore(target, domain, checked, replaces ?? null, globalVirqs)
+    withMemory(() => restore.prepare())
+    domain.frozen = 'restored'
+    queue.around(() => {
+      domain.restored = restore.carryOut(attach, !given.memory)
+    })
+    const now = systemTime(clock)
+    for (const [i, { poll }] of checked.vcpuState.entries())
+      if (poll?.leftNs != null && domain.vcpus[i]!.polling) timers.arm(domain.vcpus[i]!, now + poll.leftNs)
+    return domain
+  }
+
+  /** The domain that a state describes, not on the host yet, its memory untouched. */
+  #detached(
+    checked: CheckedCooperative | CheckedTransparent,
+    given: Omit<RestoreOptions, 'pirqs' | 'globalVirqs' | 'replaces'>,
+    source: Domain | undefined,
+  ): Domain {
+    const { domains, domainHost } = this.#host
+    const { bits, type, vcpus, frames, sharedInfoGfn, maxEvtchnPort, nrPirqs } = checked
+    const { domid = source?.domid ?? checked.domid, bits: wanted = bits } = given
+    if (oneOf('restoreDomain', 'bits', wanted, [32, 64]) !== bits)
+      throw new RestoreError('bits', Errno.EINVAL, `is ${bits}, and a state is not converted to ${wanted}`)
+    const taken = domains.get(domid)
+    if (taken && taken !== source) throw new RestoreError('domid', Errno.EEXIST, `this host has a domain ${domid}`)
+    // Domain 0 is the hardware domain, and handles what no other domain does.
+    if (domid === 0 && given.domid !== 0 && !source)
+      throw new RestoreError(
+        'domid',
+        Errno.EPERM,
+        'is 0, and a state does not make a hardware domain; options.domid does',
+      )
+    const inherited = source && { privileged: source.privileged, ...source.nlevelLimits }
+    const kept = { privileged: false, ...inherited, sharedInfoGfn, maxEvtchnPort, nrPirqs, ...defined(given) }
+    return withMemory(() =>
+      domains.build('restoreDomain', domainHost, { ...kept, domid, bits, type, vcpus, frames }, source),
+    )
+  }
+
+  /** Puts a restored domain on the host, in the place of the source that it replaces. */
+  #attach(domain: Domain, replaces: Migration | undefined): void {
+    const { domains, timers, target, add } = this.#host
+    if (!replaces) {
+      add(domain)
+      return
+    }
+    const { virqs } = target.world
+    const { source } = replaces
+    domain.target = source.target
+    virqs.replace(source, domain)
+    domains.remove(source.domid)
+    add(domain)
+    for (const other of domains) if (other.target === source) other.target = domain
+    for (const vcpu of source.vcpus) timers.disarm(vcpu)
+    this.end(source, 'committed')
+    if (source.domid === domain.domid) return
+    for (const other of this.#migrations.values()) other.renamed.set(source.domid, domain.domid)
+    virqs.domainChanged(source.domid)
+  }
+
+  /** See Hypervisor.startDomain. */
+  start(domid: number, options: { raised?: readonly number[] }): number {
+    const call = 'startDomain'
+    const domain = this.#host.domains.must(call, domid)
+    const { raised = [] } = object(call, 'options', options)
+    integers(call, 'raised', raised, 1, INT_MAX)
+    if (domain.frozen !== 'restored') throw new XenError(call, Errno.EINVAL, `d${domid} does not wait for it`)
+    let added = 0
+    for (const port of raised) {
+      if (!domain.ports.isValid(port) || !domain.ports.isUsable(port) || isRaised(domain, port)) continue
+      domain.setPending(port)
+      added++
+    }
+    this.#thaw(domain)
+    return added
+  }
+}
+
+/** Without the members that are undefined, which stand for a default. */
+function defined<T extends object>(options: T): T {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T
+}
+
+/** What an engine says when it has no memory left is ENOMEM. */
+function withMemory<T>(body: () => T): T {
+  try {
+    return body()
+  } catch (error) {
+    if (error instanceof RangeError) throw new RestoreError('frames', Errno.ENOMEM, error.message)
+    if (error instanceof XenError && error.errno === Errno.ENOMEM && !(error instanceof RestoreError))
+      throw new RestoreError('frames', Errno.ENOMEM, error.found)
+    throw error
+  }
+}

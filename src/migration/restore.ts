@@ -1,0 +1,368 @@
+/**
+ * Restoring a transparent state on a host (nlevel.md section 5). Two steps, and nothing on the host changes in the first:
+ *
+ *     prepare    sets up a domain that the host does not know yet; at every limit and for every port it makes the checks
+ *                of the operation that would have made it, and ends with the first that is refused (NL-mig-3, NL-mig-6)
+ *     carryOut   fills the RAM, retires the source that is replaced, puts the domain on the host, connects the ends
+ *
+ * A state grants nothing: what it may have is the host's to say (its limits, its policy) or the caller's (RestoreOptions). An
+ * interdomain end is connected only to a peer that is connected to the replaced source, or that waits, UNBOUND, for the
+ * restored domain's number. Xen-attached ports are never made.
+ */
+
+import { ECS, PAGE_SIZE, sharedInfo, VCPU_INFO_SIZE, VIRQ, XEN_LEGACY_MAX_VCPUS } from '../abi/index.js'
+import type { Domain, RestoreReport } from '../domain/domain.js'
+import { linkPirqPort } from '../domain/pirq_list.js'
+import { EVTCHNS_PER_BUCKET } from '../domain/port_table.js'
+import { Errno } from '../errno.js'
+import { virqClass, virqName } from '../host/virq.js'
+import { describePort } from '../hypercalls/parts.js'
+import type { Target } from './abi_part.js'
+import type { CheckedPort, CheckedTransparent } from './check.js'
+import { RestoreError } from './fields.js'
+import { isRaised, type Migration, pendingPorts } from './handle.js'
+import { loadRam } from './ram.js'
+
+const { EPERM, ENOMEM, EBUSY, EEXIST, EINVAL, ENOSPC } = Errno
+
+/** An end to connect. */
+interface End {
+  port: number
+  peer: Domain
+  remotePort: number
+}
+
+/** One restore of a transparent state. */
+export class Restore {
+  readonly #to: Target
+  readonly #domain: Domain
+  readonly #state: CheckedTransparent
+  readonly #migration: Migration | null
+  /** Global VIRQs whose handler domain it becomes (EC-vclass-5). */
+  readonly #roles: readonly number[]
+  readonly #ends: End[] = []
+  readonly #claimed = new Map<Domain, Set<number>>()
+  readonly #report: RestoreReport
+  /** Loopback ends of the state by port. */
+  readonly #loops = new Map<number, number>()
+
+  /**
+   * `domain` is not on the host, and has what the caller grants it; `migration` is that of the source that it replaces,
+   * `roles` the global VIRQs that will be its.
+   */
+  constructor(
+    to: Target,
+    domain: Domain,
+    state: CheckedTransparent,
+    migration: Migration | null,
+    roles: readonly number[],
+  ) {
+    this.#to = to
+    this.#domain = domain
+    this.#state = state
+    this.#migration = migration
+    this.#roles = roles
+    this.#report = { connected: [], unbound: [], xenPorts: [...state.xenPorts], raised: [] }
+  }
+
+  get #source(): Domain | null {
+    return this.#migration?.source ?? null
+  }
+
+  // --- prepare -------------------------------------------------------------------------------------------------------
+
+  /** Every check. Touches nothing but the new domain. @throws RestoreError */
+  prepare(): void {
+    const domain = this.#domain
+    const state = this.#state
+    domain.shutdownCode = state.shutdownCode
+    domain.suspendEvtchn = state.suspendEvtchn
+    domain.callbackVia = state.callbackVia
+    this.#vcpus()
+    state.installAbi(this.#to, domain)
+    this.#pirqRecords()
+    // Objects beyond the domain's limit can hold no port here.
+    const most = Math.ceil((domain.maxEvtchnPort + 1) / EVTCHNS_PER_BUCKET) * EVTCHNS_PER_BUCKET
+    if (!domain.ports.grow(Math.min(state.validEvtchns, most) - 1))
+      throw new RestoreError('validEvtchns', ENOMEM, `there is no memory for ${state.validEvtchns} port objects`)
+    this.#fifoPorts()
+    for (const { state: of, values } of state.ports)
+      if (of === 'interdomain' && values[2] === state.domid) this.#loops.set(values[0]!, values[3]!)
+    for (const port of state.ports) this.#port(port)
+  }
+
+  #vcpus(): void {
+    const domain = this.#domain
+    for (const [i, each] of this.#state.vcpuState.entries()) {
+      const vcpu = domain.vcpus[i]!
+      if (each.infoGfn >= 0) {
+        domain.memory.hold(each.infoGfn)
+        vcpu.infoGfn = each.infoGfn
+        vcpu.info = domain.memory.base + each.infoGfn * PAGE_SIZE + each.infoOffset
+        vcpu.activeDepth = 2
+      }
+      if (each.upcallVector && (domain.type !== 'hvm' || each.upcallVector < 0x10))
+        throw new RestoreError(
+          `vcpuState[${i}].upcallVector`,
+          EINVAL,
+          `is ${each.upcallVector}; an HVM guest may have 0x10 to 0xff, a PV guest none`,
+        )
+      vcpu.upcallVector = each.upcallVector
+      vcpu.down = each.down
+      if (each.poll) domain.startPoll(vcpu, each.poll.port)
+      vcpu.blocked = each.blocked
+    }
+  }
+
+  /** Queue marks of the port objects, open or not. */
+  #fifoPorts(): void {
+    const { ports } = this.#domain
+    for (const [port, priority, saved, vcpu, lastPriority] of this.#state.fifoPorts as [
+      number,
+      number,
+      number,
+      number,
+      number,
+    ][]) {
+      if (!ports.isValid(port)) continue
+      ports.setPriority(port, priority)
+      if (saved) ports.setSavedPending(port)
+      ports.setLastQueue(port, (vcpu << 16) | lastPriority)
+    }
+  }
+
+  #pirqRecords(): void {
+    const { pirqs, memory } = this.#domain
+    for (const { pirq, port, willShare, inFlight } of this.#state.pirqs)
+      Object.assign(pirqs.get(pirq), { port, willShare, inFlight })
+    const { eoiMap } = this.#state
+    if (!eoiMap) return
+    memory.hold(eoiMap.gfn)
+    pirqs.eoiMapGfn = eoiMap.gfn
+    pirqs.eoiMap = memory.base + eoiMap.gfn * PAGE_SIZE
+    pirqs.autoUnmask = eoiMap.autoUnmask
+  }
+
+  /** One port: the checks of the operation that makes such a port, then the port as that operation leaves it. */
+  #port({ state, row, values }: CheckedPort): void {
+    const domain = this.#domain
+    const [port, notify, number, remotePort] = values as [number, number, number, number]
+    const field = `ports.${state}[${row}]`
+    // 2-level ports that were opened at 64 bits are there, if of no use, after a latch to 32.
+    const most = Math.min(domain.maxEvtchnPort, Math.max(domain.maxEvtchns, 4096) - 1)
+    if (port > most) this.#refuse(`${field}.port`, ENOSPC, `port ${port} is beyond ${most}, the limit here`)
+    domain.ports.take(port)
+    domain.ports.setNotifyVcpu(port, notify)
+    switch (state) {
+      case 'unbound':
+        this.#unbound(field, port, number)
+        break
+      case 'interdomain':
+        this.#interdomain(field, { port, domid: number, remotePort })
+        break
+      case 'virq':
+        this.#virq(field, port, notify, number)
+        break
+      case 'pirq':
+        this.#pirq(field, port, notify, number)
+        break
+      case 'ipi':
+        domain.ports.setState(port, ECS.IPI)
+        break
+    }
+  }
+
+  #refuse(field: string, errno: number, found: string): never {
+    throw new RestoreError(field, errno, found)
+  }
+
+  /** The number that a domain of the state has here: the restored one's own, or a peer's that was renamed meanwhile. */
+  #domidHere(domid: number): number {
+    return domid === this.#state.domid ? this.#domain.domid : (this.#migration?.renamed.get(domid) ?? domid)
+  }
+
+  /** EVTCHNOP_alloc_unbound. A peer that bound to it while the source was frozen is connected. */
+  #unbound(field: string, port: number, domid: number): void {
+    const remoteDomid = this.#domidHere(domid)
+    this.#mayBeUnbound(field, port, remoteDomid)
+    this.#domain.ports.setUnbound(port, remoteDomid)
+    const peer = this.#peerOfSource(port)
+    if (peer && peer.domid === remoteDomid && domid !== this.#state.domid) {
+      const remotePort = this.#source!.ports.remotePort(port)
+      this.#connect(field, { port, peer, remotePort }, domid)
+    }
+  }
+
+  #mayBeUnbound(field: string, port: number, remoteDomid: number): void {
+    const { world } = this.#to
+    const domain = this.#domain
+    const remote = remoteDomid === domain.domid ? domain : world.domainById(remoteDomid)
+    const refused = world.xsm.evtchnUnbound(domain, domain, remote)
+    if (refused)
+      this.#refuse(field, -refused, `policy ${world.xsm.name}: port ${port} may not wait for d${remoteDomid}`)
+  }
+
+  /** The domain that the frozen source's own port is connected to, if it is. */
+  #peerOfSource(port: number): Domain | null {
+    const source = this.#source
+    if (!source?.ports.isValid(port) || source.ports.consumer(port)) return null
+    if (source.ports.state(port) !== ECS.INTERDOMAIN) return null
+    const peer = this.#to.world.domainById(source.ports.remoteDomid(port))
+    return peer && peer !== source ? peer : null
+  }
+
+  /** EVTCHNOP_bind_interdomain, for ends that exist; any other becomes UNBOUND, as when a peer dies (EC-die-5). */
+  #interdomain(field: string, end: { port: number; domid: number; remotePort: number }): void {
+    const { port, domid, remotePort } = end
+    const domain = this.#domain
+    if (domid === this.#state.domid && port !== remotePort && this.#loops.get(remotePort) === port) {
+      this.#mayBind(field, domain)
+      domain.ports.setInterdomain(port, domain.domid, remotePort)
+      return
+    }
+    const remoteDomid = this.#domidHere(domid)
+    const peer = domid === this.#state.domid ? undefined : this.#to.world.domainById(remoteDomid)
+    const found = this.#otherEnd(port, domid, remotePort, peer)
+    if (typeof found === 'number') {
+      this.#connect(field, { port, peer: peer!, remotePort: found }, domid)
+      return
+    }
+    this.#mayBeUnbound(field, port, remoteDomid)
+    domain.ports.setUnbound(port, remoteDomid)
+    this.#report.unbound.push({ ...end, reason: found })
+  }
+
+  /** The peer's port that may be connected, or why there is none. */
+  #otherEnd(port: number, domid: number, remotePort: number, peer: Domain | undefined): number | string {
+    if (domid === this.#state.domid) return `port ${remotePort} of the domain itself is not its other end`
+    if (!peer || peer === this.#source) return `there is no domain ${this.#domidHere(domid)}`
+    if (peer.dying !== 'alive') return `d${peer.domid} is dying`
+    // The peer may have closed its end and made another while the source was frozen: the source itself knows.
+    if (this.#peerOfSource(port) === peer && this.#migration!.wasConnected(port, domid, remotePort))
+      return this.#source!.ports.remotePort(port)
+    const { ports } = peer
+    if (!ports.isValid(remotePort)) return describePort(peer, remotePort)
+    if (ports.state(remotePort) !== ECS.UNBOUND) return describePort(peer, remotePort)
+    const awaited = ports.remoteDomid(remotePort)
+    return awaited === this.#domain.domid ? remotePort : `port ${remotePort} of d${peer.domid} awaits d${awaited}`
+  }
+
+  #connect(field: string, end: End, domid: number): void {
+    const { port, peer, remotePort } = end
+    this.#mayBind(field, peer)
+    const claimed = this.#claimed.get(peer) ?? new Set()
+    if (claimed.has(remotePort)) this.#refuse(field, EINVAL, describePort(peer, remotePort))
+    this.#claimed.set(peer, claimed.add(remotePort))
+    this.#domain.ports.setInterdomain(port, peer.domid, remotePort)
+    this.#ends.push(end)
+    this.#report.connected.push({ port, domid, remotePort })
+  }
+
+  #mayBind(field: string, peer: Domain): void {
+    const { xsm } = this.#to.world
+    const refused = xsm.evtchnInterdomain(this.#domain, peer)
+    if (refused)
+      this.#refuse(field, -refused, `policy ${xsm.name}: d${this.#domain.domid} may not bind to d${peer.domid}`)
+  }
+
+  /** EVTCHNOP_bind_virq. */
+  #virq(field: string, port: number, notify: number, virq: number): void {
+    const { virqs } = this.#to.world
+    const domain = this.#domain
+    const kind = virqClass(virq)
+    if (kind === 'global') {
+      const role = this.#roles.includes(virq)
+      if (virqs.refuses(virq, domain.domid, this.#source, role))
+        this.#refuse(`${field}.virq`, EBUSY, `d${domain.domid} is not the handler domain of ${virqName(virq)}`)
+    }
+    const vcpu = domain.vcpus[kind === 'vcpu' ? notify : 0]!
+    if (vcpu.virqPort(virq))
+      this.#refuse(`${field}.virq`, EEXIST, `${virqName(virq)} is bound to port ${vcpu.virqPort(virq)}`)
+    domain.ports.setIrq(port, ECS.VIRQ, virq)
+    vcpu.setVirqPort(virq, port)
+  }
+
+  /** EVTCHNOP_bind_pirq. */
+  #pirq(field: string, port: number, notify: number, pirq: number): void {
+    const domain = this.#domain
+    if (domain.type === 'pv') {
+      if (!domain.privileged && !domain.pirqs.permitted.has(pirq))
+        this.#refuse(`${field}.pirq`, EPERM, `d${domain.domid} has no access to PIRQ ${pirq}`)
+      const { willShare } = domain.pirqs.get(pirq)
+      if (this.#to.world.irqs.refuses(pirq, willShare, this.#source?.domid))
+        this.#refuse(`${field}.pirq`, EBUSY, `interrupt ${pirq} is in use and cannot be shared`)
+    }
+    domain.ports.setIrq(port, ECS.PIRQ, pirq)
+    linkPirqPort(domain, port, notify)
+  }
+
+  // --- carry out -----------------------------------------------------------------------------------------------------
+
+  /**
+   * Every effect. `attach` puts the domain on the host, under its number; `fresh`: its
+   * memory is zero. Nothing here can be refused.
+   */
+  carryOut(attach: () => void, fresh: boolean): RestoreReport {
+    const domain = this.#domain
+    const source = this.#source
+    // The source keeps its events in its own RAM, which may be the very window that is filled next.
+    const late = source ? [...pendingPorts(source)] : []
+    loadRam(domain.memory, this.#state.ram, fresh)
+    for (const gfn of this.#state.readOnly) domain.memory.protect(gfn)
+    if (source) retire(this.#to, source, new Set(this.#ends.map((end) => end.port)))
+    attach()
+    this.#takeInterrupts()
+    for (const { port, peer, remotePort } of this.#ends) peer.ports.setInterdomain(remotePort, domain.domid, port)
+    for (const port of late) {
+      if (!domain.ports.isValid(port) || !domain.ports.isUsable(port) || isRaised(domain, port)) continue
+      domain.setPending(port)
+      this.#report.raised.push(port)
+    }
+    // What was signalled while an end was cut, or is on its way, is not known: one event each to be safe (NL-mig-6).
+    for (const { port, peer, remotePort } of this.#ends) {
+      domain.setPending(port)
+      peer.setPending(remotePort)
+    }
+    return this.#report
+  }
+
+  #takeInterrupts(): void {
+    const { world } = this.#to
+    const domain = this.#domain
+    if (domain.vcpus[0]!.virqPort(VIRQ.DOM_EXC) && !world.virqs.ownsDomExc(domain))
+      world.virqs.openDomExc(domain, world.domids())
+    if (domain.type !== 'pv') return
+    for (const { pirq, port, willShare } of this.#state.pirqs) if (port) world.irqs.bind(pirq, domain.domid, willShare)
+  }
+}
+
+/**
+ * Ends a source whose channels pass to another domain: its peers' ends in `passed` are left alone, all others become
+ * UNBOUND, silently (EC-die-5). Its memory is not touched: the restored domain may live in the same.
+ */
+export function retire({ world }: Target, source: Domain, passed: ReadonlySet<number>): void {
+  const { ports, domid } = source
+  for (let port = ports.nextUsed(1); port >= 0; port = ports.nextUsed(port + 1)) {
+    const state = ports.state(port)
+    if (state === ECS.PIRQ && source.type === 'pv') world.irqs.unbind(ports.irq(port), domid)
+    if (state !== ECS.INTERDOMAIN || passed.has(port)) continue
+    const peer = world.domainById(ports.remoteDomid(port))
+    if (peer && peer !== source) peer.ports.setUnbound(ports.remotePort(port), domid)
+  }
+  source.dying = 'dead'
+  for (const vcpu of source.vcpus) vcpu.down = true
+}
+
+/** Leaves the shared_info of a domain that starts anew as Xen's restorer does (EC-guest-6). */
+export function clearChannels(domain: Domain): void {
+  const view = domain.memory.view()
+  const at = domain.sharedInfoGfn * PAGE_SIZE
+  const { sel, pending, mask, words } = sharedInfo(domain.bits)
+  const bitmap = (words * domain.bits) / 8
+  view.fill(0, at + pending, at + pending + bitmap)
+  view.fill(0xff, at + mask, at + mask + bitmap)
+  for (let vcpu = 0; vcpu < XEN_LEGACY_MAX_VCPUS; vcpu++) {
+    const word = at + vcpu * VCPU_INFO_SIZE + sel
+    view.fill(0, word, word + domain.bits / 8)
+  }
+}

@@ -1,0 +1,83 @@
+/**
+ * Runs a host's threads in Node's event loop, with real sockets around them: whenever something happened, and when a timer
+ * of the host's is due. The host's own clock stands still between turns and is moved by the real time that went by, so
+ * setting a host up in simulated time and serving real sockets afterwards go together.
+ */
+
+import { ManualClock } from '../clock.js'
+import type { Scheduler } from '../dom0/kernel/index.js'
+import { nowNs } from './clock.js'
+
+/** Somebody who waits for something to hold. */
+interface Waiter {
+  readonly done: () => boolean
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
+/** Drives one scheduler. */
+export class NodeLoop {
+  #scheduler: Scheduler | null = null
+  #immediate: NodeJS.Immediate | null = null
+  #timer: NodeJS.Timeout | null = null
+  #lastNs = 0
+  readonly #waiting = new Set<Waiter>()
+
+  /** Something happened: the threads run before the event loop waits again. Before `start`, and often, harmless. */
+  readonly kick = (): void => {
+    if (!this.#scheduler || this.#immediate) return
+    this.#immediate = setImmediate(() => this.#turn())
+  }
+
+  /** Begins. `scheduler` has a ManualClock. */
+  start(scheduler: Scheduler): void {
+    this.#scheduler = scheduler
+    this.#lastNs = nowNs()
+    this.kick()
+  }
+
+  #turn(): void {
+    this.#immediate = null
+    const scheduler = this.#scheduler
+    if (!scheduler) return
+    const now = nowNs()
+    if (scheduler.clock instanceof ManualClock) scheduler.clock.advance(now - this.#lastNs)
+    this.#lastNs = now
+    try {
+      scheduler.run()
+    } catch (error) {
+      const waiting = [...this.#waiting]
+      this.stop()
+      if (!waiting.length) throw error
+      for (const { reject } of waiting) reject(error)
+      return
+    }
+    for (const waiter of this.#waiting) {
+      if (!waiter.done()) continue
+      this.#waiting.delete(waiter)
+      waiter.resolve()
+    }
+    if (this.#timer) clearTimeout(this.#timer)
+    const next = scheduler.nextTimerNs
+    this.#timer = next === null ? null : setTimeout(this.kick, Math.max(0, (next - scheduler.nowNs) / 1e6))
+  }
+
+  /** Runs until `done` holds; asked after every turn. Rejects if a thread fails, of which the loop ends. */
+  until(done: () => boolean): Promise<void> {
+    if (done()) return Promise.resolve()
+    return new Promise<void>((resolve, reject) => {
+      this.#waiting.add({ done, resolve, reject })
+      this.kick()
+    })
+  }
+
+  /** Ends: nothing runs any more, and nothing keeps the process alive. */
+  stop(): void {
+    if (this.#immediate) clearImmediate(this.#immediate)
+    if (this.#timer) clearTimeout(this.#timer)
+    this.#immediate = null
+    this.#timer = null
+    this.#scheduler = null
+    this.#waiting.clear()
+  }
+}

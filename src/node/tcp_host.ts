@@ -1,0 +1,67 @@
+/** A host with one guest whose sockets are real: pvcalls-back over TCP on loopback, driven by Node's event loop. */
+
+import type { IoPolicyName } from '../dom0/backends/index.js'
+import type { Pvcallsfront } from '../dom0/frontends/index.js'
+import { Host } from '../dom0/index.js'
+import type { Task } from '../dom0/kernel/index.js'
+import { NodeLoop } from './node_loop.js'
+import { TcpNetwork, type TcpOptions } from './tcp_network.js'
+
+/** Options of a host; those of its network as well. */
+export interface TcpHostOptions extends Omit<TcpOptions, 'kick'> {
+  /** Default 'bounded'. */
+  readonly policy?: IoPolicyName
+  /** RAM of the guest in frames of 4 KiB. Default 2048. */
+  readonly frames?: number
+  /** CPUs of dom0. Default 1. */
+  readonly cpus?: number
+}
+
+/** A host with one guest, among real sockets. */
+export class TcpHost {
+  readonly loop = new NodeLoop()
+  readonly network: TcpNetwork
+  readonly host: Host
+
+  /** Creates the host and its guest, which runs and has its device when this returns. */
+  constructor(options: TcpHostOptions = {}) {
+    const { policy = 'bounded', frames = 2048, cpus = 1, ...tcp } = options
+    this.network = new TcpNetwork({ ...tcp, kick: this.loop.kick })
+    const guest = { frames, levels: 3, maxEvtchnPort: -1 } as const
+    this.host = new Host({ dom0Cpus: cpus, guest, pvcalls: { network: this.network, policy } })
+    const { ok, errors } = this.host.complete('xl', this.host.toolstack.create({ name: 'guest', pvcalls: true }))
+    if (!ok) throw new Error(errors.map(({ line }) => line).join('\n'))
+    this.host.pass(1)
+    this.loop.start(this.host.scheduler)
+  }
+
+  /** The guest's sockets. */
+  get front(): Pvcallsfront {
+    return this.host.guest(1).pvcalls
+  }
+
+  /** Runs a program in the guest until it ends; rejects with what it threw. If the host is closed first it does neither. */
+  async guest<T>(program: () => Task<T>): Promise<T> {
+    let ended: { value: T } | { error: unknown } | null = null
+    this.host.guest(1).kernel.process('program', function* () {
+      try {
+        ended = { value: yield* program() }
+      } catch (error) {
+        ended = { error }
+      }
+    })
+    await this.loop.until(() => ended !== null)
+    const end = ended! as { value: T } | { error: unknown }
+    if ('error' in end) throw end.error
+    return end.value
+  }
+
+  /**
+   * Ends: nothing of the host runs any more, and the sockets that programs left open are closed on the network's side, so
+   * that they do not keep the process alive.
+   */
+  close(): void {
+    this.loop.stop()
+    this.network.close()
+  }
+}
