@@ -1,6 +1,6 @@
 /** Time is passed in: nothing in the library asks the platform what time it is. */
 
-import { ParameterError } from './errno.js'
+import { ParameterError } from './check.js'
 
 /** Where a host gets its time from. */
 export interface Clock {

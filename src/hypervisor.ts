@@ -4,11 +4,13 @@
  */
 
 import { type Args, type EvtchnOpName, NR_VIRQS, SHUTDOWN } from './abi/index.js'
+import { integer, object, oneOf, ParameterError } from './check.js'
 import { type Clock, ManualClock, systemTime } from './clock.js'
 import { Domain, type DomainHost } from './domain/domain.js'
+import { deliverPirq } from './domain/pirq_list.js'
 import { Vcpu } from './domain/vcpu.js'
 import { checkDumpOptions, type DumpItem, type DumpOptions, dumpInTurns, dumpItems, dumpLines } from './dump/dump.js'
-import { Errno, integer, object, oneOf, ParameterError, XenError } from './errno.js'
+import { Errno, XenError } from './errno.js'
 import type { GuestPlatform } from './guest/platform.js'
 import { Domains } from './host/domains.js'
 import { IrqLines } from './host/irq.js'
@@ -16,7 +18,6 @@ import {
   checkHostOptions,
   type DomainOptions,
   type HypervisorOptions,
-  type RestoreOptions,
   readDomid,
   readLimits,
   readMaxFrames,
@@ -27,16 +28,17 @@ import { UpcallQueue } from './host/upcall_queue.js'
 import { Virqs } from './host/virq.js'
 import type { Caller, HostLimits, Notifier } from './host/world.js'
 import { defaultPolicy } from './host/xsm.js'
-import { dispatch, type Register, runOperation } from './hypercalls/dispatch.js'
+import { dispatch, type Register } from './hypercalls/dispatch.js'
 import { destroyChannels, resetDomain } from './hypercalls/evtchn/close.js'
+import { runOperation } from './hypercalls/evtchn/index.js'
 import { sendPort } from './hypercalls/evtchn/send.js'
 import { allocUnboundXen, freeXen, Notifiers, notifyViaXen } from './hypercalls/evtchn/xen_ports.js'
-import { deliverPirq } from './hypercalls/physdev_op.js'
 import type { SchedWorld } from './hypercalls/sched_op.js'
 import { checkArgs, checkRegisters, outArgs } from './hypercalls/typed_args.js'
 import type { SavedCooperative, SavedDomain, SavedTransparent, SaveMode } from './migration/format.js'
 import type { Migration } from './migration/handle.js'
 import { frozenText, Moving, readSaveOptions } from './migration/migrations.js'
+import type { RestoreOptions } from './migration/options.js'
 
 /** Highest number of a host interrupt. */
 const MOST_IRQS = 0xffff

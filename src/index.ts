@@ -2,9 +2,11 @@
  * evtchn: Xen's event channels without Xen. The only public entry; what is not exported here is not part of the API.
  */
 export * from './abi/index.js'
+export { ParameterError } from './check.js'
 export { type Clock, ManualClock } from './clock.js'
 export type { Domain, DomainType, Dying, NlevelRegistration, RestoredEnd, RestoreReport } from './domain/domain.js'
 export type { ControlBlock, FifoSnapshot, FifoState } from './domain/fifo.js'
+export type { Subject } from './domain/subject.js'
 export type { Vcpu } from './domain/vcpu.js'
 export {
   type ChannelRecord,
@@ -16,13 +18,13 @@ export {
   formatItem,
   newDumpStats,
 } from './dump/dump.js'
-export { Errno, type ErrnoName, errnoName, ParameterError, XenError } from './errno.js'
+export { Errno, type ErrnoName, errnoName, XenError } from './errno.js'
 export * from './guest/index.js'
 export { type Abortable, EvtchnDevice, type EvtchnHandle, type EvtchnOpenOptions } from './guest/xenevtchn.js'
-export type { DomainOptions, HypervisorOptions, RestoreOptions } from './host/options.js'
+export type { DomainOptions, HypervisorOptions } from './host/options.js'
 export { NR_SOFTIRQS, SOFTIRQ, type SoftirqStats, Softirqs } from './host/softirq.js'
 export type { HostLimits, Notifier } from './host/world.js'
-export { defaultPolicy, type Subject, siloPolicy, type XsmPolicy } from './host/xsm.js'
+export { defaultPolicy, siloPolicy, type XsmPolicy } from './host/xsm.js'
 export type { Register } from './hypercalls/dispatch.js'
 export { Hypervisor } from './hypervisor.js'
 export { GuestMemory, type GuestMemoryOptions, type Translate } from './machine/memory.js'
@@ -39,4 +41,5 @@ export {
   type SaveMode,
 } from './migration/format.js'
 export type { Committed, Migration, MigrationStatus } from './migration/handle.js'
+export type { RestoreOptions } from './migration/options.js'
 export type { SavedRun } from './migration/ram.js'

@@ -83,3 +83,6 @@ export type EvtchnOpName = keyof typeof EVTCHNOP
 export const EVTCHNOP_NAMES: ReadonlyMap<number, EvtchnOpName> = new Map(
   Object.entries(EVTCHNOP).map(([name, cmd]) => [cmd, name as EvtchnOpName]),
 )
+
+/** Bit 0 of bind_pirq's flags. */
+export const BIND_PIRQ__WILL_SHARE = 1

@@ -1,7 +1,10 @@
 /** Xen's public interface as data: numbers, struct layouts, geometry. Imports nothing but itself. */
 export * from './event_channel.js'
 export * from './fifo.js'
+export * from './hvm.js'
 export * from './nlevel.js'
 export * from './numbers.js'
+export * from './physdev.js'
 export * from './shared_info.js'
 export * from './struct.js'
+export * from './vcpu.js'

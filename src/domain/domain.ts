@@ -12,15 +12,16 @@ import {
   VCPU_INFO_SIZE,
   XEN_LEGACY_MAX_VCPUS,
 } from '../abi/index.js'
-import { integer } from '../errno.js'
-import type { Subject } from '../host/xsm.js'
+import { integer } from '../check.js'
 import type { Core } from '../machine/core.js'
 import type { GuestMemory } from '../machine/memory.js'
 import { FifoPortOps, type FifoState } from './fifo.js'
+import { LevelPortOps, sharedInfoLeaf } from './levels.js'
 import { EventLock } from './lock.js'
 import { PirqTable } from './pirq.js'
-import { type Delivery, LevelPortOps, type PortOps, sharedInfoLeaf } from './port_ops.js'
+import type { Delivery, PortOps } from './port_ops.js'
 import { PortTable } from './port_table.js'
+import type { Subject } from './subject.js'
 import { upcallDeliverable } from './upcall.js'
 import { type TypedCall, Vcpu } from './vcpu.js'
 

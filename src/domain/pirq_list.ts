@@ -21,3 +21,11 @@ export function unlinkPirqPort(domain: Domain, port: number): void {
   if (prev) ports.setNextPirqPort(prev, next)
   else domain.vcpus[ports.notifyVcpu(port)]!.firstPirqPort = next
 }
+
+/** EC-irq-1: raises a bound PIRQ on its notify vCPU; it awaits an EOI from then on. */
+export function deliverPirq(domain: Domain, irq: number): void {
+  const pirq = domain.pirqs.find(irq)
+  if (!pirq?.port) return
+  pirq.inFlight = true
+  domain.setPending(pirq.port)
+}

@@ -12,8 +12,7 @@
  */
 
 import { ECS } from '../abi/index.js'
-import { ifMemory } from '../errno.js'
-import { sharedInts } from '../machine/buffers.js'
+import { ifMemory, sharedInts } from '../machine/buffers.js'
 import { Summary } from './summary.js'
 
 /** Port objects of a bucket (EC-port-7). */

@@ -11,8 +11,8 @@
 
 import BitSet from 'bitset'
 import { DOMID_FIRST_RESERVED, ECS } from '../abi/index.js'
+import { integer, object, optional } from '../check.js'
 import type { Domain } from '../domain/domain.js'
-import { integer, object, optional } from '../errno.js'
 import { Turns } from './turns.js'
 
 /** One channel, as copied under the lock. */

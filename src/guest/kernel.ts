@@ -21,7 +21,8 @@ import {
   VCPUOP,
   XEN_LEGACY_MAX_VCPUS,
 } from '../abi/index.js'
-import { Errno, errnoName, integer, ParameterError, XenError } from '../errno.js'
+import { integer, ParameterError } from '../check.js'
+import { Errno, errnoName, XenError } from '../errno.js'
 import type { ChannelForm } from './form.js'
 import { FrameAllocator, fillFrame } from './frames.js'
 import {

@@ -4,7 +4,7 @@
  */
 
 import { type Args, EVTCHN_STRUCTS, EVTCHNOP, type EvtchnOpName } from '../abi/index.js'
-import { integer, object, optional, ParameterError } from '../errno.js'
+import { integer, object, optional, ParameterError } from '../check.js'
 import { GuestMemory } from '../machine/memory.js'
 import type { GuestPlatform } from './platform.js'
 import type { WantedLevels } from './register.js'
@@ -40,6 +40,7 @@ export interface BootOptions {
 }
 
 const U32_MAX = 2 ** 32 - 1
+
 /** Leaf pages of the largest tree. */
 const MOST_LEAF_PAGES = 1024
 

@@ -12,7 +12,8 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
 import { DOMID_FIRST_RESERVED } from '../abi/index.js'
-import { Errno, integer, object, ParameterError, XenError } from '../errno.js'
+import { integer, object, ParameterError } from '../check.js'
+import { Errno, XenError } from '../errno.js'
 import { GuestKernel } from './index.js'
 
 /** What the library needs of an AbortSignal. */

@@ -1,9 +1,10 @@
 /** The domains of one host: made within its RAM, found by number. */
 
 import { DOMID_FIRST_RESERVED } from '../abi/index.js'
+import { object, ParameterError } from '../check.js'
 import { Domain, type DomainHost } from '../domain/domain.js'
 import type { Vcpu } from '../domain/vcpu.js'
-import { Errno, object, ParameterError, XenError } from '../errno.js'
+import { Errno, XenError } from '../errno.js'
 import { GuestMemory } from '../machine/memory.js'
 import { type DomainOptions, readDomain, readDomid, readMemory } from './options.js'
 

@@ -4,12 +4,11 @@
  */
 
 import { type Bits, DOMID_FIRST_RESERVED, maxDepth } from '../abi/index.js'
+import { integer, object, oneOf, optional, ParameterError } from '../check.js'
 import type { Clock } from '../clock.js'
 import type { DomainConfig, DomainType } from '../domain/domain.js'
 import type { Vcpu } from '../domain/vcpu.js'
-import { integer, object, oneOf, optional, ParameterError } from '../errno.js'
 import type { GuestMemoryOptions, Translate } from '../machine/memory.js'
-import type { Migration } from '../migration/handle.js'
 import type { HostLimits } from './world.js'
 import type { XsmPolicy } from './xsm.js'
 
@@ -81,16 +80,6 @@ export interface DomainOptions {
   /** The domain's own limits, beside the host's. */
   maxLevels?: number
   maxLeafPages?: number
-}
-
-/** Options of a restore: the new host's terms, and what the caller grants the domain. A state by itself grants nothing. */
-export interface RestoreOptions extends Partial<Omit<DomainOptions, 'frames' | 'vcpus' | 'type'>> {
-  /** The frozen source that the restored domain replaces, on this host: its peers stay connected. */
-  replaces?: Migration
-  /** PIRQs that it may bind. Default none, or those of the source that it replaces. */
-  pirqs?: readonly number[]
-  /** Global VIRQs whose handler domain it becomes. Default none, or those of the source that it replaces. */
-  globalVirqs?: readonly number[]
 }
 
 const INT_MAX = 2 ** 31 - 1

@@ -8,7 +8,7 @@
  */
 
 import BitSet from 'bitset'
-import { integer, ParameterError } from '../errno.js'
+import { integer, ParameterError } from '../check.js'
 
 /** Xen's common softirqs; the architecture's follow. */
 export const SOFTIRQ = {
@@ -24,6 +24,7 @@ export const SOFTIRQ = {
   PCI_SERR: 9,
   HVM_DPCI: 10,
 } as const
+
 /** Number of softirqs. */
 export const NR_SOFTIRQS = 11
 

@@ -3,16 +3,8 @@
  * policy and SILO, which lets guests talk to control domains only.
  */
 
+import type { Subject } from '../domain/subject.js'
 import { Errno } from '../errno.js'
-
-/** A domain as a policy sees it. */
-export interface Subject {
-  readonly domid: number
-  /** Control domain: may act on every domain. */
-  readonly privileged: boolean
-  /** The domain that this one serves as stub device model, if any. */
-  readonly target: Subject | null
-}
 
 /** The hooks of event channels. Each answers 0 or a negative errno. */
 export interface XsmPolicy {

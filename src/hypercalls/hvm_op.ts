@@ -1,6 +1,6 @@
 /** HYPERVISOR_hvm_op as far as events need it: how an HVM guest wants to be called (EC-up-9, EC-up-10). */
 
-import { struct } from '../abi/index.js'
+import { HVM_NR_PARAMS, HVM_PARAM, HVM_PARAM_CALLBACK_IRQ, HVM_UPCALL_VECTOR, HVMOP } from '../abi/hvm.js'
 import { decode } from '../abi/struct.js'
 import { upcallDeliverable } from '../domain/upcall.js'
 import { Errno } from '../errno.js'
@@ -9,22 +9,6 @@ import { ofClassTarget } from '../host/xsm.js'
 import { domainByAnyId } from './parts.js'
 
 const { ENOENT, ESRCH, EAGAIN, EFAULT, EINVAL, ENOSYS } = Errno
-
-/** hvm_op commands. */
-export const HVMOP = { set_param: 0, get_param: 1, set_evtchn_upcall_vector: 23 } as const
-/** The parameter that says how upcalls are delivered. */
-export const HVM_PARAM_CALLBACK_IRQ = 0
-/** Parameters are numbered below this. */
-const HVM_NR_PARAMS = 39
-
-/** struct xen_hvm_param; the value is two halves here, for it is 64 bits of meaning. */
-export const HVM_PARAM = struct('xen_hvm_param', 16, {
-  domid: [0, 2, 'in'],
-  index: [4, 4, 'in'],
-  value_low: [8, 4, 'inout'],
-  value_high: [12, 4, 'inout'],
-})
-export const HVM_UPCALL_VECTOR = struct('xen_hvm_evtchn_upcall_vector', 8, { vcpu: [0, 4, 'in'], vector: [4, 1, 'in'] })
 
 /** Dispatches an hvm_op. */
 export function hvmOp(world: World, caller: Caller, cmd: number, gva: number): number {

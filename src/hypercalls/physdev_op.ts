@@ -1,19 +1,13 @@
 /** HYPERVISOR_physdev_op as far as event channels need it: EOI and interrupt state of PIRQs (spec 6.2). */
 
 import { PAGE_SIZE } from '../abi/index.js'
+import { NR_ISA_IRQS, PHYSDEVOP, XENIRQSTAT_needs_eoi, XENIRQSTAT_shared } from '../abi/physdev.js'
 import type { Domain } from '../domain/domain.js'
+import { deliverPirq } from '../domain/pirq_list.js'
 import { Errno } from '../errno.js'
 import type { Caller, World } from '../host/world.js'
 
 const { EFAULT, EINVAL, EBUSY, ENOSPC, ENOSYS } = Errno
-
-/** physdev_op commands. */
-export const PHYSDEVOP = { irq_status_query: 5, eoi: 12, pirq_eoi_gmfn_v1: 17, pirq_eoi_gmfn_v2: 28 } as const
-
-/** An HVM guest's GSIs below are edges (EC-irq-4). */
-const NR_ISA_IRQS = 16
-const XENIRQSTAT_needs_eoi = 1
-const XENIRQSTAT_shared = 2
 
 /** Dispatches a physdev_op. */
 export function physdevOp(world: World, { domain }: Caller, cmd: number, gva: number): number {
@@ -49,14 +43,6 @@ function eoi(world: World, domain: Domain, gva: number): number {
     if (pirq.port && level && world.irqs.isAsserted(irq)) deliverPirq(domain, irq)
     return 0
   })
-}
-
-/** EC-irq-1: raises a bound PIRQ on its notify vCPU; it awaits an EOI from then on. */
-export function deliverPirq(domain: Domain, irq: number): void {
-  const pirq = domain.pirqs.find(irq)
-  if (!pirq?.port) return
-  pirq.inFlight = true
-  domain.setPending(pirq.port)
 }
 
 /** PHYSDEVOP_irq_status_query {irq, flags OUT} (EC-irq-5): always needs_eoi. */

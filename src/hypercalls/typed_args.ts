@@ -4,8 +4,8 @@
  */
 
 import { type Args, EVTCHN_STRUCTS, EVTCHNOP, type EvtchnOpName } from '../abi/index.js'
+import { integer, object, ParameterError } from '../check.js'
 import { Vcpu } from '../domain/vcpu.js'
-import { integer, object, ParameterError } from '../errno.js'
 import type { Register } from './dispatch.js'
 
 /**

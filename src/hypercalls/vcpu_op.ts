@@ -1,22 +1,16 @@
 /** HYPERVISOR_vcpu_op as far as events need it: where vcpu_info lives, and whether a vCPU is online (spec 1.6). */
 
-import { PAGE_SIZE, SHUTDOWN, sharedInfo, struct, VCPU_INFO_SIZE, VCPUOP } from '../abi/index.js'
+import { PAGE_SIZE, SHUTDOWN, sharedInfo, VCPU_INFO_SIZE, VCPUOP } from '../abi/index.js'
 import { decode } from '../abi/struct.js'
+import { REGISTER_VCPU_INFO } from '../abi/vcpu.js'
 import type { Domain } from '../domain/domain.js'
+import { activate } from '../domain/nlevel.js'
 import type { Vcpu } from '../domain/vcpu.js'
 import { Errno } from '../errno.js'
 import type { Caller, World } from '../host/world.js'
-import { activate } from './evtchn/nlevel.js'
 import type { SchedWorld } from './sched_op.js'
 
 const { ENOENT, EFAULT, EINVAL, EBUSY, ENXIO, EACCES, ENOSYS } = Errno
-
-/** Argument of VCPUOP_register_vcpu_info. */
-export const REGISTER_VCPU_INFO = struct('vcpu_register_vcpu_info', 16, {
-  mfn: [0, 8, 'in'],
-  offset: [8, 4, 'in'],
-  rsvd: [12, 4, 'pad'],
-})
 
 /** Dispatches a vcpu_op for vCPU `vcpuId`. */
 export function vcpuOp(world: SchedWorld, { domain }: Caller, cmd: number, vcpuId: number, gva: number): number {

@@ -8,3 +8,13 @@ export function sharedInts(length: number): Int32Array {
   const bytes = length * 4
   return new Int32Array(typeof SharedArrayBuffer === 'function' ? new SharedArrayBuffer(bytes) : new ArrayBuffer(bytes))
 }
+
+/** What `make` makes; null where the engine has no memory for it, which a hypercall answers with ENOMEM. */
+export function ifMemory<T>(make: () => T): T | null {
+  try {
+    return make()
+  } catch (error) {
+    if (error instanceof RangeError) return null
+    throw error
+  }
+}

@@ -8,7 +8,7 @@
  */
 
 import { PAGE_SIZE } from '../abi/index.js'
-import { integer, object, oneOf, optional, ParameterError } from '../errno.js'
+import { integer, object, oneOf, optional, ParameterError } from '../check.js'
 import { type Core, coreOf, createMemory } from './core.js'
 
 /** Turns a guest virtual address into a guest physical one, or -1. Identity unless the embedder has page tables. */

@@ -9,7 +9,7 @@
 
 import { type Bits, maxEvtchns, PAGE_SIZE } from '../abi/index.js'
 import type { Domain, NlevelRegistration } from '../domain/domain.js'
-import { LevelPortOps } from '../domain/port_ops.js'
+import { LevelPortOps } from '../domain/levels.js'
 import type { SelectorArea } from '../domain/vcpu.js'
 import { Errno, XenError } from '../errno.js'
 import { areaFits, refuseNlevel } from '../hypercalls/evtchn/nlevel.js'

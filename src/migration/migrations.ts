@@ -4,11 +4,11 @@
  */
 
 import { NR_VIRQS } from '../abi/index.js'
+import { integers, object, oneOf, ParameterError } from '../check.js'
 import { type Clock, systemTime } from '../clock.js'
 import type { Domain, DomainHost } from '../domain/domain.js'
-import { Errno, integers, object, oneOf, ParameterError, XenError } from '../errno.js'
+import { Errno, XenError } from '../errno.js'
 import type { Domains } from '../host/domains.js'
-import type { RestoreOptions } from '../host/options.js'
 import type { PollTimers } from '../host/poll_timers.js'
 import type { UpcallQueue } from '../host/upcall_queue.js'
 import type { Target } from './abi_part.js'
@@ -16,6 +16,7 @@ import { type CheckedCooperative, type CheckedTransparent, checkSaved } from './
 import { RestoreError } from './fields.js'
 import type { SavedDomain, SaveMode } from './format.js'
 import { isRaised, Migration } from './handle.js'
+import type { RestoreOptions } from './options.js'
 import { loadRam } from './ram.js'
 import { clearChannels, Restore, retire } from './restore.js'
 import { saveCooperative, saveTransparent } from './save.js'

@@ -6,10 +6,10 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { BIND_PIRQ__WILL_SHARE } from '../../src/hypercalls/evtchn/bind.js'
-import { HVM_PARAM, HVM_PARAM_CALLBACK_IRQ, HVM_UPCALL_VECTOR, HVMOP } from '../../src/hypercalls/hvm_op.js'
-import { PHYSDEVOP } from '../../src/hypercalls/physdev_op.js'
-import { REGISTER_VCPU_INFO } from '../../src/hypercalls/vcpu_op.js'
+import { BIND_PIRQ__WILL_SHARE } from '../../src/abi/event_channel.js'
+import { HVM_PARAM, HVM_PARAM_CALLBACK_IRQ, HVM_UPCALL_VECTOR, HVMOP } from '../../src/abi/hvm.js'
+import { PHYSDEVOP } from '../../src/abi/physdev.js'
+import { REGISTER_VCPU_INFO } from '../../src/abi/vcpu.js'
 import * as abi from '../../src/index.js'
 import { measure, missingTools, type Table, type Tables, toJson } from './headers.js'
 

@@ -1,7 +1,7 @@
 /** Advisories about PIRQs and VIRQs, one regression test each. */
 
 import { describe, expect, it } from 'vitest'
-import { PHYSDEVOP } from '../../src/hypercalls/physdev_op.js'
+import { PHYSDEVOP } from '../../src/abi/physdev.js'
 import { type Bits, HYPERVISOR, VIRQ } from '../../src/index.js'
 import { ARGUMENT, type Guest, host } from '../ops/raw.js'
 

@@ -1,7 +1,7 @@
 /** Physical interrupts (spec 6.2): delivery, sharing, the EOI map, EOI and the status query. */
 
 import { describe, expect, it } from 'vitest'
-import { PHYSDEVOP } from '../../src/hypercalls/physdev_op.js'
+import { PHYSDEVOP } from '../../src/abi/physdev.js'
 import { type Bits, HYPERVISOR, PAGE_SIZE } from '../../src/index.js'
 import { ARGUMENT, END, FREE_GFN, Guest, host, NOWHERE, READ_ONLY } from '../ops/raw.js'
 

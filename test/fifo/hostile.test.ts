@@ -21,7 +21,10 @@ import { runThrough, SteppedMemory } from './steps.js'
 import { BUSY, FifoWorld, LINK, LINKED, MASKED, PENDING } from './world.js'
 
 // Plain arrays for private state: a world is built for every path, and shared buffers take long to make.
-vi.mock('../../src/machine/buffers.js', () => ({ sharedInts: (length: number) => new Int32Array(length) }))
+vi.mock('../../src/machine/buffers.js', async (original) => ({
+  ...(await original<object>()),
+  sharedInts: (length: number) => new Int32Array(length),
+}))
 
 const seed = Number(process.env.SEED ?? Date.now() % 2 ** 31)
 

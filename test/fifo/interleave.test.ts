@@ -9,7 +9,10 @@ import { type Edit, readSources, type Sources } from './steps.js'
 import { FifoWorld, LINKED, MASKED, PENDING } from './world.js'
 
 // Plain arrays for private state: a world is built for every path, and shared buffers take long to make.
-vi.mock('../../src/machine/buffers.js', () => ({ sharedInts: (length: number) => new Int32Array(length) }))
+vi.mock('../../src/machine/buffers.js', async (original) => ({
+  ...(await original<object>()),
+  sharedInts: (length: number) => new Int32Array(length),
+}))
 
 /** Each scenario by name: a world and its threads. Small, but every pair of places meets. */
 const SCENARIOS: Record<string, (sources?: Sources) => FifoWorld> = {

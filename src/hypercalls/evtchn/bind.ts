@@ -3,6 +3,7 @@
  * effects; a failure after the port was taken gives it back (EC-port-18). OUT members are stored in `args`.
  */
 
+import { BIND_PIRQ__WILL_SHARE } from '../../abi/event_channel.js'
 import { type Args, DOMID_SELF, ECS, NR_VIRQS, VIRQ } from '../../abi/index.js'
 import type { Domain } from '../../domain/domain.js'
 import { linkPirqPort } from '../../domain/pirq_list.js'
@@ -117,9 +118,6 @@ export function bindIpi(world: World, { domain }: Caller, args: Args): number {
     return 0
   })
 }
-
-/** Bit 0 of bind_pirq's flags. */
-export const BIND_PIRQ__WILL_SHARE = 1
 
 /** EVTCHNOP_bind_pirq (2). */
 export function bindPirq(world: World, { domain }: Caller, args: Args): number {

@@ -15,8 +15,9 @@ import {
 } from '../../abi/index.js'
 import type { Domain } from '../../domain/domain.js'
 import { FifoState } from '../../domain/fifo.js'
-import { Errno, ifMemory } from '../../errno.js'
+import { Errno } from '../../errno.js'
 import type { Caller, World } from '../../host/world.js'
+import { ifMemory } from '../../machine/buffers.js'
 import { describePort } from '../parts.js'
 
 const { ENOENT, ENOMEM, EACCES, EBUSY, EINVAL, ENOSPC, ENOSYS, EOPNOTSUPP } = Errno
