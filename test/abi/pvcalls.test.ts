@@ -56,7 +56,7 @@ function offsetOf(cmd: number, member: keyof PvcallsRequest): number {
 }
 
 describe('the recorded header', () => {
-  it('has every argument where the library reads it (PV-42)', () => {
+  it('PV-42: has every argument where the library reads it', () => {
     const found: Record<string, number> = {}
     for (const name of Object.keys(recorded.request)) {
       const [, command, member] = /^u\.(\w+)\.(\w+)$/.exec(name) ?? []
@@ -69,7 +69,7 @@ describe('the recorded header', () => {
     expect(recorded.request).toMatchObject({ req_id: 0, cmd: 4, sizeof: SLOT_BYTES })
   })
 
-  it('has responses, index page, ring and numbers as the library does (PV-41, PV-42, PV-50)', () => {
+  it('PV-41, PV-42, PV-50: has responses, index page, ring and numbers as the library does', () => {
     expect(recorded.response).toEqual({
       req_id: 0,
       cmd: 4,
@@ -92,7 +92,7 @@ describe('the recorded header', () => {
     expect(recorded.commands).toEqual(PVCALLS)
   })
 
-  it('counts queued bytes as the library does (PV-52)', () => {
+  it('PV-52: counts queued bytes as the library does', () => {
     expect(QUEUED.map(([prod, cons]) => queuedBytes(prod, cons))).toEqual(recorded.queued)
   })
 })
@@ -106,7 +106,7 @@ describe.skipIf(lacking.length > 0).each(programs)(`${NOT_RUN}Xen’s header wit
     expect(program.run('layouts')).toEqual(recorded)
   })
 
-  it('a frontend of Xen’s macros is understood by the library’s backend, and the other way round (PV-42)', () => {
+  it('PV-42: a frontend of Xen’s macros is understood by the library’s backend, and the other way round', () => {
     const { page: hex, notify } = program.run<{ page: string; notify: number[] }>('front')
     // The first is asked for; nobody has slept since.
     expect(notify).toEqual([1, 0, 0])
@@ -130,7 +130,7 @@ describe.skipIf(lacking.length > 0).each(programs)(`${NOT_RUN}Xen’s header wit
     })
   })
 
-  it('the library’s frontend is understood by a backend of Xen’s macros, and the other way round (PV-42)', () => {
+  it('PV-42: the library’s frontend is understood by a backend of Xen’s macros, and the other way round', () => {
     const page = new Uint8Array(4096)
     const front = new CommandFrontRing(() => page)
     expect(front.push(encodeRequest(7, PVCALLS.BIND, { id: 5n, len: 16 }))).toBe(true)

@@ -223,7 +223,7 @@ describe('bugs without an advisory', () => {
     expect([bit(port, EVTCHN_FIFO_PENDING), head(7), upcalls]).toEqual([1, port, ['v0']])
   })
 
-  it('EC-bug-4: one that was pending on two levels is delivered too (EC-init-13)', () => {
+  it('EC-bug-4, EC-init-13: one that was pending on two levels is delivered too', () => {
     const [port, remote] = connect()
     send(remote)
     upcalls.length = 0
@@ -259,7 +259,7 @@ describe('bugs without an advisory', () => {
     expect([head(7), word(66000) & 0x1ffff, domain.fifo!.tail(0, 7)]).toEqual([66000, 66001, 66001])
   })
 
-  it('EC-bug-7: a closed port that is still linked is not given out again (EC-close-10, EC-port-11)', () => {
+  it('EC-bug-7, EC-close-10, EC-port-11: a closed port that is still linked is not given out again', () => {
     init()
     expand()
     const [port, remote] = connect()

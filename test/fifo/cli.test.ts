@@ -9,7 +9,7 @@ const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 const evtchn = (...args: string[]) => spawnSync(process.execPath, [MAIN, ...args], { encoding: 'utf8' })
 
 describe('--abi', () => {
-  it('dump shows queues as Xen does (EC-dump-7)', () => {
+  it('EC-dump-7: dump shows queues as Xen does', () => {
     const { stdout, status } = evtchn('dump', '--abi', 'fifo', '--channels', '5', '--domid', '1')
     const lines = stdout.trimEnd().split('\n').slice(4)
     expect(status).toBe(0)

@@ -70,7 +70,7 @@ describe.each([32, 64] as const)('the guest driver on FIFO, %i bit', (bits) => {
     expect([got.length, kernel.isPending(port), kernel.isMasked(port)]).toEqual([3, false, false])
   })
 
-  it('grows the array a page at a time, each word MASKED at first (EC-fifo-28)', () => {
+  it('EC-fifo-28: grows the array a page at a time, each word MASKED at first', () => {
     const { kernel, domain } = boot({ bits })
     expect(domain.fifo!.nrPages).toBe(0)
     const ports = Array.from({ length: 1024 }, () => kernel.allocUnbound(0, { handler: () => {} }))
@@ -81,7 +81,7 @@ describe.each([32, 64] as const)('the guest driver on FIFO, %i bit', (bits) => {
     expect(words.subarray(1).every((word) => word === 2 ** EVTCHN_FIFO_MASKED)).toBe(true)
   })
 
-  it('serves the highest priority first, and one that comes up meanwhile before all that wait (EC-fifo-26)', () => {
+  it('EC-fifo-26: serves the highest priority first, and one that comes up meanwhile before all that wait', () => {
     const machine = boot({ bits })
     const { kernel } = machine
     const order: string[] = []
@@ -169,7 +169,7 @@ describe('the guest driver on FIFO', () => {
     expect(() => two.kernel.setPriority(port, 1)).toThrow(/set_priority.*ENOSYS/)
   })
 
-  it('leaves a BUSY word to the hypercall (EC-fifo-25)', () => {
+  it('EC-fifo-25: leaves a BUSY word to the hypercall', () => {
     const machine = boot()
     const { kernel, domain } = machine
     const port = kernel.allocUnbound(0, { handler: () => {} })
@@ -203,7 +203,7 @@ describe('the guest driver on FIFO', () => {
     expect(got).toEqual(ports)
   })
 
-  it('serves a port that moved while queued on its old vCPU, and from then on on the new one (EC-fifo-14)', () => {
+  it('EC-fifo-14: serves a port that moved while queued on its old vCPU, and from then on on the new one', () => {
     const machine = boot({ vcpus: 2 })
     const { kernel, domain, xen } = machine
     const on: number[] = []
@@ -235,7 +235,7 @@ describe('the guest driver on FIFO', () => {
     expect(got).toEqual(['v0', 'v31', 'v32', 'v55', 'v56', 'v59'])
   })
 
-  it('knows ports beyond 65,535 (EC-bug-6)', () => {
+  it('EC-bug-6: knows ports beyond 65,535', () => {
     const machine = boot({ frames: 400 })
     const { kernel, domain, dom0 } = machine
     for (let i = 1; i < 65537; i++) domain.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 0 })

@@ -122,7 +122,7 @@ describe('senders and guest, at every interleaving', () => {
     expect(outcome.flaw).toBeNull()
   })
 
-  it('three changes of priority in a row drop the event, with PENDING clear (EC-fifo-4, EC-fifo-5, EC-lock-8)', () => {
+  it('EC-fifo-4, EC-fifo-5, EC-lock-8: three changes of priority in a row drop the event, with PENDING clear', () => {
     let dropped = 0
     const outcome = exploreRuns(() => {
       const world = new FifoWorld({ ports: 1 })
@@ -222,12 +222,12 @@ describe('what is explored is what ships, and an order that is wrong is found', 
       },
     ],
     [
-      'a stale tail kept (EC-bug-5)',
+      'EC-bug-5: a stale tail kept',
       { ops: [['if (state.tail(vcpuOf(old), priorityOf(old)) === port) ', 'if (false) ']] },
     ],
     ['no lock', { ops: [['      this.#state.lock(old, queue)\n', '']] }],
     [
-      'pollers woken first (EC-bug-8)',
+      'EC-bug-8: pollers woken first',
       {
         ops: [
           [

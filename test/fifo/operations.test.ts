@@ -50,7 +50,7 @@ const expand = { array_gfn: PAGE }
 const { EFAULT, ENOENT, EINVAL, EOPNOTSUPP, EBUSY, ENOSPC, ENOSYS, EACCES } = Errno
 
 describe('init_control', () => {
-  it('checks in this order: EFAULT, ENOENT, offset, its block, the frame (EC-init-1…8)', () => {
+  it('EC-init-1…8: checks in this order: EFAULT, ENOENT, offset, its block, the frame', () => {
     const { call, domain } = machine()
     expect(call('init_control', { control_gfn: 999, offset: 4025, vcpu: 2 }, NOWHERE)).toBe(-EFAULT)
     expect(call('init_control', { control_gfn: 999, offset: 4025, vcpu: 2 })).toBe(-ENOENT)
@@ -65,7 +65,7 @@ describe('init_control', () => {
     expect([domain.memory.references(BLOCK), domain.maxEvtchns, domain.levels]).toEqual([2, 131072, 0])
   })
 
-  it('neither reads nor clears the block (EC-init-11)', () => {
+  it('EC-init-11: neither reads nor clears the block', () => {
     const { call, domain } = machine()
     domain.memory.view().fill(0xa5, BLOCK * PAGE_SIZE, (BLOCK + 1) * PAGE_SIZE)
     call('init_control', init)
@@ -73,7 +73,7 @@ describe('init_control', () => {
     expect(page.every((byte) => byte === 0xa5)).toBe(true)
   })
 
-  it('is EBUSY on an N-level domain, after the offset and before the frame (NL-op-1)', () => {
+  it('NL-op-1: is EBUSY on an N-level domain, after the offset and before the frame', () => {
     const { call, domain } = machine()
     const info = { levels: 3, nrPages: 1, bits: 64, pendingGfns: [], maskGfns: [] } as const
     domain.nlevel = info
@@ -84,7 +84,7 @@ describe('init_control', () => {
 })
 
 describe('expand_array', () => {
-  it('checks in this order: EFAULT, not FIFO, full, the frame (EC-expand-1…4)', () => {
+  it('EC-expand-1…4: checks in this order: EFAULT, not FIFO, full, the frame', () => {
     const { call, domain } = machine()
     expect(call('expand_array', { array_gfn: 999 }, NOWHERE)).toBe(-EFAULT)
     expect(call('expand_array', { array_gfn: 999 })).toBe(-EOPNOTSUPP)
@@ -96,7 +96,7 @@ describe('expand_array', () => {
     expect(domain.fifo!.wordAt(131072)).toBe(-1)
   })
 
-  it('takes the same frame twice (EC-expand-6)', () => {
+  it('EC-expand-6: takes the same frame twice', () => {
     const { call, domain } = machine()
     call('init_control', init)
     expect([call('expand_array', expand), call('expand_array', expand)]).toEqual([0, 0])
@@ -106,7 +106,7 @@ describe('expand_array', () => {
 })
 
 describe('set_priority', () => {
-  it('checks in this order: port, ABI, usable, priority (EC-prio-1…4)', () => {
+  it('EC-prio-1…4: checks in this order: port, ABI, usable, priority', () => {
     const { call, domain, xen } = machine()
     const port = domain.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 0 }).port!
     expect(call('set_priority', { port: 64, priority: 16 })).toBe(-EINVAL)
@@ -122,7 +122,7 @@ describe('set_priority', () => {
 })
 
 describe('a host without FIFO', () => {
-  it('answers as a Xen built without it (EC-op-6)', () => {
+  it('EC-op-6: answers as a Xen built without it', () => {
     const { call, domain } = machine({}, { fifo: false })
     const { port } = domain.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 0 })
     expect(call('init_control', init)).toBe(-EOPNOTSUPP)
@@ -162,7 +162,7 @@ describe('beside the other forms', () => {
   it.each([
     ['its own reset', ({ domain }: Machine) => domain.eventChannelOp('reset', { dom: DOMID_SELF })],
     [
-      'a reset by dom0 (EC-odd-16)',
+      'EC-odd-16: a reset by dom0',
       ({ xen, dom0 }: Machine) => {
         xen.pauseDomain(1)
         dom0.eventChannelOp('reset', { dom: 1 })
@@ -176,23 +176,20 @@ describe('beside the other forms', () => {
       },
     ],
     ['death', ({ xen }: Machine) => xen.killDomain(1)],
-  ])(
-    '%s leads back to two levels and lets go of every frame; guest words stay (EC-reset-9, EC-fifo-24)',
-    (_, leave) => {
-      const all = machine()
-      const { call, domain } = all
-      call('init_control', init)
-      call('init_control', { ...init, offset: 128, vcpu: 1 })
-      call('expand_array', expand)
-      const { port } = domain.eventChannelOp('bind_ipi', { vcpu: 0 })
-      domain.eventChannelOp('send', { port: port! })
-      leave(all)
-      expect([domain.fifo, domain.levels, domain.memory.heldFrames]).toEqual([null, 2, 0])
-      const { data } = domain.memory
-      expect(data.getUint32(PAGE * PAGE_SIZE + 4, true) >>> 29).toBe(1)
-      expect(data.getUint32(BLOCK * PAGE_SIZE + 8 + 28, true)).toBe(port)
-    },
-  )
+  ])('EC-reset-9, EC-fifo-24: %s leads back to two levels and lets go of every frame; guest words stay', (_, leave) => {
+    const all = machine()
+    const { call, domain } = all
+    call('init_control', init)
+    call('init_control', { ...init, offset: 128, vcpu: 1 })
+    call('expand_array', expand)
+    const { port } = domain.eventChannelOp('bind_ipi', { vcpu: 0 })
+    domain.eventChannelOp('send', { port: port! })
+    leave(all)
+    expect([domain.fifo, domain.levels, domain.memory.heldFrames]).toEqual([null, 2, 0])
+    const { data } = domain.memory
+    expect(data.getUint32(PAGE * PAGE_SIZE + 4, true) >>> 29).toBe(1)
+    expect(data.getUint32(BLOCK * PAGE_SIZE + 8 + 28, true)).toBe(port)
+  })
 
   it('a reset that finds new ports is EAGAIN and leaves FIFO on', () => {
     const { call, domain, xen } = machine(

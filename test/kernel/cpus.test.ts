@@ -54,7 +54,7 @@ describe('CPUs', () => {
     ])
   })
 
-  it('the last one online stays so (PV-acc-6)', () => {
+  it('PV-acc-6: the last one online stays so', () => {
     const { cpus, complete } = make(2)
     complete(cpus.takeOffline(0))
     expect(() => complete(cpus.takeOffline(1))).toThrow('CPU 1 is the last one online and stays so (EBUSY)')

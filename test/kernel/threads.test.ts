@@ -11,7 +11,7 @@ function make(options: ConstructorParameters<typeof Scheduler>[0] = {}) {
 }
 
 describe('kernel threads', () => {
-  it('a blocked thread shows its state, what it waits for and its stack as /proc/PID/stack does (XW-life-9)', () => {
+  it('XW-life-9: a blocked thread shows its state, what it waits for and its stack as /proc/PID/stack does', () => {
     const { scheduler, kernel } = make()
     const queue = kernel.waitQueue()
     function* inner(): Task {
@@ -58,7 +58,7 @@ describe('kernel threads', () => {
     expect(kernel.ps()).toEqual([])
   })
 
-  it('kthread_stop of a thread that has ended by itself returns at once (XS-adv-374)', () => {
+  it('XS-adv-374: kthread_stop of a thread that has ended by itself returns at once', () => {
     const { scheduler, kernel } = make()
     const worker = kernel.kthreadRun('worker', 'worker_thread', function* () {})
     scheduler.run()
@@ -89,7 +89,7 @@ describe('kernel threads', () => {
     expect(() => scheduler.run()).toThrow('a_mutex is unlocked by who does not hold it')
   })
 
-  it('threads that wait for one another are told so instead of hanging (XW-unreg-5)', () => {
+  it('XW-unreg-5: threads that wait for one another are told so instead of hanging', () => {
     const { scheduler, kernel } = make({ onOops: (_thread, error) => void errors.push(error) })
     const errors: unknown[] = []
     const [a, b] = [kernel.mutex('a'), kernel.mutex('b')]
@@ -153,7 +153,7 @@ describe('kernel threads', () => {
     expect(thread.state).toBe('X')
   })
 
-  it('a worker does what a thread cannot do to itself (XW-life-4)', () => {
+  it('XW-life-4: a worker does what a thread cannot do to itself', () => {
     const { scheduler, kernel } = make()
     let stopped = false
     const self: Thread = kernel.kthreadRun('self', 'self_thread', function* (thread) {

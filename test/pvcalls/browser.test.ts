@@ -16,7 +16,7 @@ const FLAGS =
 const title = CHROMIUM || required ? 'in a page' : 'in a page: NOT RUN for want of chromium (package chromium)'
 
 describe(title, () => {
-  it.skipIf(!CHROMIUM && !required)('both policies move every byte in order, without Node (PV-30)', async () => {
+  it.skipIf(!CHROMIUM && !required)('PV-30: both policies move every byte in order, without Node', async () => {
     const server = spawn(process.execPath, [SERVE, '0'], { stdio: ['ignore', 'pipe', 'inherit'] })
     const profile = mkdtempSync(join(tmpdir(), 'evtchn-pvcalls-'))
     try {

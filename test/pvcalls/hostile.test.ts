@@ -61,14 +61,14 @@ describe('commands that make no sense', () => {
     ['another family', { domain: 10, type: 1, protocol: 0 }],
     ['another type', { domain: 2, type: 2, protocol: 0 }],
     ['another protocol', { domain: 2, type: 1, protocol: 6 }],
-  ])('SOCKET with %s is -EAFNOSUPPORT, or -ENOTSUP as the document has it (PV-43)', (_what, fields) => {
+  ])('PV-43: SOCKET with %s is -EAFNOSUPPORT, or -ENOTSUP as the document has it', (_what, fields) => {
     expect(new HostileLab().command(PVCALLS.SOCKET, { id: 1n, ...fields })).toBe(-97)
     const strict = new HostileLab({ pvcalls: { unsupported: 'ENOTSUP' } })
     expect(strict.command(PVCALLS.SOCKET, { id: 1n, ...fields })).toBe(-524)
     strict.check()
   })
 
-  it.each([7, 8, 1000, 0xffffffff])('command %i is -ENOTSUP, and its id comes back (PV-45)', (cmd) => {
+  it.each([7, 8, 1000, 0xffffffff])('PV-45: command %i is -ENOTSUP, and its id comes back', (cmd) => {
     const lab = new HostileLab()
     expect(lab.command(cmd, { id: 12n })).toBe(-524)
     lab.check()
@@ -79,7 +79,7 @@ describe('commands that make no sense', () => {
     ['ACCEPT', PVCALLS.ACCEPT, -22],
     ['POLL', PVCALLS.POLL, -22],
     ['RELEASE', PVCALLS.RELEASE, 0],
-  ])('%s of an unknown id (PV-45)', (_name, cmd, ret) => {
+  ])('PV-45: %s of an unknown id', (_name, cmd, ret) => {
     const lab = new HostileLab()
     expect(lab.command(cmd, { id: 0xffffffffffffffffn, ref: 1, evtchn: 1 })).toBe(ret)
     lab.check()
@@ -89,7 +89,7 @@ describe('commands that make no sense', () => {
     ['of another family', { addr: new Uint8Array(28).fill(1) }],
     ['too short', { len: 7 }],
     ['too long', { len: 29 }],
-  ])('an address %s is -EINVAL in CONNECT and BIND (PV-44)', (_what, fields) => {
+  ])('PV-44: an address %s is -EINVAL in CONNECT and BIND', (_what, fields) => {
     const lab = new HostileLab()
     const end = lab.end()
     expect(lab.connectWith({ ref: end.ring.indexPage.gref, evtchn: end.port, ...fields })).toBe(-22)
@@ -97,7 +97,7 @@ describe('commands that make no sense', () => {
     lab.check()
   })
 
-  it('a second CONNECT is -EISCONN, on a bound socket -EINVAL; BIND of either is -EINVAL (PV-49)', () => {
+  it('PV-49: a second CONNECT is -EISCONN, on a bound socket -EINVAL; BIND of either is -EINVAL', () => {
     const lab = new HostileLab()
     const end = lab.end()
     const good = { ref: end.ring.indexPage.gref, evtchn: end.port }
@@ -117,7 +117,7 @@ describe('commands that make no sense', () => {
     lab.check()
   })
 
-  it('the id that an ACCEPT waits to give is in use: CONNECT and BIND of it are -EINVAL (PV-49)', () => {
+  it('PV-49: the id that an ACCEPT waits to give is in use: CONNECT and BIND of it are -EINVAL', () => {
     const lab = new HostileLab()
     const own = lab.guest(1, (front) => front.listen(ADDRESS))
     const [one, two] = [lab.end(), lab.end()]
@@ -133,7 +133,7 @@ describe('commands that make no sense', () => {
     lab.check()
   })
 
-  it('a guest has so many sockets and no more: -ENFILE (PV-49)', () => {
+  it('PV-49: a guest has so many sockets and no more: -ENFILE', () => {
     const lab = new HostileLab({ pvcalls: { maxSockets: 3 } })
     const bind = (n: number) =>
       lab.command(PVCALLS.BIND, { id: BigInt(n), addr: encodeAddress({ ip: '10.0.0.9', port: n }), len: 16 })
@@ -144,7 +144,7 @@ describe('commands that make no sense', () => {
     lab.check()
   })
 
-  it('a backlog without end is bounded, and connects that give up leave nothing in it (PV-49)', () => {
+  it('PV-49: a backlog without end is bounded, and connects that give up leave nothing in it', () => {
     const lab = new HostileLab({ bufferBytes: 64 })
     const own = lab.guest(1, (front) => front.listen(ADDRESS, { backlog: 0xffffffff }))
     let entered = 0
@@ -201,7 +201,7 @@ describe('commands that make no sense', () => {
 })
 
 describe('rings and channels that make no sense', () => {
-  it.each([10, 0, 11, 31, 32, 0xffffffff])('ring order %i is -EFAULT and maps nothing (PV-acc-12, PV-51)', (order) => {
+  it.each([10, 0, 11, 31, 32, 0xffffffff])('PV-acc-12, PV-51: ring order %i is -EFAULT and maps nothing', (order) => {
     const lab = new HostileLab()
     const end = lab.end()
     end.ring.index.publish(INDEX_WORD.ring_order, order)
@@ -209,14 +209,14 @@ describe('rings and channels that make no sense', () => {
     lab.check()
   })
 
-  it('an order above the backend’s own limit likewise (PV-51)', () => {
+  it('PV-51: an order above the backend’s own limit likewise', () => {
     const lab = new HostileLab({ pvcalls: { maxPageOrder: 2 } })
     const end = lab.end(3)
     expect(lab.connectWith({ ref: end.ring.indexPage.gref, evtchn: end.port })).toBe(-14)
     lab.check()
   })
 
-  it('a reference that was not granted, of the index page or of the ring, is -EFAULT (PV-49)', () => {
+  it('PV-49: a reference that was not granted, of the index page or of the ring, is -EFAULT', () => {
     const lab = new HostileLab()
     const end = lab.end(2)
     const { gref } = end.ring.indexPage
@@ -239,14 +239,14 @@ describe('rings and channels that make no sense', () => {
     ['one that is free', () => 999],
     ['one beyond all', () => 0xffffffff],
     ['the store’s', (lab: HostileLab) => lab.host.guest(1).storePort],
-  ])('an event channel that is not its own to give: %s (PV-46)', (_what, evtchn) => {
+  ])('PV-46: an event channel that is not its own to give: %s', (_what, evtchn) => {
     const lab = new HostileLab()
     const end = lab.end()
     expect(lab.connectWith({ ref: end.ring.indexPage.gref, evtchn: evtchn(lab) })).toBe(-14)
     lab.check()
   })
 
-  it('an event channel that another socket has already (PV-46)', () => {
+  it('PV-46: an event channel that another socket has already', () => {
     const lab = new HostileLab()
     const [one, two] = [lab.end(), lab.end()]
     expect(lab.connectWith({ ref: one.ring.indexPage.gref, evtchn: one.port })).toBe(0)
@@ -256,7 +256,7 @@ describe('rings and channels that make no sense', () => {
   })
 
   it.each(['in', 'out'] as const)(
-    '%s indexes further apart than the array: -EINVAL in that direction’s field (PV-53, PV-acc-12)',
+    'PV-53, PV-acc-12: %s indexes further apart than the array: -EINVAL in that direction’s field',
     (way) => {
       const lab = new HostileLab()
       const socket = lab.guest(1, (front) => front.connect(SERVER, { ringOrder: 1 }))
@@ -274,7 +274,7 @@ describe('rings and channels that make no sense', () => {
     },
   )
 
-  it('whatever stands in the index page, the backend touches nothing but the ring’s pages (PV-53, PV-acc-12)', () => {
+  it('PV-53, PV-acc-12: whatever stands in the index page, the backend touches nothing but the ring’s pages', () => {
     const word = fc.oneof(fc.integer({ min: 0, max: 0xffffffff }), fc.integer({ min: -5000, max: 5000 }))
     const lab = new HostileLab()
     const { memory } = lab.host.guest(1).domain
@@ -315,7 +315,7 @@ describe('rings and channels that make no sense', () => {
     lab.others()
   })
 
-  it('the order and references are read once: changing them later changes nothing (PV-53)', () => {
+  it('PV-53: the order and references are read once: changing them later changes nothing', () => {
     const lab = new HostileLab()
     const socket = lab.guest(1, (front) => front.connect(SERVER, { ringOrder: 1 }))
     const peer = accept(lab.listener)
@@ -356,7 +356,7 @@ describe('rings and channels that make no sense', () => {
     lab.check()
   })
 
-  it('notifications without end on one socket do not keep others waiting (PV-12)', () => {
+  it('PV-12: notifications without end on one socket do not keep others waiting', () => {
     const lab = new HostileLab()
     const socket = lab.guest(1, (front) => front.connect(SERVER, { ringOrder: 1 }))
     const storm = lab.spawn(1, function* () {
@@ -375,7 +375,7 @@ describe('rings and channels that make no sense', () => {
 
 describe('a command ring that makes no sense', () => {
   it.each([33, 0x80000000])(
-    '%i requests at once: the device is closed with an error, others go on (PV-42)',
+    'PV-42: %i requests at once: the device is closed with an error, others go on',
     (claimed) => {
       const lab = new HostileLab()
       const front = lab.front(1)

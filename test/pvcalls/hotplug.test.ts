@@ -22,7 +22,7 @@ const byCpu = (lab: PvcallsLab): Record<number, number> =>
   Object.fromEntries(lab.policy.workers.map(({ boundTo, sockets }) => [boundTo, sockets.size]))
 
 describe('a CPU goes offline', () => {
-  it('its sockets go to the others, evenly, and its worker ends (PV-8)', () => {
+  it('PV-8: its sockets go to the others, evenly, and its worker ends', () => {
     const lab = new PvcallsLab({ dom0Cpus: 4 })
     lab.serve()
     connect(lab, 12)
@@ -33,7 +33,7 @@ describe('a CPU goes offline', () => {
     expect(lab.policy.stats.moves).toBe(3)
   })
 
-  it('they go to a CPU without a worker first, if there is one (PV-8, PV-6)', () => {
+  it('PV-8, PV-6: they go to a CPU without a worker first, if there is one', () => {
     const lab = new PvcallsLab({ dom0Cpus: 4, pvcalls: { maxIoworkers: 2 } })
     lab.serve()
     connect(lab, 6)
@@ -41,7 +41,7 @@ describe('a CPU goes offline', () => {
     expect(byCpu(lab)).toEqual({ 1: 3, 2: 3 })
   })
 
-  it('the last but one leaves all on one; the last one is refused (PV-acc-6)', () => {
+  it('PV-acc-6: the last but one leaves all on one; the last one is refused', () => {
     const lab = new PvcallsLab({ dom0Cpus: 3 })
     const listener = lab.serve()
     const sockets = connect(lab, 7)
@@ -55,7 +55,7 @@ describe('a CPU goes offline', () => {
     sockets.forEach((socket, i) => void expect(text(lab.guest(1, () => socket.receive())!)).toBe(`still ${i}`))
   })
 
-  it('one that comes back is used by new sockets, and none is moved to it (PV-9)', () => {
+  it('PV-9: one that comes back is used by new sockets, and none is moved to it', () => {
     const lab = new PvcallsLab({ dom0Cpus: 2 })
     lab.serve()
     connect(lab, 4)
@@ -66,7 +66,7 @@ describe('a CPU goes offline', () => {
     expect(byCpu(lab)).toEqual({ 0: 4, 1: 4 })
   })
 
-  it('the event channels of its sockets go with them, with what is pending (PV-8)', () => {
+  it('PV-8: the event channels of its sockets go with them, with what is pending', () => {
     const lab = new PvcallsLab({ dom0Cpus: 3 })
     const listener = lab.serve()
     const sockets = connect(lab, 3)
@@ -81,7 +81,7 @@ describe('a CPU goes offline', () => {
     })
   })
 
-  it('a wake-up between leaving worker A and entering worker B is served by B (PV-acc-5, PV-8)', () => {
+  it('PV-acc-5, PV-8: a wake-up between leaving worker A and entering worker B is served by B', () => {
     let between = (): void => {}
     const lab = new PvcallsLab({
       dom0Cpus: 2,
@@ -114,7 +114,7 @@ describe('a CPU goes offline', () => {
     expect(text(lab.guest(1, () => socket!.receive())!)).toBe('from the network')
   })
 
-  it('a release while its socket is between two workers takes it out of both (PV-27)', () => {
+  it('PV-27: a release while its socket is between two workers takes it out of both', () => {
     const lab = new PvcallsLab({ dom0Cpus: 2, scheduler: { preempt: () => true } })
     lab.serve()
     const [first, second] = connect(lab, 2)
@@ -229,14 +229,14 @@ class Traffic {
 }
 
 describe.each(IO_POLICIES)('CPUs offline and online at random during traffic, %s', (policy) => {
-  it('every stream arrives complete and in order, whatever the seed (PV-acc-4, PV-8)', () => {
+  it('PV-acc-4, PV-8: every stream arrives complete and in order, whatever the seed', () => {
     fc.assert(
       fc.property(fc.nat(), (seed) => new Traffic(policy, seed).run(60)),
       { numRuns: 5 },
     )
   })
 
-  it('and during 10,000 steps of threads and more (PV-acc-4)', () => {
+  it('PV-acc-4: and during 10,000 steps of threads and more', () => {
     const traffic = new Traffic(policy, 1)
     const before = traffic.lab.host.scheduler.steps
     traffic.run(CHANGES)

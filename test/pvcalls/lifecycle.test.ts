@@ -12,7 +12,7 @@ const BACK = '0/backend/pvcalls/1/0'
 const FRONT = '1/device/pvcalls/0'
 
 describe('connecting', () => {
-  it('both ends write their nodes and reach state 4 (PV-40)', () => {
+  it('PV-40: both ends write their nodes and reach state 4', () => {
     const lab = new PvcallsLab()
     expect(
       ['versions', 'max-page-order', 'function-calls', 'state'].map((name) => node(lab, `${BACK}/${name}`)),
@@ -22,7 +22,7 @@ describe('connecting', () => {
     expect(Number(node(lab, `${FRONT}/ring-ref`))).toBeGreaterThan(0)
   })
 
-  it('goes through the states in the protocol’s order (PV-40)', () => {
+  it('PV-40: goes through the states in the protocol’s order', () => {
     const host = new Host()
     const job = host.start('xl', host.toolstack.create({ name: 'guest', pvcalls: true }))
     const front = (): number => {
@@ -47,7 +47,7 @@ describe('connecting', () => {
     ['versions', '2,3'],
     ['function-calls', '0'],
     ['max-page-order', '0'],
-  ])('a backend whose %s are %j is not for this frontend, which closes (PV-40)', (name, value) => {
+  ])('PV-40: a backend whose %s are %j is not for this frontend, which closes', (name, value) => {
     const host = new Host()
     host.start('xl', host.toolstack.create({ name: 'guest', pvcalls: true }))
     while (host.bus.device('backend/pvcalls/1/0')?.state !== 2) if (!host.scheduler.step()) host.pass(0.001)
@@ -58,7 +58,7 @@ describe('connecting', () => {
     expect(host.bus.device('backend/pvcalls/1/0')!.state).toBe(6)
   })
 
-  it('one that lists several versions is (PV-40)', () => {
+  it('PV-40: one that lists several versions is', () => {
     const host = new Host()
     host.start('xl', host.toolstack.create({ name: 'guest', pvcalls: true }))
     while (host.bus.device('backend/pvcalls/1/0')?.state !== 2) if (!host.scheduler.step()) host.pass(0.001)
@@ -67,7 +67,7 @@ describe('connecting', () => {
     expect(host.guest(1).pvcalls.state).toBe(4)
   })
 
-  it('a frontend of another version is refused with an error in the store (PV-40)', () => {
+  it('PV-40: a frontend of another version is refused with an error in the store', () => {
     const lab = new PvcallsLab()
     const { host } = lab
     lab.guest(1, () => host.guest(1).bus.close(lab.front()))
@@ -106,7 +106,7 @@ describe('connecting', () => {
     expect([host.grants.mapped(1), host.pvcalls.connections.length]).toEqual([0, 0])
   })
 
-  it('an option out of range is refused with its name (PV-51)', () => {
+  it('PV-51: an option out of range is refused with its name', () => {
     for (const maxPageOrder of [0, 10, 1.5])
       expect(() => new Host({ pvcalls: { maxPageOrder } })).toThrow(`maxPageOrder is ${maxPageOrder}; allowed: 1 to 9`)
     expect(() => new Host({ pvcalls: { maxSockets: 0 } })).toThrow('maxSockets is 0')
@@ -140,7 +140,7 @@ function busy(lab: PvcallsLab): PvSocket[] {
 }
 
 describe.each(['bounded', 'per-socket'] as const)('the end, %s', (policy) => {
-  it('a frontend that closes: all is gone before state 5 is written (PV-acc-15, PV-40)', () => {
+  it('PV-acc-15, PV-40: a frontend that closes: all is gone before state 5 is written', () => {
     const lab = new PvcallsLab({ dom0Cpus: 2, pvcalls: { policy } })
     const { host } = lab
     busy(lab)
@@ -160,7 +160,7 @@ describe.each(['bounded', 'per-socket'] as const)('the end, %s', (policy) => {
     expect([node(lab, `${BACK}/state`), node(lab, `${FRONT}/state`)]).toEqual(['6', '6'])
   })
 
-  it('a guest that is destroyed leaves nothing: node, device, port, page, thread (PV-acc-15)', () => {
+  it('PV-acc-15: a guest that is destroyed leaves nothing: node, device, port, page, thread', () => {
     const lab = new PvcallsLab({ guests: 0, dom0Cpus: 2, pvcalls: { policy } })
     const { host } = lab
     const before = inventory(host)
@@ -173,7 +173,7 @@ describe.each(['bounded', 'per-socket'] as const)('the end, %s', (policy) => {
     expect(lab.counts).toEqual([])
   })
 
-  it('two who disconnect at once both wait until all is gone (PV-acc-15)', () => {
+  it('PV-acc-15: two who disconnect at once both wait until all is gone', () => {
     const lab = new PvcallsLab({ dom0Cpus: 2, pvcalls: { policy } })
     const { host } = lab
     busy(lab)
@@ -198,7 +198,7 @@ describe.each(['bounded', 'per-socket'] as const)('the end, %s', (policy) => {
     expect(peer.receive(new Uint8Array(1))).toBe(0)
   })
 
-  it('release while data flows: the answer comes when no worker has it, and no notification follows (PV-acc-9, PV-27)', () => {
+  it('PV-acc-9, PV-27: release while data flows: the answer comes when no worker has it, and no notification follows', () => {
     const lab = new PvcallsLab({ pvcalls: { policy } })
     const { host } = lab
     const listener = lab.serve()
@@ -224,7 +224,7 @@ describe.each(['bounded', 'per-socket'] as const)('the end, %s', (policy) => {
     expect(lab.policy.workers).toEqual([])
   })
 
-  it('connects again after it has closed (PV-40)', () => {
+  it('PV-40: connects again after it has closed', () => {
     const lab = new PvcallsLab({ pvcalls: { policy } })
     const { host } = lab
     busy(lab)
@@ -236,8 +236,8 @@ describe.each(['bounded', 'per-socket'] as const)('the end, %s', (policy) => {
   })
 })
 
-describe('event channels (PV-46)', () => {
-  it('1,000 sockets of a 64-bit two-level guest use 1,001 channels of this device (PV-acc-14)', () => {
+describe('PV-46: event channels', () => {
+  it('PV-acc-14: 1,000 sockets of a 64-bit two-level guest use 1,001 channels of this device', () => {
     const lab = new PvcallsLab({ guest: { frames: 4096 } })
     lab.serve()
     const before = lab.host.dom0.ports.activeEvtchns - 1
@@ -247,7 +247,7 @@ describe('event channels (PV-46)', () => {
     expect(lab.host.dom0.ports.activeEvtchns - before).toBe(1001)
   })
 
-  it('a 32-bit two-level guest has no port for its 1,022nd: ENOSPC in the frontend, nothing left in the backend (PV-acc-14)', () => {
+  it('PV-acc-14: a 32-bit two-level guest has no port for its 1,022nd: ENOSPC in the frontend, nothing left in the backend', () => {
     const lab = new PvcallsLab({ guest: { frames: 4096, bits: 32, maxEvtchnPort: -1 } })
     lab.serve()
     let connected = 0

@@ -24,7 +24,7 @@ function close(lab: PvcallsLab, sockets: readonly PvSocket[], domid = 1): void {
 const idsOf = (lab: PvcallsLab): bigint[][] => lab.policy.workers.map(({ sockets }) => [...sockets].map(({ id }) => id))
 
 describe('policy bounded', () => {
-  it('640 CPUs and no socket: no worker; 1,000 sockets: 64 workers of 15 or 16 (PV-acc-1, PV-1, PV-2, PV-3)', () => {
+  it('PV-acc-1, PV-1, PV-2, PV-3: 640 CPUs and no socket: no worker; 1,000 sockets: 64 workers of 15 or 16', () => {
     const lab = new PvcallsLab({ dom0Cpus: 640, guest: { frames: 4096 } })
     lab.serve()
     expect(lab.policy.name).toBe('bounded')
@@ -35,7 +35,7 @@ describe('policy bounded', () => {
     expect(lab.threads('pvcalls_io')).toHaveLength(64)
   })
 
-  it('4 CPUs and 10 sockets: 3, 3, 2, 2, each socket on one worker and each worker on one CPU (PV-acc-2, PV-4, PV-10)', () => {
+  it('PV-acc-2, PV-4, PV-10: 4 CPUs and 10 sockets: 3, 3, 2, 2, each socket on one worker and each worker on one CPU', () => {
     const lab = new PvcallsLab({ dom0Cpus: 4 })
     lab.serve()
     const sockets = connect(lab, 10)
@@ -48,7 +48,7 @@ describe('policy bounded', () => {
     ).toEqual(sockets.map(({ id }) => id))
   })
 
-  it('a worker comes with the connect that needs it, and not before (PV-3, PV-6)', () => {
+  it('PV-3, PV-6: a worker comes with the connect that needs it, and not before', () => {
     const lab = new PvcallsLab({ dom0Cpus: 3 })
     lab.serve()
     const seen = [1, 2, 3, 4, 5].map(() => {
@@ -58,7 +58,7 @@ describe('policy bounded', () => {
     expect(seen).toEqual([[1], [1, 1], [1, 1, 1], [2, 1, 1], [2, 2, 1]])
   })
 
-  it('counts differ by at most 1 all the way through a series of connects (PV-5)', () => {
+  it('PV-5: counts differ by at most 1 all the way through a series of connects', () => {
     const lab = new PvcallsLab({ dom0Cpus: 7, guest: { frames: 2048 } })
     lab.serve()
     for (let i = 0; i < 100; i++) {
@@ -67,7 +67,7 @@ describe('policy bounded', () => {
     }
   })
 
-  it('MAX_IOWORKERS = 2 on 8 CPUs: never more than 2 (PV-acc-3, PV-1)', () => {
+  it('PV-acc-3, PV-1: MAX_IOWORKERS = 2 on 8 CPUs: never more than 2', () => {
     const lab = new PvcallsLab({ dom0Cpus: 8, pvcalls: { maxIoworkers: 2 } })
     lab.serve()
     connect(lab, 9)
@@ -75,13 +75,13 @@ describe('policy bounded', () => {
     expect(lab.policy.stats.workersPeak).toBe(2)
   })
 
-  it.each([0, -1, 1.5, Number.NaN])('MAX_IOWORKERS = %d: start-up is refused (PV-acc-3, PV-1)', (maxIoworkers) => {
+  it.each([0, -1, 1.5, Number.NaN])('PV-acc-3, PV-1: MAX_IOWORKERS = %d: start-up is refused', (maxIoworkers) => {
     expect(() => new PvcallsLab({ pvcalls: { maxIoworkers } })).toThrow(
       `pvcalls: maxIoworkers is ${maxIoworkers}; allowed: a whole number of at least 1`,
     )
   })
 
-  it('never more workers than CPUs are online (PV-1)', () => {
+  it('PV-1: never more workers than CPUs are online', () => {
     const lab = new PvcallsLab({ dom0Cpus: 4 })
     lab.serve()
     lab.dom0(lab.host.kernel.cpus.takeOffline(0))
@@ -93,7 +93,7 @@ describe('policy bounded', () => {
     ])
   })
 
-  it('a socket’s event channel is delivered to the vCPU of its worker (PV-4, PV-10)', () => {
+  it('PV-4, PV-10: a socket’s event channel is delivered to the vCPU of its worker', () => {
     const lab = new PvcallsLab({ dom0Cpus: 3 })
     const listener = lab.serve()
     const sockets = connect(lab, 6)
@@ -104,7 +104,7 @@ describe('policy bounded', () => {
     }
   })
 
-  it('after closing unevenly new connects bring the even spread back; nothing is moved for it (PV-6)', () => {
+  it('PV-6: after closing unevenly new connects bring the even spread back; nothing is moved for it', () => {
     const lab = new PvcallsLab({ dom0Cpus: 4 })
     lab.serve()
     const sockets = connect(lab, 40)
@@ -121,7 +121,7 @@ describe('policy bounded', () => {
     expect(lab.counts).toEqual([10, 10, 10, 10])
   })
 
-  it('a worker ends with its last socket, and after all no thread is left (PV-7)', () => {
+  it('PV-7: a worker ends with its last socket, and after all no thread is left', () => {
     const lab = new PvcallsLab({ dom0Cpus: 3 })
     lab.serve()
     const sockets = connect(lab, 6)
@@ -129,7 +129,7 @@ describe('policy bounded', () => {
     expect([lab.counts, lab.threads('pvcalls_io')]).toEqual([[], []])
   })
 
-  it('with an idle time it stays so long, and is used again (PV-7)', () => {
+  it('PV-7: with an idle time it stays so long, and is used again', () => {
     const lab = new PvcallsLab({ pvcalls: { idleNs: 1e9 } })
     lab.serve()
     close(lab, connect(lab, 1))
@@ -144,7 +144,7 @@ describe('policy bounded', () => {
     expect([lab.counts, lab.threads('pvcalls_io')]).toEqual([[], []])
   })
 
-  it('a worker that was used meanwhile has its whole idle time again (PV-7)', () => {
+  it('PV-7: a worker that was used meanwhile has its whole idle time again', () => {
     const lab = new PvcallsLab({ pvcalls: { idleNs: 1e9 } })
     lab.serve()
     for (let i = 0; i < 4; i++) {
@@ -156,7 +156,7 @@ describe('policy bounded', () => {
     expect(lab.counts).toEqual([])
   })
 
-  it('workers are shared by all guests (PV-5)', () => {
+  it('PV-5: workers are shared by all guests', () => {
     const lab = new PvcallsLab({ dom0Cpus: 2, guests: 3 })
     lab.serve()
     for (const domid of [1, 2, 3]) connect(lab, 2, domid)
@@ -165,7 +165,7 @@ describe('policy bounded', () => {
     expect(domids.map((each) => [...each].sort().join())).toEqual(['1,2,3', '1,2,3'])
   })
 
-  it('sockets that were accepted count like those that were connected (PV-3)', () => {
+  it('PV-3: sockets that were accepted count like those that were connected', () => {
     const lab = new PvcallsLab({ dom0Cpus: 2 })
     const address = { ip: '10.0.0.9', port: 8080 }
     const listener = lab.guest(1, (front) => front.listen(address))
@@ -178,7 +178,7 @@ describe('policy bounded', () => {
 })
 
 describe('policy per-socket', () => {
-  it('100 sockets: 100 workers, bound to no CPU; after all releases 0 (PV-acc-7, PV-20)', () => {
+  it('PV-acc-7, PV-20: 100 sockets: 100 workers, bound to no CPU; after all releases 0', () => {
     const lab = new PvcallsLab({ dom0Cpus: 4, guest: { frames: 512 }, pvcalls: { policy: 'per-socket' } })
     lab.serve()
     const sockets = connect(lab, 100)
@@ -188,7 +188,7 @@ describe('policy per-socket', () => {
     expect([lab.counts, lab.threads('pvcalls_io')]).toEqual([[], []])
   })
 
-  it('a release ends its worker: the thread is gone when the response comes (PV-27, PV-28)', () => {
+  it('PV-27, PV-28: a release ends its worker: the thread is gone when the response comes', () => {
     const lab = new PvcallsLab({ pvcalls: { policy: 'per-socket' } })
     lab.serve()
     const [socket] = connect(lab, 3)
@@ -196,13 +196,13 @@ describe('policy per-socket', () => {
     expect(lab.threads('pvcalls_io')).toEqual(['pvcalls_io d1:2', 'pvcalls_io d1:3'])
   })
 
-  it('a failed connect makes no worker (PV-28)', () => {
+  it('PV-28: a failed connect makes no worker', () => {
     const lab = new PvcallsLab({ pvcalls: { policy: 'per-socket' } })
     expect(() => connect(lab, 1)).toThrow('CONNECT: ECONNREFUSED')
     expect(lab.policy.stats.workersMade).toBe(0)
   })
 
-  it('a worker wakes on a CPU with the fewest threads; `last` keeps it where it was (PV-13)', () => {
+  it('PV-13: a worker wakes on a CPU with the fewest threads; `last` keeps it where it was', () => {
     const share = (placement: 'spread' | 'last') => {
       const lab = new PvcallsLab({ dom0Cpus: 8, pvcalls: { policy: 'per-socket', placement } })
       const listener = lab.serve()
@@ -221,7 +221,7 @@ describe('policy per-socket', () => {
 })
 
 describe('a worker', () => {
-  it('serves its sockets in the order of their wake-ups, one step each at a turn (PV-11, PV-12)', () => {
+  it('PV-11, PV-12: serves its sockets in the order of their wake-ups, one step each at a turn', () => {
     const lab = new PvcallsLab({ bufferBytes: 1 << 16 })
     const listener = lab.serve()
     const sockets = connect(lab, 4)
@@ -238,7 +238,7 @@ describe('a worker', () => {
     expect(order).toEqual([3n, 1n, 4n, 2n])
   })
 
-  it('each wake-up counts once, also during a turn and on the way to another worker (PV-23, PV-8)', () => {
+  it('PV-23, PV-8: each wake-up counts once, also during a turn and on the way to another worker', () => {
     const lab = new PvcallsLab({ dom0Cpus: 2 })
     const listener = lab.serve()
     const [socket] = connect(lab, 1)
@@ -265,7 +265,7 @@ describe('a worker', () => {
     expect(lab.policy.stats.wakeups - before).toBe(woken)
   })
 
-  it('a socket with much to move lets the others have their turns in between (PV-12)', () => {
+  it('PV-12: a socket with much to move lets the others have their turns in between', () => {
     const lab = new PvcallsLab({ bufferBytes: 1 << 16 })
     const listener = lab.serve()
     const [busy, other] = connect(lab, 2)
@@ -290,7 +290,7 @@ describe('a worker', () => {
   })
 
   it.each(['bounded', 'per-socket'] as const)(
-    'one whose peer never reads holds up nobody, and does not try in a circle: %s (PV-acc-11, PV-25, PV-28)',
+    'PV-acc-11, PV-25, PV-28: one whose peer never reads holds up nobody, and does not try in a circle: %s',
     (policy) => {
       const lab = new PvcallsLab({ bufferBytes: 4096, pvcalls: { policy } })
       const listener = lab.serve()

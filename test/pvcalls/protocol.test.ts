@@ -21,11 +21,11 @@ import {
 const view = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
 describe('requests and responses', () => {
-  it('commands have the numbers of the header, not those of the document’s prose (PV-41)', () => {
+  it('PV-41: commands have the numbers of the header, not those of the document’s prose', () => {
     expect(PVCALLS).toEqual({ SOCKET: 0, CONNECT: 1, RELEASE: 2, BIND: 3, LISTEN: 4, ACCEPT: 5, POLL: 6 })
   })
 
-  it('every argument is where the table has it (PV-42)', () => {
+  it('PV-42: every argument is where the table has it', () => {
     const id = 0x1122334455667788n
     const addr = new Uint8Array(28).map((_, i) => i + 1)
     const at = (cmd: number, fields: object) => {
@@ -56,14 +56,14 @@ describe('requests and responses', () => {
     expect([odd.cmd, odd.id]).toEqual([0xffffffff, 0xffffffffffffffffn])
   })
 
-  it('a response has 24 bytes and a signed result (PV-42)', () => {
+  it('PV-42: a response has 24 bytes and a signed result', () => {
     const response = { req_id: 1, cmd: 2, ret: -111, id: 4n }
     const bytes = encodeResponse(response)
     expect([bytes.length, view(bytes).getInt32(8, true)]).toEqual([24, -111])
     expect(decodeResponse(bytes)).toEqual(response)
   })
 
-  it('addresses: family, port in network order, address, padding (PV-44)', () => {
+  it('PV-44: addresses: family, port in network order, address, padding', () => {
     const bytes = encodeAddress({ ip: '10.1.2.3', port: 0x1234 })
     expect([...bytes.subarray(0, 8)]).toEqual([2, 0, 0x12, 0x34, 10, 1, 2, 3])
     expect(decodeAddress(bytes, 16)).toEqual({ ip: '10.1.2.3', port: 0x1234 })
@@ -86,7 +86,7 @@ describe('the command ring', () => {
   }
   const slot = (value: number, length = 64) => new Uint8Array(length).fill(value)
 
-  it('has 32 slots of 64 bytes from byte 64 on (PV-42)', () => {
+  it('PV-42: has 32 slots of 64 bytes from byte 64 on', () => {
     const { front, bytes } = make()
     for (let i = 0; i < COMMAND_SLOTS; i++) front.push(slot(i + 1))
     expect(front.full).toBe(true)
@@ -94,7 +94,7 @@ describe('the command ring', () => {
     expect([bytes[64], bytes[127], bytes[128], bytes[64 + 31 * 64]]).toEqual([1, 1, 2, 32])
   })
 
-  it('a request is notified only if the backend asked, and it asks before it sleeps (PV-42)', () => {
+  it('PV-42: a request is notified only if the backend asked, and it asks before it sleeps', () => {
     const { front, back } = make()
     expect(front.push(slot(1)), 'the first is asked for').toBe(true)
     expect(front.push(slot(2)), 'it has not slept since').toBe(false)
@@ -153,7 +153,7 @@ describe('the command ring', () => {
 })
 
 describe('the index page and the data ring', () => {
-  it('members are where the structure has them (PV-50)', () => {
+  it('PV-50: members are where the structure has them', () => {
     const at = Object.fromEntries(Object.entries(INDEX_WORD).map(([name, word]) => [name, word * 4]))
     expect(at).toEqual({
       in_cons: 0,
@@ -175,7 +175,7 @@ describe('the index page and the data ring', () => {
     expect([page.index(INDEX_WORD.in_prod), page.error(INDEX_WORD.in_error)]).toEqual([0xffffffff, -107])
   })
 
-  it('bytes queued are the document’s, wherever the indexes make sense (PV-52)', () => {
+  it('PV-52: bytes queued are the document’s, wherever the indexes make sense', () => {
     const documented = (prod: number, cons: number, size: number): number => {
       if (prod === cons) return 0
       const [p, c] = [(prod & (size - 1)) >>> 0, (cons & (size - 1)) >>> 0]
@@ -189,7 +189,7 @@ describe('the index page and the data ring', () => {
       }
   })
 
-  it('a circular array goes over pages wherever they are, and round its end (PV-51)', () => {
+  it('PV-51: a circular array goes over pages wherever they are, and round its end', () => {
     const memory = new Uint8Array(16 * 4096)
     const page = (n: number) => () => memory.subarray(n * 4096, (n + 1) * 4096)
     for (const pages of [

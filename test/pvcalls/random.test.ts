@@ -118,7 +118,7 @@ class RandomLab extends PvcallsLab {
 }
 
 describe.each(IO_POLICIES)('anything in any order, %s', (policy) => {
-  it('is answered, and nothing is left (PV-26, PV-27, PV-49, PV-acc-15)', () => {
+  it('PV-26, PV-27, PV-49, PV-acc-15: is answered, and nothing is left', () => {
     for (let seed = 1; seed <= SEEDS; seed++) {
       const lab = new RandomLab(seeded(seed), { policy, idleNs: seed % 4 ? 0 : 1e6, maxIoworkers: 1 + (seed % 5) })
       for (let i = 0; i < STEPS; i++) lab.step()

@@ -113,7 +113,7 @@ function transcript(policy: IoPolicyName, script: readonly Step[]): string[] {
 }
 
 describe('the two policies', () => {
-  it('cannot be told apart by responses, ring contents or errors (PV-acc-8, PV-30)', () => {
+  it('PV-acc-8, PV-30: cannot be told apart by responses, ring contents or errors', () => {
     let lines = 0
     fc.assert(
       fc.property(fc.array(step, { minLength: 5, maxLength: 40 }), (script) => {

@@ -24,7 +24,7 @@ describe('an active socket', () => {
     expect(text(lab.guest(1, () => socket.receive())!)).toBe('and back')
   })
 
-  it('after the peer closed, all 5,000 bytes can be read, then -ENOTCONN (PV-acc-13, PV-55)', () => {
+  it('PV-acc-13, PV-55: after the peer closed, all 5,000 bytes can be read, then -ENOTCONN', () => {
     const lab = new PvcallsLab()
     const { socket, peer } = connected(lab)
     peer.send(pattern(1, 0, 5000))
@@ -35,7 +35,7 @@ describe('an active socket', () => {
     expect(socket.tryReceive(new Uint8Array(1))).toBe(-107)
   })
 
-  it('a peer that breaks off is -ECONNRESET in both directions, as soon as each is used (PV-55)', () => {
+  it('PV-55: a peer that breaks off is -ECONNRESET in both directions, as soon as each is used', () => {
     const lab = new PvcallsLab()
     const { socket, peer } = connected(lab)
     peer.abort()
@@ -46,7 +46,7 @@ describe('an active socket', () => {
     expect(() => socket.trySend(bytesOf('y'))).toThrow('send: ECONNRESET')
   })
 
-  it('after an error no more moves in that direction, whatever the guest writes into the field (PV-55)', () => {
+  it('PV-55: after an error no more moves in that direction, whatever the guest writes into the field', () => {
     const lab = new PvcallsLab()
     const { socket, peer } = connected(lab)
     peer.end()
@@ -60,7 +60,7 @@ describe('an active socket', () => {
     expect(text(drain(peer))).toBe('the other direction goes on')
   })
 
-  it('a receiver that takes nothing stops the sender, and nothing is lost (PV-24)', () => {
+  it('PV-24: a receiver that takes nothing stops the sender, and nothing is lost', () => {
     const lab = new PvcallsLab({ bufferBytes: 3000 })
     const { socket, peer } = connected(lab)
     let sent = 0
@@ -78,7 +78,7 @@ describe('an active socket', () => {
     expect(Uint8Array.from(all)).toEqual(pattern(3, 0, sent))
   })
 
-  it('indexes run past 2^32 (PV-52)', () => {
+  it('PV-52: indexes run past 2^32', () => {
     const lab = new PvcallsLab()
     const listener = lab.serve()
     // A guest may begin anywhere: the indexes of a fresh page are its own.
@@ -115,7 +115,7 @@ describe('an active socket', () => {
     expect(peer.receive(new Uint8Array(1)), 'the orderly end').toBe(0)
   })
 
-  it.each([1, 2, 3, 4, 5, 6, 7, 8, 9])('ring order %i: half of its pages for each direction (PV-51)', (order) => {
+  it.each([1, 2, 3, 4, 5, 6, 7, 8, 9])('PV-51: ring order %i: half of its pages for each direction', (order) => {
     const lab = new PvcallsLab({ guest: { frames: 768 } })
     const { socket, peer } = connected(lab, order)
     const half = (2 ** order * 4096) / 2
@@ -132,7 +132,7 @@ describe('an active socket', () => {
     expect(same(got, pattern(order, 0, length))).toBe(true)
   })
 
-  it.each([0, 10, 1.5, -1, Number.NaN])('a ring order of %d is refused with what is allowed (PV-51)', (ringOrder) => {
+  it.each([0, 10, 1.5, -1, Number.NaN])('PV-51: a ring order of %d is refused with what is allowed', (ringOrder) => {
     const lab = new PvcallsLab()
     const listener = lab.guest(1, (front) => front.listen(ADDRESS))
     const message = `ringOrder is ${ringOrder}; allowed: a whole number from 1 to 9`
@@ -140,7 +140,7 @@ describe('an active socket', () => {
     expect(() => lab.guest(1, () => listener.accept({ ringOrder }))).toThrow(message)
   })
 
-  it('an address that is none costs the guest neither pages nor ports (PV-44)', () => {
+  it('PV-44: an address that is none costs the guest neither pages nor ports', () => {
     const lab = new PvcallsLab()
     const nowhere = { ip: 'localhost', port: 80 }
     // Each data ring of order 4 has 17 pages, and the guest 256.
@@ -158,7 +158,7 @@ describe('an active socket', () => {
     expect(text(lab.guest(1, () => socket.receive(1))!)).toBe('x')
   })
 
-  it('reuse on RELEASE is a hint: the id can be used again in any case (PV-47)', () => {
+  it('PV-47: reuse on RELEASE is a hint: the id can be used again in any case', () => {
     const lab = new PvcallsLab()
     const { socket } = connected(lab)
     const { id } = socket
@@ -169,7 +169,7 @@ describe('an active socket', () => {
 })
 
 describe('a listening socket', () => {
-  it('accepts: the answer comes with the connection, not before (PV-48)', () => {
+  it('PV-48: accepts: the answer comes with the connection, not before', () => {
     const lab = new PvcallsLab()
     const listener = lab.guest(1, (front) => front.listen(ADDRESS))
     const job = lab.spawn(1, () => listener.accept())
@@ -198,7 +198,7 @@ describe('a listening socket', () => {
     expect(heard).toEqual(['peer 0', 'peer 1', 'peer 2'])
   })
 
-  it('an accept takes one connection, also if another one enters the backlog meanwhile (PV-48, PV-26)', () => {
+  it('PV-48, PV-26: an accept takes one connection, also if another one enters the backlog meanwhile', () => {
     const lab = new PvcallsLab()
     const listener = lab.guest(1, (front) => front.listen(ADDRESS, { backlog: 1 }))
     for (const name of ['first', 'second', 'third'])
@@ -214,7 +214,7 @@ describe('a listening socket', () => {
     lab.guest(1, () => listener.close())
   })
 
-  it('poll is answered when a connection waits, and leaves it there (PV-48, PV-26)', () => {
+  it('PV-48, PV-26: poll is answered when a connection waits, and leaves it there', () => {
     const lab = new PvcallsLab()
     const listener = lab.guest(1, (front) => front.listen(ADDRESS))
     const job = lab.spawn(1, () => listener.poll())
@@ -226,7 +226,7 @@ describe('a listening socket', () => {
     lab.guest(1, () => listener.accept())
   })
 
-  it('while an accept waits another accept or poll is -EINTR at once, and the first completes (PV-acc-10, PV-26)', () => {
+  it('PV-acc-10, PV-26: while an accept waits another accept or poll is -EINTR at once, and the first completes', () => {
     const lab = new PvcallsLab()
     const listener = lab.guest(1, (front) => front.listen(ADDRESS))
     const first = lab.spawn(1, () => listener.accept())
@@ -239,7 +239,7 @@ describe('a listening socket', () => {
     expect(first.result).toBeDefined()
   })
 
-  it('while a poll waits an accept is -EINTR (PV-26)', () => {
+  it('PV-26: while a poll waits an accept is -EINTR', () => {
     const lab = new PvcallsLab()
     const listener = lab.guest(1, (front) => front.listen(ADDRESS))
     const first = lab.spawn(1, () => listener.poll())
@@ -273,7 +273,7 @@ describe('a listening socket', () => {
     expect(() => lab.connect(ADDRESS)).toThrow('-111')
   })
 
-  it('an address in use is refused; after a release it is free again (PV-44)', () => {
+  it('PV-44: an address in use is refused; after a release it is free again', () => {
     const lab = new PvcallsLab({ guests: 2 })
     const listener = lab.guest(1, (front) => front.listen(ADDRESS))
     expect(() => lab.guest(2, (front) => front.listen(ADDRESS))).toThrow('BIND: EADDRINUSE')

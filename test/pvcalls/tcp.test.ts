@@ -39,7 +39,7 @@ describe('a guest’s client', () => {
     server.close()
   })
 
-  it('is refused where nobody listens: -ECONNREFUSED (PV-45)', async () => {
+  it('PV-45: is refused where nobody listens: -ECONNREFUSED', async () => {
     const host = hostOf()
     const { server, port } = await listenLocally(() => {})
     await new Promise((resolve) => server.close(resolve))
@@ -53,7 +53,7 @@ describe('a guest’s client', () => {
     await expect(host.guest(() => host.front.listen({ ip: '192.0.2.1', port: 80 }))).rejects.toThrow('EACCES')
   })
 
-  it('sees a peer that resets as an error, not as an end (PV-55)', async () => {
+  it('PV-55: sees a peer that resets as an error, not as an end', async () => {
     const { server, port } = await listenLocally((socket) => socket.once('data', () => socket.resetAndDestroy()))
     const host = hostOf()
     const attempt = host.guest(function* () {
@@ -65,7 +65,7 @@ describe('a guest’s client', () => {
     server.close()
   })
 
-  it('a release ends the TCP socket too, whether the peer is held up by its own bytes or reads none (PV-27)', async () => {
+  it('PV-27: a release ends the TCP socket too, whether the peer is held up by its own bytes or reads none', async () => {
     const held = await listenLocally((socket) => void socket.pipe(socket).on('error', () => {}))
     const deaf = await listenLocally((socket) => void socket.pause().on('error', () => {}))
     const host = hostOf({ lingerMs: 1 })
@@ -158,7 +158,7 @@ describe('a guest’s server', () => {
     expect(host.network.portOf(address)).toBe(0)
   })
 
-  it('poll tells of a connection, and accept takes it (PV-48)', async () => {
+  it('PV-48: poll tells of a connection, and accept takes it', async () => {
     const host = hostOf()
     const address = { ip: '127.0.0.1', port: 7 }
     const listener = await host.guest(() => host.front.listen(address))
@@ -208,7 +208,7 @@ describe('a guest’s server', () => {
     server.close()
   })
 
-  it('release during a connect that hangs answers both (PV-27)', async () => {
+  it('PV-27: release during a connect that hangs answers both', async () => {
     // No route of loopback answers here: the host's connect stays under way.
     const host = hostOf({ allow: () => true })
     let connectRet: number | undefined
@@ -270,7 +270,7 @@ describe('the loop', () => {
 })
 
 describe.each(IO_POLICIES)('a guest that dies, %s', (policy) => {
-  it('leaves no TCP socket: busy ones, one under way, one that listens, those that wait on it (PV-acc-15)', async () => {
+  it('PV-acc-15: leaves no TCP socket: busy ones, one under way, one that listens, those that wait on it', async () => {
     const { server, port } = await listenLocally((socket) => void socket.pipe(socket).on('error', () => {}))
     const host = hostOf({ policy, cpus: 3, lingerMs: 1 })
     const { front, network } = host
@@ -329,7 +329,7 @@ describe('closing the host', () => {
 
 describe('sixteen megabytes through real TCP', () => {
   it.each([1, 2, 3, 4, 5, 6, 7, 8, 9])(
-    'arrive intact both ways with ring order %i (PV-51, PV-54)',
+    'PV-51, PV-54: arrive intact both ways with ring order %i',
     async (ringOrder) => {
       const host = hostOf({ policy: IO_POLICIES[ringOrder % 2]! })
       const options = { bytes: 16 << 20, ringOrder }
@@ -344,7 +344,7 @@ describe('sixteen megabytes through real TCP', () => {
     },
   )
 
-  it.each(IO_POLICIES)('arrive intact while CPUs go offline and come back, %s (PV-8)', async (policy) => {
+  it.each(IO_POLICIES)('PV-8: arrive intact while CPUs go offline and come back, %s', async (policy) => {
     const host = hostOf({ policy, cpus: 4 })
     const { kernel } = host.host
     let over = false

@@ -42,12 +42,12 @@ function make(bufferBytes = 1 << 16) {
 }
 
 describe('a socket’s wake-ups', () => {
-  it('it begins with one, so that its first turn comes by itself (PV-21)', () => {
+  it('PV-21: it begins with one, so that its first turn comes by itself', () => {
     const { socket } = make()
     expect([socket.io, socket.read, socket.write, socket.released]).toEqual([1, true, true, false])
   })
 
-  it('data from the network wakes for reading, the event channel for writing, each counted (PV-23)', () => {
+  it('PV-23: data from the network wakes for reading, the event channel for writing, each counted', () => {
     const lab = make()
     const { socket, peer } = lab
     socket.turn()
@@ -59,7 +59,7 @@ describe('a socket’s wake-ups', () => {
     expect(lab.enqueued).toBe(2)
   })
 
-  it('a socket that is released is woken by nothing (PV-23, PV-27)', () => {
+  it('PV-23, PV-27: a socket that is released is woken by nothing', () => {
     const lab = make()
     const { socket, peer } = lab
     socket.turn()
@@ -70,7 +70,7 @@ describe('a socket’s wake-ups', () => {
     expect([socket.io, lab.enqueued]).toEqual([0, 0])
   })
 
-  it('between two workers wake-ups are counted, and nobody is called (PV-8)', () => {
+  it('PV-8: between two workers wake-ups are counted, and nobody is called', () => {
     const lab = make()
     lab.socket.turn()
     lab.socket.worker = null
@@ -80,7 +80,7 @@ describe('a socket’s wake-ups', () => {
 })
 
 describe('a turn', () => {
-  it('answers all wake-ups that came before it; what comes meanwhile is new (PV-22)', () => {
+  it('PV-22: answers all wake-ups that came before it; what comes meanwhile is new', () => {
     const { socket, peer, words } = make()
     for (let i = 0; i < 5; i++) socket.wakeWrite()
     words[INDEX_WORD.out_prod] = 100
@@ -95,14 +95,14 @@ describe('a turn', () => {
     expect(socket.io).toBe(0)
   })
 
-  it('does at most one read and one write step (PV-12, PV-22)', () => {
+  it('PV-12, PV-22: does at most one read and one write step', () => {
     const { socket, peer, words } = make()
     peer.send(pattern(1, 0, 10_000))
     words[INDEX_WORD.out_prod] = ARRAY
     expect(socket.turn()).toEqual({ bytesIn: ARRAY, bytesOut: ARRAY })
   })
 
-  it('does nothing for a socket that is released (PV-22)', () => {
+  it('PV-22: does nothing for a socket that is released', () => {
     const { socket, peer, words, signals } = make()
     peer.send(pattern(1, 0, 10))
     socket.release()
@@ -110,7 +110,7 @@ describe('a turn', () => {
     expect([words[INDEX_WORD.in_prod], signals.notified]).toEqual([0, 0])
   })
 
-  it('one without anything to do notifies nobody (PV-29)', () => {
+  it('PV-29: one without anything to do notifies nobody', () => {
     const { socket, signals } = make()
     socket.turn()
     socket.wakeRead()
@@ -121,7 +121,7 @@ describe('a turn', () => {
 })
 
 describe('the read step', () => {
-  it('copies in one or two segments, advances in_prod behind them, notifies once (PV-24, PV-54)', () => {
+  it('PV-24, PV-54: copies in one or two segments, advances in_prod behind them, notifies once', () => {
     const lab = make()
     const { socket, peer, words, signals } = lab
     peer.send(pattern(1, 0, 3000))
@@ -135,7 +135,7 @@ describe('the read step', () => {
     expect(same(round, pattern(1, 3000, 3000))).toBe(true)
   })
 
-  it('a full ring stops it, and it goes on when the frontend notifies (PV-24)', () => {
+  it('PV-24: a full ring stops it, and it goes on when the frontend notifies', () => {
     const { socket, peer, words } = make()
     peer.send(pattern(1, 0, 5000))
     expect(socket.turn().bytesIn).toBe(ARRAY)
@@ -145,7 +145,7 @@ describe('the read step', () => {
     expect(socket.turn().bytesIn).toBe(100)
   })
 
-  it('in_prod is the backend’s own: a guest that writes it moves nothing (PV-53)', () => {
+  it('PV-53: in_prod is the backend’s own: a guest that writes it moves nothing', () => {
     const lab = make()
     const { socket, peer, words } = lab
     words[INDEX_WORD.in_prod] = 2000
@@ -157,7 +157,7 @@ describe('the read step', () => {
 })
 
 describe('a direction that has failed', () => {
-  it.each(['in', 'out'] as const)('%s stays stopped, though the guest repairs what it broke (PV-55)', (way) => {
+  it.each(['in', 'out'] as const)('PV-55: %s stays stopped, though the guest repairs what it broke', (way) => {
     const lab = make()
     const { socket, peer, words } = lab
     const index = way === 'in' ? INDEX_WORD.in_cons : INDEX_WORD.out_prod
@@ -176,7 +176,7 @@ describe('a direction that has failed', () => {
 })
 
 describe('the write step', () => {
-  it('sends what is queued, advances out_cons behind it, notifies (PV-25, PV-54)', () => {
+  it('PV-25, PV-54: sends what is queued, advances out_cons behind it, notifies', () => {
     const lab = make()
     const { socket, peer, words, signals } = lab
     lab.out.set(pattern(3, 0, 500))
@@ -188,7 +188,7 @@ describe('the write step', () => {
     expect(same(got, pattern(3, 0, 500))).toBe(true)
   })
 
-  it('a short write waits for the network’s word, without turns in between; EAGAIN notifies nobody (PV-25, PV-28)', () => {
+  it('PV-25, PV-28: a short write waits for the network’s word, without turns in between; EAGAIN notifies nobody', () => {
     const lab = make(1000)
     const { socket, peer, words, signals } = lab
     words[INDEX_WORD.out_prod] = 3000
@@ -203,7 +203,7 @@ describe('the write step', () => {
     expect(socket.turn().bytesOut).toBe(600)
   })
 
-  it('what the frontend put meanwhile without a notification is a wake-up too (PV-25)', () => {
+  it('PV-25: what the frontend put meanwhile without a notification is a wake-up too', () => {
     const { socket, peer, words } = make()
     words[INDEX_WORD.out_prod] = 100
     peer.onReadable = () => {
@@ -214,7 +214,7 @@ describe('the write step', () => {
     expect(socket.turn().bytesOut).toBe(50)
   })
 
-  it('an error of the network stands in out_error, once, and nothing is sent any more (PV-25, PV-55)', () => {
+  it('PV-25, PV-55: an error of the network stands in out_error, once, and nothing is sent any more', () => {
     const { socket, peer, words, signals } = make()
     socket.turn()
     peer.abort()

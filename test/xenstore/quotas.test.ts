@@ -15,7 +15,7 @@ it('XS-quota-1: names of children count for the size of a directory: 425 of them
   s.run(['g5', 0, 'MKDIR', '/g/n425|', 'ENOSPC'], ['a', 0, 'MKDIR', '/g/n425|', 'OK|'])
 })
 
-it('node size: header, permissions, value and names must stay below 2048 bytes (XS-ox-10)', () => {
+it('XS-ox-10: node size: header, permissions, value and names must stay below 2048 bytes', () => {
   const s = withGuest()
   s.run(
     ['g5', 0, 'WRITE', `/g/x|${'v'.repeat(2048 - 24 - 8 - 1)}`, 'OK|'],

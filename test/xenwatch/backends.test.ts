@@ -34,7 +34,7 @@ function frozen(): { host: Host; written: number[]; front(state: number | null):
 }
 
 describe('netback', () => {
-  it('goes towards its target one step at a time (XW-net-2, XW-net-3)', () => {
+  it('XW-net-2, XW-net-3: goes towards its target one step at a time', () => {
     const { front, host } = frozen()
     expect(host.netback.vif('vif1.0')!.state).toBe(4)
     expect(front(3)).toEqual([])
@@ -52,7 +52,7 @@ describe('netback', () => {
     expect(host.bus.device('backend/vif/1/0')).toBeUndefined()
   })
 
-  it('a state that makes no sense is a fatal error, told in the store (XW-net-2)', () => {
+  it('XW-net-2: a state that makes no sense is a fatal error, told in the store', () => {
     const { front, host } = frozen()
     expect(front(7)).toEqual([5])
     expect(host.complete('x', host.toolstack.xs.read('/local/domain/0/error/backend/vif/1/0/error'))).toBe(
@@ -60,14 +60,14 @@ describe('netback', () => {
     )
   })
 
-  it('Closed with online 0 is the end of the device (XW-net-2)', () => {
+  it('XW-net-2: Closed with online 0 is the end of the device', () => {
     const { front, host } = frozen()
     host.complete('x', host.toolstack.xs.write('/local/domain/0/backend/vif/1/0/online', 0))
     front(6)
     expect(host.bus.device('backend/vif/1/0')).toBeUndefined()
   })
 
-  it('probe writes features, and waits in state 2 for a frontend (XW-net-1)', () => {
+  it('XW-net-1: probe writes features, and waits in state 2 for a frontend', () => {
     const host = hostOf('single')
     createGuests(host, 1)
     const { xs } = host.toolstack
@@ -75,7 +75,7 @@ describe('netback', () => {
       expect(host.complete('x', xs.read(`/local/domain/0/backend/vif/1/0/${feature}`))).toBe('1')
   })
 
-  it('tells Connected only when the hotplug script has done its part (XW-net-4)', () => {
+  it('XW-net-4: tells Connected only when the hotplug script has done its part', () => {
     const host = hostOf('single', {
       *hotplug(xs, action, kind, backend) {
         if (action === 'add' && kind === 'vbd') yield* xs.write(`${backend}/physical-device`, 'fd:0')
@@ -91,7 +91,7 @@ describe('netback', () => {
     expect(host.xenbus.watches.some(({ node }) => node.includes('hotplug'))).toBe(false)
   })
 
-  it('disconnecting waits for the dealloc thread, which waits for packets in flight (XW-net-5)', () => {
+  it('XW-net-5: disconnecting waits for the dealloc thread, which waits for packets in flight', () => {
     const host = hostOf('single')
     createGuests(host, 1)
     stall(host, 'netback')
@@ -104,7 +104,7 @@ describe('netback', () => {
     expect(threadsLike(host, 'vif1.0')).toEqual([])
   })
 
-  it('a guest that keeps a backend thread alive makes a zombie domain of itself (XW-stall-4)', () => {
+  it('XW-stall-4: a guest that keeps a backend thread alive makes a zombie domain of itself', () => {
     const host = hostOf('on-demand')
     createGuests(host, 1)
     stall(host, 'netback')
@@ -117,7 +117,7 @@ describe('netback', () => {
 })
 
 describe('blkback', () => {
-  it('the injector holds a request or a page, and its release lets all go on (XW-inj-4, XW-inj-5, XW-blk-3)', () => {
+  it('XW-inj-4, XW-inj-5, XW-blk-3: the injector holds a request or a page, and its release lets all go on', () => {
     for (const kind of ['blkback', 'grant'] as const) {
       const host = hostOf('rfc')
       createGuests(host, 1)
@@ -134,7 +134,7 @@ describe('blkback', () => {
     }
   })
 
-  it('waits for physical-device before it connects, and takes only a device number (XW-blk-1, XW-blk-2)', () => {
+  it('XW-blk-1, XW-blk-2: waits for physical-device before it connects, and takes only a device number', () => {
     let value = ''
     const host = hostOf('single', {
       *hotplug(xs, action, kind, backend) {
@@ -159,7 +159,7 @@ describe('blkback', () => {
     )
   })
 
-  it('fast connecting and disconnecting by the guest is harmless (XS-adv-350)', () => {
+  it('XS-adv-350: fast connecting and disconnecting by the guest is harmless', () => {
     const host = hostOf('on-demand')
     createGuests(host, 1)
     const guest = host.guest(1)
@@ -181,7 +181,7 @@ describe('blkback', () => {
 })
 
 describe('the bus', () => {
-  it('looks for devices that are there already, then watches; each is probed once (XW-be-1, XW-be-3)', () => {
+  it('XW-be-1, XW-be-3: looks for devices that are there already, then watches; each is probed once', () => {
     const host = new StoreHost()
     const add = (id: number) => {
       host.write(`/local/domain/4/device/vif/${id}/state`, 1)
@@ -216,7 +216,7 @@ describe('the bus', () => {
     expect(host.xenbus.watches.map(({ node }) => node)).toEqual(['backend'])
   })
 
-  it('ignores paths that are too short, devices that are not in state 1, and those without frontend (XW-be-2, XW-be-3)', () => {
+  it('XW-be-2, XW-be-3: ignores paths that are too short, devices that are not in state 1, and those without frontend', () => {
     const host = hostOf('single')
     const { xs } = host.toolstack
     const write = (path: string, value: string | number) => {
@@ -233,7 +233,7 @@ describe('the bus', () => {
     expect(host.xenbus.reports).toEqual([])
   })
 
-  it('a node that is gone takes every device at or below it along (XW-be-2, XW-be-6)', () => {
+  it('XW-be-2, XW-be-6: a node that is gone takes every device at or below it along', () => {
     const host = hostOf('on-demand')
     createGuests(host, 3)
     host.complete('x', host.toolstack.xs.rm('/local/domain/0/backend/vif/2'))
@@ -250,7 +250,7 @@ describe('the bus', () => {
     expect(host.complete('x', host.toolstack.xs.exists('/local/domain/0/backend/vif/2'))).toBe(false)
   })
 
-  it('listens to no frontend while the system goes down (XW-be-4)', () => {
+  it('XW-be-4: listens to no frontend while the system goes down', () => {
     const host = hostOf('single')
     createGuests(host, 1)
     host.bus.goingDown = true
@@ -260,7 +260,7 @@ describe('the bus', () => {
     expect(host.bus.device('backend/vif/1/0')!.state).toBe(4)
   })
 
-  it('the domid of a path is its third component, of a guest, in decimal (XW-domid-1, XW-domid-7)', () => {
+  it('XW-domid-1, XW-domid-7: the domid of a path is its third component, of a guest, in decimal', () => {
     const domids = [
       'backend',
       'backend/vif',
@@ -276,7 +276,7 @@ describe('the bus', () => {
   })
 
   it.each(MULTITHREADED)(
-    '%s: device watches belong to the other end, all else to the default thread (XW-domid-2 to XW-domid-6, XW-domid-8, XW-rfc-1)',
+    'XW-domid-2 to XW-domid-6, XW-domid-8, XW-rfc-1: %s: device watches belong to the other end, all else to the default thread',
     (design) => {
       const host = hostOf(design)
       createGuests(host, 2)
@@ -291,7 +291,7 @@ describe('the bus', () => {
   )
 
   it.each(MULTITHREADED)(
-    '%s: the callback of one watch may run in several threads at once (XW-thr-2, XW-thr-4, XW-ds-1)',
+    'XW-thr-2, XW-thr-4, XW-ds-1: %s: the callback of one watch may run in several threads at once',
     (design) => {
       const trace = new EventTrace()
       const host = hostOf(design, { observer: trace.observer })
@@ -313,7 +313,7 @@ describe('the bus', () => {
 })
 
 describe('xenbus', () => {
-  it('a state is written only where there is one, and again after a conflict (XW-be-5, XS-linux-5)', () => {
+  it('XW-be-5, XS-linux-5: a state is written only where there is one, and again after a conflict', () => {
     const host = hostOf('single')
     createGuests(host, 1)
     host.guest(1).kernel.freeze()
@@ -337,7 +337,7 @@ describe('xenbus', () => {
   })
 
   it.each(DESIGNS)(
-    '%s: will_handle and get_domid run where they must not sleep (XW-base-1, XW-base-4, XW-base-11, XW-ds-5, XW-rfc-2)',
+    'XW-base-1, XW-base-4, XW-base-11, XW-ds-5, XW-rfc-2: %s: will_handle and get_domid run where they must not sleep',
     (design) => {
       const host = new StoreHost({ xenMtwatch: true, design })
       host.complete(host.xenbus.start())
@@ -369,7 +369,7 @@ describe('xenbus', () => {
     },
   )
 
-  it('one event at a time, one order for all, under the mutex (XW-base-6)', () => {
+  it('XW-base-6: one event at a time, one order for all, under the mutex', () => {
     const host = new StoreHost()
     const ran: string[] = []
     let running = 0
@@ -393,7 +393,7 @@ describe('xenbus', () => {
     expect(ran).toEqual(paths)
   })
 
-  it('a guest has the one thread, whatever dom0 has (XW-rfc-5)', () => {
+  it('XW-rfc-5: a guest has the one thread, whatever dom0 has', () => {
     const host = hostOf('rfc')
     createGuests(host, 1)
     const xenbus: Xenbus = host.guest(1).xenbus
@@ -408,7 +408,7 @@ describe('xenbus', () => {
 })
 
 describe('the toolstack', () => {
-  it('waits for state 2, then runs the script; the node of the domain goes before the hypervisor destroys it (XW-tool-7, XW-tool-10)', () => {
+  it('XW-tool-7, XW-tool-10: waits for state 2, then runs the script; the node of the domain goes before the hypervisor destroys it', () => {
     const order: string[] = []
     const host = hostOf('rfc', {
       *hotplug(xs, action, kind, backend) {

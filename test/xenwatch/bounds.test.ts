@@ -9,7 +9,7 @@ const BURST = 100_000
 const AT_ONCE = 50
 
 describe.each(ALL)('a frontend that writes and writes, %s', (design) => {
-  it('10,000 writes of its state while its thread is stalled: at most one event of that watch is queued (XW-acc-20)', () => {
+  it('XW-acc-20: 10,000 writes of its state while its thread is stalled: at most one event of that watch is queued', () => {
     const host = hostOf(design)
     createGuests(host, 2)
     stall(host, 'netback')
@@ -37,7 +37,7 @@ describe.each(ALL)('a frontend that writes and writes, %s', (design) => {
     expect(host.bus.device('backend/vif/1/0')!.state).toBe(6)
   })
 
-  it('a burst of 100,000 events while its thread is stalled: one queued, the rest dropped, the last state seen (XW-base-12, XW-thr-5)', () => {
+  it('XW-base-12, XW-thr-5: a burst of 100,000 events while its thread is stalled: one queued, the rest dropped, the last state seen', () => {
     let dropped = 0
     const lab = new SmallLab(design, { observer: { dropped: () => void dropped++ } })
     for (const domid of [1, 2]) lab.up(domid)

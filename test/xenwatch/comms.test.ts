@@ -53,7 +53,7 @@ function scripted() {
 const event = (...strings: string[]) => encodeText(XS.WATCH_EVENT, 0, 0, strings.map((each) => `${each}\0`).join(''))
 
 describe('xenbus_thread', () => {
-  it('takes a message that arrives byte by byte, and sleeps in between holding the response mutex (XW-base-2, XW-base-3)', () => {
+  it('XW-base-2, XW-base-3: takes a message that arrives byte by byte, and sleeps in between holding the response mutex', () => {
     const { kernel, scheduler, xenbus, send, receive } = scripted()
     const seen: string[] = []
     const watch = new XenbusWatch({
@@ -80,13 +80,13 @@ describe('xenbus_thread', () => {
     [[], 'a watch event of 0 strings (EINVAL)'],
     [['/a'], 'a watch event of 1 strings (EINVAL)'],
     [['/a', 'b', 'c'], 'a watch event of 3 strings (EINVAL)'],
-  ])('drops an event of %j, for it must have exactly two strings (XW-base-5, XS-linux-2)', (strings, problem) => {
+  ])('XW-base-5, XS-linux-2: drops an event of %j, for it must have exactly two strings', (strings, problem) => {
     const { xenbus, send } = scripted()
     send(event(...strings))
     expect(xenbus.comms.badMessages).toEqual([problem])
   })
 
-  it('drops an event without its last nul, a reply that nobody waits for, and a header of more than 4096 bytes (XW-base-3)', () => {
+  it('XW-base-3: drops an event without its last nul, a reply that nobody waits for, and a header of more than 4096 bytes', () => {
     const { xenbus, send } = scripted()
     send(encodeText(XS.WATCH_EVENT, 0, 0, '/a\0token'))
     send(encodeText(XS.READ, 77, 0, 'value'))
@@ -101,14 +101,14 @@ describe('xenbus_thread', () => {
     expect(xenbus.comms.responseMutex.owner).toBeNull()
   })
 
-  it('an event for a watch that is gone is dropped (XW-base-5, XS-watch-11)', () => {
+  it('XW-base-5, XS-watch-11: an event for a watch that is gone is dropped', () => {
     const { xenbus, send } = scripted()
     send(event('/a', 'ffff'))
     expect(xenbus.xenwatch.length).toBe(0)
     expect(xenbus.comms.badMessages).toEqual([])
   })
 
-  it('gives each reply to the request with its id, in whatever order they come (XS-wire-4, XS-linux-1)', () => {
+  it('XS-wire-4, XS-linux-1: gives each reply to the request with its id, in whatever order they come', () => {
     const { kernel, scheduler, xenbus, send, receive } = scripted()
     const got: string[] = []
     const ask = function* (path: string): Task {
@@ -125,7 +125,7 @@ describe('xenbus_thread', () => {
     expect(xenbus.comms.pending).toBe(0)
   })
 
-  it('requests larger than the ring go out in parts as the daemon takes them (XS-ring-5)', () => {
+  it('XS-ring-5: requests larger than the ring go out in parts as the daemon takes them', () => {
     const { kernel, scheduler, xenbus, send, receive } = scripted()
     const value = 'x'.repeat(3000)
     kernel.process('p', () => xenbus.write('/long', value))
@@ -137,7 +137,7 @@ describe('xenbus_thread', () => {
     expect(kernel.find('p')).toBeUndefined()
   })
 
-  it('notifies once for what the daemon has not yet read, not for each request (XS-ring-4)', () => {
+  it('XS-ring-4: notifies once for what the daemon has not yet read, not for each request', () => {
     const { kernel, scheduler, xenbus, notified } = scripted()
     kernel.process('a', () => xenbus.write('/a', 1))
     scheduler.run()
@@ -149,7 +149,7 @@ describe('xenbus_thread', () => {
 })
 
 describe('suspend', () => {
-  it('waits for the packet boundary while an event is half received (XW-acc-23, XW-base-10)', () => {
+  it('XW-acc-23, XW-base-10: waits for the packet boundary while an event is half received', () => {
     const { kernel, scheduler, xenbus, send } = scripted()
     const bytes = event('/a/b', 'ffff')
     send(bytes.subarray(0, 20))
@@ -168,7 +168,7 @@ describe('suspend', () => {
     expect(xenbus.comms.responseMutex.owner).toBeNull()
   })
 
-  it('waits for a transaction from its start to its end, and holds new requests until resume (XW-base-10)', () => {
+  it('XW-base-10: waits for a transaction from its start to its end, and holds new requests until resume', () => {
     const lab = new SmallLab('single')
     const { host } = lab
     const { xenbus } = host
@@ -209,7 +209,7 @@ describe('suspend', () => {
     expect(host.complete(xenbus.read('/t'))).toBe('2')
   })
 
-  it('after resume on another ring every watch has fired once, under its old token (XW-acc-23, XS-linux-3)', () => {
+  it('XW-acc-23, XS-linux-3: after resume on another ring every watch has fired once, under its old token', () => {
     const lab = new SmallLab('single')
     const watches = ['a', 'b', 'c'].map((name) => lab.plainWatch(name))
     lab.register(...watches)

@@ -22,7 +22,7 @@ import {
 const CASES = MULTITHREADED.flatMap((design) => KINDS.map((kind) => [design, kind] as const))
 
 describe.each(CASES)('%s, a stall in %s', (design, kind) => {
-  it('only the stalled domain suffers: others are created, destroyed, closed (XW-acc-6, XW-acc-7, XW-acc-22)', () => {
+  it('XW-acc-6, XW-acc-7, XW-acc-22: only the stalled domain suffers: others are created, destroyed, closed', () => {
     const host = hostOf(design)
     createGuests(host, 3)
     stall(host, kind)
@@ -55,7 +55,7 @@ describe.each(CASES)('%s, a stall in %s', (design, kind) => {
 })
 
 describe.each(MULTITHREADED)('%s', (design) => {
-  it('a guest that unloads its driver stalls its own thread only (XW-acc-25)', () => {
+  it('XW-acc-25: a guest that unloads its driver stalls its own thread only', () => {
     const host = hostOf(design)
     createGuests(host, 1)
     stall(host, 'netback')
@@ -67,7 +67,7 @@ describe.each(MULTITHREADED)('%s', (design) => {
     expect(texts(create(host, 'second'))).toEqual([])
   })
 
-  it('a callback without domid that blocks the default thread stops new domains, and more (XW-acc-15, XW-ds-6)', () => {
+  it('XW-acc-15, XW-ds-6: a callback without domid that blocks the default thread stops new domains, and more', () => {
     const host = hostOf(design)
     createGuests(host, 1)
     const gate = host.kernel.waitQueue()
@@ -93,7 +93,7 @@ describe.each(MULTITHREADED)('%s', (design) => {
     expect(texts(create(host, 'third'))).toEqual([])
   })
 
-  it('events of dom0 and paths without a guest go to the default thread (XW-acc-27, XW-thr-3, XW-domid-7)', () => {
+  it('XW-acc-27, XW-thr-3, XW-domid-7: events of dom0 and paths without a guest go to the default thread', () => {
     const trace = new EventTrace()
     const host = hostOf(design, { observer: trace.observer })
     createGuests(host, 1)
@@ -106,7 +106,7 @@ describe.each(MULTITHREADED)('%s', (design) => {
     expect(host.bus.devices).toHaveLength(2)
   })
 
-  it('destroyed guests leave no thread, watch, device or port behind (XW-life-2, XW-unreg-4)', () => {
+  it('XW-life-2, XW-unreg-4: destroyed guests leave no thread, watch, device or port behind', () => {
     const host = hostOf(design)
     const ports = host.dom0.ports.activeEvtchns
     const watches = host.xenbus.watches.length
@@ -123,7 +123,7 @@ describe.each(MULTITHREADED)('%s', (design) => {
     expect(host.xenbus.reports).toEqual([])
   })
 
-  it('the parameter off is the baseline, event for event (XW-acc-10, XW-life-8)', () => {
+  it('XW-acc-10, XW-life-8: the parameter off is the baseline, event for event', () => {
     const run = (xenMtwatch: boolean, named: typeof design | 'single') => {
       const trace = new EventTrace()
       const host = hostOf(named, { xenMtwatch, observer: trace.observer, toolstackMtwatch: false })
@@ -137,13 +137,13 @@ describe.each(MULTITHREADED)('%s', (design) => {
     expect(run(false, design)).toEqual(run(false, 'single'))
   })
 
-  it('is switched off only when no domain thread is alive (XW-life-8)', () => {
+  it('XW-life-8: is switched off only when no domain thread is alive', () => {
     const host = hostOf(design)
     createGuests(host, 1)
     expect(() => host.complete('x', host.xenbus.switchTo('single'))).toThrow('xen-mtwatch-1 must end first')
   })
 
-  it('can be switched off and on between guests (XW-life-8)', () => {
+  it('XW-life-8: can be switched off and on between guests', () => {
     const host = hostOf(design)
     createGuests(host, 1)
     destroy(host, 1)
@@ -162,7 +162,7 @@ describe.each(MULTITHREADED)('%s', (design) => {
 })
 
 describe('rfc', () => {
-  it('the thread exists before the first event of a backend (XW-acc-8, XW-rfc-3)', () => {
+  it('XW-acc-8, XW-rfc-3: the thread exists before the first event of a backend', () => {
     const trace = new EventTrace()
     const host = hostOf('rfc', { observer: trace.observer })
     createGuests(host, 1)
@@ -176,7 +176,7 @@ describe('rfc', () => {
     expect(trace.paths('xenwatch', 'runs').filter((path) => path.startsWith('backend/'))).toEqual([])
   })
 
-  it('removing the node is the last write, and all removals run in the thread (XW-acc-9, XW-trace-10)', () => {
+  it('XW-acc-9, XW-trace-10: removing the node is the last write, and all removals run in the thread', () => {
     const trace = new EventTrace()
     const host = hostOf('rfc', { observer: trace.observer })
     createGuests(host, 1)
@@ -196,7 +196,7 @@ describe('rfc', () => {
     expect(trace.paths('xen-mtwatch-1', 'runs')).toContain('/local/domain/1/device/vif/0/state')
   })
 
-  it('a toolstack without the patch makes no threads: then it is the baseline (XW-rfc-3)', () => {
+  it('XW-rfc-3: a toolstack without the patch makes no threads: then it is the baseline', () => {
     const host = hostOf('rfc', { toolstackMtwatch: false })
     createGuests(host, 1)
     expect(threadsLike(host, 'xen-mtwatch')).toEqual([])
@@ -204,7 +204,7 @@ describe('rfc', () => {
 })
 
 describe('talk', () => {
-  it('a thread stays when its domain shuts down, and ends when it is destroyed (XW-acc-12, XW-talk-2)', () => {
+  it('XW-acc-12, XW-talk-2: a thread stays when its domain shuts down, and ends when it is destroyed', () => {
     const host = hostOf('talk')
     createGuests(host, 3)
     const domain = host.xen.domain(3)!
@@ -218,7 +218,7 @@ describe('talk', () => {
 })
 
 describe('on-demand', () => {
-  it('one thread for all devices of a domain, ended by the last one (XW-acc-13, XW-ds-2)', () => {
+  it('XW-acc-13, XW-ds-2: one thread for all devices of a domain, ended by the last one', () => {
     const host = hostOf('on-demand')
     const { toolstack } = host
     const delivery = host.xenbus.delivery as OnDemandDelivery
@@ -243,7 +243,7 @@ describe('on-demand', () => {
     expect(threadsLike(host, 'xen-mtwatch')).toEqual([])
   })
 
-  it('no event of a domain watch is ever on the default list; elsewhere they come by it (XW-acc-14)', () => {
+  it('XW-acc-14: no event of a domain watch is ever on the default list; elsewhere they come by it', () => {
     for (const design of MULTITHREADED) {
       const trace = new EventTrace()
       const host = hostOf(design, { observer: trace.observer })
@@ -254,7 +254,7 @@ describe('on-demand', () => {
     }
   })
 
-  it('the event that makes the thread runs in the default thread, the others of the domain behind it not (XW-ds-4, XW-thr-1)', () => {
+  it('XW-ds-4, XW-thr-1: the event that makes the thread runs in the default thread, the others of the domain behind it not', () => {
     const trace = new EventTrace()
     const host = hostOf('on-demand', { observer: trace.observer })
     createGuests(host, 1)
@@ -266,7 +266,7 @@ describe('on-demand', () => {
     expect(lines.findIndex((line) => line.startsWith('xen-mtwatch-1 runs'))).toBeGreaterThan(probeEnds)
   })
 
-  it('a probe that fails gives its count back, and the thread ends (XW-acc-28)', () => {
+  it('XW-acc-28: a probe that fails gives its count back, and the thread ends', () => {
     const host = hostOf('on-demand')
     const { xs } = host.toolstack
     host.complete(
@@ -317,7 +317,7 @@ describe.each(ALL)('%s, a create that fails half way', (design) => {
     expect(texts(create(host, 'two'))).toEqual([])
   })
 
-  it('a script that hangs is given up after 40 s (XW-tool-1)', () => {
+  it('XW-tool-1: a script that hangs is given up after 40 s', () => {
     const host = hostOf(design, {
       *hotplug(_xs, action) {
         if (action === 'add') yield* host.kernel.sleep(1e15)

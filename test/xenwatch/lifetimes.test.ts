@@ -19,7 +19,7 @@ function stalledWithThree(design: (typeof MULTITHREADED)[number]) {
 }
 
 describe.each(MULTITHREADED)('domain threads, %s', (design) => {
-  it('a domain destroyed while its thread is stalled: DOWN, busy, and what is queued still runs (XW-acc-16, XW-life-2, XW-life-3)', () => {
+  it('XW-acc-16, XW-life-2, XW-life-3: a domain destroyed while its thread is stalled: DOWN, busy, and what is queued still runs', () => {
     const { lab, gate, shared } = stalledWithThree(design)
     lab.down(1)
     expect(lab.lists(1).map(({ state, length, current }) => [state, length, current?.path])).toEqual([
@@ -43,7 +43,7 @@ describe.each(MULTITHREADED)('domain threads, %s', (design) => {
     expect(lab.host.xenbus.reports).toEqual([])
   })
 
-  it('its domid used again: a second thread, and nothing of the new guest goes by the old list (XW-acc-17, XW-life-1, XW-life-5)', () => {
+  it('XW-acc-17, XW-life-1, XW-life-5: its domid used again: a second thread, and nothing of the new guest goes by the old list', () => {
     const { lab, gate } = stalledWithThree(design)
     lab.down(1)
     lab.up(1)
@@ -65,7 +65,7 @@ describe.each(MULTITHREADED)('domain threads, %s', (design) => {
     expect(lab.host.xenbus.reports).toEqual([])
   })
 
-  it('a third one while two drain: each ends with its own events (XW-life-5)', () => {
+  it('XW-life-5: a third one while two drain: each ends with its own events', () => {
     const { lab, gate } = stalledWithThree(design)
     for (let i = 0; i < 2; i++) {
       lab.down(1)
@@ -79,7 +79,7 @@ describe.each(MULTITHREADED)('domain threads, %s', (design) => {
     expect(lab.ran).toHaveLength(6)
   })
 
-  it('a thread that ends itself does not wait for itself (XW-life-4)', () => {
+  it('XW-life-4: a thread that ends itself does not wait for itself', () => {
     const lab = new SmallLab(design)
     lab.up(1)
     let endedInside = false
@@ -103,7 +103,7 @@ describe.each(MULTITHREADED)('domain threads, %s', (design) => {
     expect(lab.lists(1)).toEqual([])
   })
 
-  it('making a thread twice makes one (XW-rfc-4, XW-ds-2)', () => {
+  it('XW-rfc-4, XW-ds-2: making a thread twice makes one', () => {
     const lab = new SmallLab(design)
     lab.up(1)
     lab.up(1)
@@ -117,7 +117,7 @@ describe.each(MULTITHREADED)('domain threads, %s', (design) => {
     expect(lab.lists(1)).toEqual([])
   })
 
-  it('each event of a domain runs in its thread, in order of arrival, one at a time (XW-thr-1)', () => {
+  it('XW-thr-1: each event of a domain runs in its thread, in order of arrival, one at a time', () => {
     const lab = new SmallLab(design)
     let running = 0
     const watch = lab.domainWatch(3, 'a', function* () {
@@ -135,7 +135,7 @@ describe.each(MULTITHREADED)('domain threads, %s', (design) => {
     expect(lab.ran).toEqual(Array.from({ length: 50 }, (_, i) => `xen-mtwatch-3 /w/3/a/${i}`))
   })
 
-  it('suspend and resume leave threads as they are, and every watch fires once (XW-life-7, XW-acc-23)', () => {
+  it('XW-life-7, XW-acc-23: suspend and resume leave threads as they are, and every watch fires once', () => {
     const lab = new SmallLab(design)
     lab.up(1)
     const watches = [lab.domainWatch(1, 'a'), lab.plainWatch('p')]
@@ -159,7 +159,7 @@ const inOrderOf = (ran: readonly string[]) => {
 }
 
 describe('rfc', () => {
-  it('nodes that were there before the kernel, and one event at the parent for several, are settled (XW-rfc-4)', () => {
+  it('XW-rfc-4: nodes that were there before the kernel, and one event at the parent for several, are settled', () => {
     const lab = new SmallLab('rfc')
     for (const domid of [3, 4, 5]) lab.host.write(`${MTWATCH_NODE}/${domid}`)
     lab.host.run()
@@ -175,7 +175,7 @@ describe('rfc', () => {
     expect(lab.host.xenbus.reports).toEqual([])
   })
 
-  it('a node that was removed and made before the event is looked at keeps its thread (XW-trace-10)', () => {
+  it('XW-trace-10: a node that was removed and made before the event is looked at keeps its thread', () => {
     const lab = new SmallLab('rfc')
     lab.up(2)
     const [list] = lab.lists(2)
@@ -185,7 +185,7 @@ describe('rfc', () => {
     expect(lab.lists(2)).toEqual([list])
   })
 
-  it('a node that is missing when its event is looked at makes nothing (XW-rfc-4)', () => {
+  it('XW-rfc-4: a node that is missing when its event is looked at makes nothing', () => {
     const lab = new SmallLab('rfc')
     lab.host.write(`${MTWATCH_NODE}/2`)
     lab.host.rm(`${MTWATCH_NODE}/2`)
@@ -195,7 +195,7 @@ describe('rfc', () => {
 })
 
 describe('talk', () => {
-  it('two domains introduced before the listing: one event makes both threads (XW-acc-11, XW-talk-1)', () => {
+  it('XW-acc-11, XW-talk-1: two domains introduced before the listing: one event makes both threads', () => {
     const lab = new SmallLab('talk')
     const gate = new Gate(lab.host)
     const plain = lab.plainWatch('p', () => gate.pass())
@@ -215,7 +215,7 @@ describe('talk', () => {
     expect(lab.trace.lines.indexOf('xen-mtwatch-4 is up')).toBeLessThan(first)
   })
 
-  it('a listing of more than 4096 bytes is read in parts (XW-talk-3, XS-wire-12)', () => {
+  it('XW-talk-3, XS-wire-12: a listing of more than 4096 bytes is read in parts', () => {
     const lab = new SmallLab('talk')
     for (let domid = 1; domid <= 1500; domid++) lab.host.write(`/local/domain/${domid}`)
     lab.host.introduce(1500)
@@ -230,7 +230,7 @@ describe('talk', () => {
 })
 
 describe('on-demand', () => {
-  it('put() below zero is reported, and harms nobody (XW-life-6)', () => {
+  it('XW-life-6: put() below zero is reported, and harms nobody', () => {
     const lab = new SmallLab('on-demand')
     const delivery = lab.host.xenbus.delivery as OnDemandDelivery
     const reference = delivery.get(5)
@@ -252,7 +252,7 @@ describe('on-demand', () => {
     expect(delivery.count(5)).toBe(1)
   })
 
-  it('a subscriber that chooses the default thread gets it (XW-ds-3)', () => {
+  it('XW-ds-3: a subscriber that chooses the default thread gets it', () => {
     const lab = new SmallLab('on-demand')
     lab.up(1)
     const watch = lab.domainWatch(1, 'a')
@@ -262,7 +262,7 @@ describe('on-demand', () => {
     expect(lab.ran).toEqual(['xenwatch /w/1/a', 'xenwatch /w/1/a/x'])
   })
 
-  it('events that are on the default list when the thread is made move to it, behind the callback that made it (XW-ds-4, XW-thr-1)', () => {
+  it('XW-ds-4, XW-thr-1: events that are on the default list when the thread is made move to it, behind the callback that made it', () => {
     const lab = new SmallLab('on-demand')
     const { xenbus } = lab.host
     const gate = new Gate(lab.host)

@@ -236,7 +236,7 @@ const inD = (host: Host): string[] =>
     .map(({ name }) => name)
 
 describe.each(ALL)('a random story, %s', (design) => {
-  it.each(seeds)('seed %i: order, no loss, no leak, no deadlock but for a stall (XW-thr-1, XW-life-2)', (seed) => {
+  it.each(seeds)('XW-thr-1, XW-life-2: seed %i: order, no loss, no leak, no deadlock but for a stall', (seed) => {
     const story = new Story(design, seed)
     for (let i = 0; i < STEPS; i++) story.step()
     story.end()

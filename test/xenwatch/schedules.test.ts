@@ -53,39 +53,36 @@ function small(design: (typeof ALL)[number], choose: (n: number) => number): voi
 const MOST = 400
 
 describe('schedules', () => {
-  it.each(ALL)('%s: schedules of a small case, one after the other, all keep the order (XW-acc-21)', (design) => {
+  it.each(ALL)('XW-acc-21: %s: schedules of a small case, one after the other, all keep the order', (design) => {
     const count = everySchedule((choose) => small(design, choose), MOST)
     expect(count).toBeGreaterThan(100)
   })
 
-  it.each(MULTITHREADED)(
-    '%s: random streams of 8 domains on 4 workers keep the order of each (XW-acc-21)',
-    (design) => {
-      for (let seed = 1; seed <= 10; seed++) {
-        const random = seeded(seed)
-        const checker = new InvariantChecker()
-        const lab = new SmallLab(design, {
-          observer: checker.observer,
-          // Among the four that were ready longest: four processors.
-          scheduler: { choose: (n) => random(Math.min(n, 4)), preempt: () => random(2) === 0 },
-        })
-        const shared = lab.sharedWatch(() => lab.host.scheduler.preemptionPoint())
-        lab.register(shared)
-        for (let domid = 1; domid <= 8; domid++) lab.up(domid)
-        for (let i = 0; i < 400; i++) {
-          lab.host.write(`/shared/${1 + random(8)}/${i}`)
-          for (let steps = random(6); steps-- > 0; ) lab.host.scheduler.step()
-        }
-        lab.host.run()
-        expect(checker.violations, `seed ${seed}`).toEqual([])
-        expect(lab.ran).toHaveLength(400)
-        for (let domid = 1; domid <= 8; domid++) {
-          const own = lab.ran.filter((run) => run.includes(`/shared/${domid}/`))
-          const numbers = own.map((run) => Number(run.split('/').at(-1)))
-          expect(numbers, `seed ${seed}, domain ${domid}`).toEqual([...numbers].sort((a, b) => a - b))
-          expect(own.every((run) => run.startsWith(`xen-mtwatch-${domid} `))).toBe(true)
-        }
+  it.each(MULTITHREADED)('XW-acc-21: %s: random streams of 8 domains on 4 workers keep the order of each', (design) => {
+    for (let seed = 1; seed <= 10; seed++) {
+      const random = seeded(seed)
+      const checker = new InvariantChecker()
+      const lab = new SmallLab(design, {
+        observer: checker.observer,
+        // Among the four that were ready longest: four processors.
+        scheduler: { choose: (n) => random(Math.min(n, 4)), preempt: () => random(2) === 0 },
+      })
+      const shared = lab.sharedWatch(() => lab.host.scheduler.preemptionPoint())
+      lab.register(shared)
+      for (let domid = 1; domid <= 8; domid++) lab.up(domid)
+      for (let i = 0; i < 400; i++) {
+        lab.host.write(`/shared/${1 + random(8)}/${i}`)
+        for (let steps = random(6); steps-- > 0; ) lab.host.scheduler.step()
       }
-    },
-  )
+      lab.host.run()
+      expect(checker.violations, `seed ${seed}`).toEqual([])
+      expect(lab.ran).toHaveLength(400)
+      for (let domid = 1; domid <= 8; domid++) {
+        const own = lab.ran.filter((run) => run.includes(`/shared/${domid}/`))
+        const numbers = own.map((run) => Number(run.split('/').at(-1)))
+        expect(numbers, `seed ${seed}, domain ${domid}`).toEqual([...numbers].sort((a, b) => a - b))
+        expect(own.every((run) => run.startsWith(`xen-mtwatch-${domid} `))).toBe(true)
+      }
+    }
+  })
 })

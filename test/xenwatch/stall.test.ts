@@ -17,7 +17,7 @@ const REPORT = [
 describe.each(KINDS)('one thread, a stall in %s', (kind) => {
   const device = kind === 'netback' ? `${BACKEND}/vif/1/0` : `${BACKEND}/vbd/1/51712`
 
-  it('destroying the guest fails after 10 s, and a zombie stays (XW-acc-1, XW-acc-22, XW-obs-1, XW-obs-2)', () => {
+  it('XW-acc-1, XW-acc-22, XW-obs-1, XW-obs-2: destroying the guest fails after 10 s, and a zombie stays', () => {
     const host = hostOf('single')
     createGuests(host, 1)
     stall(host, kind)
@@ -33,7 +33,7 @@ describe.each(KINDS)('one thread, a stall in %s', (kind) => {
     expect(list(host)[2]).toMatch(/^\(null\) +1 +0 +1 +--p--d$/)
   })
 
-  it('xenwatch is in D with the stack on record (XW-acc-3, XW-stall-1 to XW-stall-3, XW-stall-5, XW-obs-4)', () => {
+  it('XW-acc-3, XW-stall-1 to XW-stall-3, XW-stall-5, XW-obs-4: xenwatch is in D with the stack on record', () => {
     const host = hostOf('single')
     createGuests(host, 1)
     stall(host, kind)
@@ -42,7 +42,7 @@ describe.each(KINDS)('one thread, a stall in %s', (kind) => {
     expect(host.kernel.find('xenwatch')!.stack).toEqual(stackOf(kind, 'xenwatch_thread'))
   })
 
-  it('creating another guest fails with the lines of the report, after 20 s (XW-acc-2, XW-obs-3, XW-trace-8)', () => {
+  it('XW-acc-2, XW-obs-3, XW-trace-8: creating another guest fails with the lines of the report, after 20 s', () => {
     const host = hostOf('single')
     createGuests(host, 1)
     stall(host, kind)
@@ -57,7 +57,7 @@ describe.each(KINDS)('one thread, a stall in %s', (kind) => {
     expect(list(host)).toHaveLength(3)
   })
 
-  it('after the release all queued events run in order of arrival, and all is well (XW-acc-4, XW-acc-26, XW-trace-9)', () => {
+  it('XW-acc-4, XW-acc-26, XW-trace-9: after the release all queued events run in order of arrival, and all is well', () => {
     const trace = new EventTrace()
     const host = hostOf('single', { observer: trace.observer })
     createGuests(host, 1)
@@ -85,7 +85,7 @@ describe.each(KINDS)('one thread, a stall in %s', (kind) => {
 })
 
 describe('one thread, a stolen packet', () => {
-  it('the injector takes exactly one packet, and the statistics lack one (XW-inj-1 to XW-inj-3, XW-inj-6)', () => {
+  it('XW-inj-1 to XW-inj-3, XW-inj-6: the injector takes exactly one packet, and the statistics lack one', () => {
     const host = hostOf('single')
     createGuests(host, 1)
     const { netfront } = host.guest(1)
@@ -110,7 +110,7 @@ describe('one thread, a stolen packet', () => {
     expect(netfront!.port!.unanswered).toBe(0)
   })
 
-  it('an interface whose name only contains the written text is left alone (XW-inj-6)', () => {
+  it('XW-inj-6: an interface whose name only contains the written text is left alone', () => {
     const host = hostOf('single')
     createGuests(host, 1)
     host.injector.vifname = 'vif1'
@@ -120,7 +120,7 @@ describe('one thread, a stolen packet', () => {
     expect(host.injector.holding).toBe(false)
   })
 
-  it('a guest that unloads its driver stalls xenwatch as well, undestroyed (XW-acc-25, XW-trace-4)', () => {
+  it('XW-acc-25, XW-trace-4: a guest that unloads its driver stalls xenwatch as well, undestroyed', () => {
     const host = hostOf('single')
     createGuests(host, 2)
     stall(host, 'netback')
@@ -132,7 +132,7 @@ describe('one thread, a stolen packet', () => {
     expect(texts(create(host, 'third'))[0]).toContain('unable to add device')
   })
 
-  it('whoever unregisters a watch waits until the release (XW-acc-5, XW-base-8, XW-base-13)', () => {
+  it('XW-acc-5, XW-base-8, XW-base-13: whoever unregisters a watch waits until the release', () => {
     const host = hostOf('single')
     createGuests(host, 2)
     const watch = host.xenbus.watches.find(({ node }) => node.includes('/2/'))

@@ -35,7 +35,7 @@ const VBD_BACK = [
 ]
 
 describe('a guest that comes and goes', () => {
-  it('nodes in the order of libxl: transaction 1, transaction 2, disks, interfaces (XW-tool-2 to XW-tool-6, XS-tree-2, XS-tree-4)', () => {
+  it('XW-tool-2 to XW-tool-6, XS-tree-2, XS-tree-4: nodes in the order of libxl: transaction 1, transaction 2, disks, interfaces', () => {
     const host = hostOf('rfc')
     const seen = watchAll(host)
     create(host, 'one')
@@ -77,7 +77,7 @@ describe('a guest that comes and goes', () => {
     expect(order.map(first)).toEqual(order.map(first).sort((a, b) => a - b))
   })
 
-  it('permissions: the guest reads its own, owns its frontends, reads its backends (XW-tool-2, XW-tool-5, XS-tree-1)', () => {
+  it('XW-tool-2, XW-tool-5, XS-tree-1: permissions: the guest reads its own, owns its frontends, reads its backends', () => {
     const host = hostOf('rfc')
     create(host, 'one')
     const perms = (path: string) => {
@@ -96,7 +96,7 @@ describe('a guest that comes and goes', () => {
     expect(perms('/local/domain/0/mtwatch/1')).toEqual(['n0'])
   })
 
-  it('the bus gets the device directory, one event for each entry in the order written, and none for parents (XW-trace-1)', () => {
+  it('XW-trace-1: the bus gets the device directory, one event for each entry in the order written, and none for parents', () => {
     const trace = new EventTrace()
     const host = hostOf('single', { observer: trace.observer })
     trace.clear()
@@ -106,7 +106,7 @@ describe('a guest that comes and goes', () => {
     expect(vbd.slice(0, VBD_BACK.length + 1)).toEqual([device, ...VBD_BACK.map((name) => `${device}/${name}`)])
   })
 
-  it('the probe sets its watch, writes features and state 2, and watches the frontend (XW-trace-2, XW-be-3)', () => {
+  it('XW-trace-2, XW-be-3: the probe sets its watch, writes features and state 2, and watches the frontend', () => {
     const trace = new EventTrace()
     const host = hostOf('single', { observer: trace.observer })
     trace.clear()
@@ -122,7 +122,7 @@ describe('a guest that comes and goes', () => {
     ])
   })
 
-  it('connects: disk opened by physical-device, ring mapped at 3, details and 4 (XW-trace-3, XW-net-4, XW-blk-2)', () => {
+  it('XW-trace-3, XW-net-4, XW-blk-2: connects: disk opened by physical-device, ring mapped at 3, details and 4', () => {
     const host = hostOf('single')
     const seen = watchAll(host)
     create(host, 'one')
@@ -149,7 +149,7 @@ describe('a guest that comes and goes', () => {
     expect(host.netback.vif('vif1.0')!.state).toBe(4)
   })
 
-  it('a forced destroy: the frontend is gone, then state, then online (XW-trace-5, XW-tool-8)', () => {
+  it('XW-trace-5, XW-tool-8: a forced destroy: the frontend is gone, then state, then online', () => {
     const host = hostOf('single')
     createGuests(host, 1)
     const seen = watchAll(host)
@@ -160,7 +160,7 @@ describe('a guest that comes and goes', () => {
     expect(relevant.slice(0, 3)).toEqual([front, `${back}/state`, `${back}/online`])
   })
 
-  it('after a time-out the last device takes the empty parents with it (XW-trace-6, XW-trace-7)', () => {
+  it('XW-trace-6, XW-trace-7: after a time-out the last device takes the empty parents with it', () => {
     const trace = new EventTrace()
     const host = hostOf('single', { observer: trace.observer })
     host.complete('xl', host.toolstack.create({ name: 'one', nics: [{}] }))
@@ -183,7 +183,7 @@ describe('a guest that comes and goes', () => {
     expect(texts(create(host, 'two'))).toEqual([])
   })
 
-  it('nothing of it remains: node, device, port, grant, watch or thread (XW-acc-24)', () => {
+  it('XW-acc-24: nothing of it remains: node, device, port, grant, watch or thread', () => {
     const host = hostOf('single')
     createGuests(host, 1)
     const before = inventory(host)
@@ -197,7 +197,7 @@ describe('a guest that comes and goes', () => {
     expect(host.xen.domain(2)).toBeUndefined()
   })
 
-  it('a guest that closes and opens again: the device stays, and leads back to 2 (XW-trace-4)', () => {
+  it('XW-trace-4: a guest that closes and opens again: the device stays, and leads back to 2', () => {
     const host = hostOf('on-demand')
     createGuests(host, 1)
     const guest = host.guest(1)
@@ -214,7 +214,7 @@ describe('a guest that comes and goes', () => {
     expect(guest.netfront!.port!.unanswered).toBe(0)
   })
 
-  it('a detach that the guest does not follow is repeated by force (XW-tool-9)', () => {
+  it('XW-tool-9: a detach that the guest does not follow is repeated by force', () => {
     const host = hostOf('single')
     createGuests(host, 1)
     const guest = host.guest(1)
@@ -226,7 +226,7 @@ describe('a guest that comes and goes', () => {
     expect(host.bus.device('backend/vif/1/0')).toBeUndefined()
   })
 
-  it('destroying what does not exist says so (XW-tool-11)', () => {
+  it('XW-tool-11: destroying what does not exist says so', () => {
     expect(texts(destroy(hostOf('single'), 9))).toEqual([
       'Domain 9:Non-existant domain',
       'Domain 9:Unable to destroy guest',

@@ -6,7 +6,7 @@ import { ALL, MULTITHREADED } from './lab.js'
 import { Gate, SmallLab } from './small_lab.js'
 
 describe.each(ALL)('unregister, %s', (design) => {
-  it('from inside its own callback returns without waiting, and nothing of it is left (XW-base-9, XW-acc-19)', () => {
+  it('XW-base-9, XW-acc-19: from inside its own callback returns without waiting, and nothing of it is left', () => {
     const lab = new SmallLab(design)
     lab.up(2)
     let returned = false
@@ -24,7 +24,7 @@ describe.each(ALL)('unregister, %s', (design) => {
     expect(lab.trace.lines.filter((line) => line.includes(' loses '))).toHaveLength(4)
   })
 
-  it('while events are queued purges them, and others keep their order (XW-base-8, XW-acc-18)', () => {
+  it('XW-base-8, XW-acc-18: while events are queued purges them, and others keep their order', () => {
     const lab = new SmallLab(design)
     for (const domid of [1, 2]) lab.up(domid)
     const gate = new Gate(lab.host)
@@ -62,7 +62,7 @@ describe.each(ALL)('unregister, %s', (design) => {
     }
   })
 
-  it('while its callback runs waits for it, from another thread (XW-base-8, XW-unreg-2)', () => {
+  it('XW-base-8, XW-unreg-2: while its callback runs waits for it, from another thread', () => {
     const lab = new SmallLab(design)
     lab.up(1)
     const gate = new Gate(lab.host)
@@ -109,7 +109,7 @@ describe.each(ALL)('unregister, %s', (design) => {
     expect(lab.ran).toEqual(['xenwatch /plain/p'])
   })
 
-  it('a watch that the store refuses is not kept (XW-base-7)', () => {
+  it('XW-base-7: a watch that the store refuses is not kept', () => {
     const lab = new SmallLab(design)
     const watch = new XenbusWatch({ node: '//bad', callback: lab.plainWatch('x').callback })
     const before = lab.host.xenbus.watches.length
@@ -119,7 +119,7 @@ describe.each(ALL)('unregister, %s', (design) => {
 })
 
 describe.each(MULTITHREADED)('unregister, %s', (design) => {
-  it("from another domain's thread while it runs: waits, and no further callback runs (XW-acc-18, XW-unreg-4)", () => {
+  it("XW-acc-18, XW-unreg-4: from another domain's thread while it runs: waits, and no further callback runs", () => {
     const lab = new SmallLab(design)
     for (const domid of [1, 2]) lab.up(domid)
     const gate = new Gate(lab.host)
@@ -145,7 +145,7 @@ describe.each(MULTITHREADED)('unregister, %s', (design) => {
     expect(lab.ran.filter((run) => run.includes('/shared/'))).toEqual(['xen-mtwatch-1 /shared/1/a'])
   })
 
-  it('an unrelated watch is not held up by a stalled domain thread (XW-unreg-3)', () => {
+  it('XW-unreg-3: an unrelated watch is not held up by a stalled domain thread', () => {
     const lab = new SmallLab(design)
     lab.up(1)
     const gate = new Gate(lab.host)
@@ -160,7 +160,7 @@ describe.each(MULTITHREADED)('unregister, %s', (design) => {
     expect(lab.host.xenbus.reports).toEqual([])
   })
 
-  it('two callbacks that unregister each other: the deadlock is reported, and both go on (XW-unreg-5)', () => {
+  it('XW-unreg-5: two callbacks that unregister each other: the deadlock is reported, and both go on', () => {
     const lab = new SmallLab(design)
     for (const domid of [1, 2]) lab.up(domid)
     const gate = new Gate(lab.host)
@@ -182,7 +182,7 @@ describe.each(MULTITHREADED)('unregister, %s', (design) => {
     expect(lab.host.kernel.ps().filter(({ state }) => state === 'D')).toEqual([])
   })
 
-  it('purges the lists of threads that are going down as well (XW-unreg-1)', () => {
+  it('XW-unreg-1: purges the lists of threads that are going down as well', () => {
     const lab = new SmallLab(design)
     lab.up(1)
     const gate = new Gate(lab.host)
@@ -203,7 +203,7 @@ describe.each(MULTITHREADED)('unregister, %s', (design) => {
     expect(lab.ran).toEqual(['xen-mtwatch-1 /w/1/a'])
   })
 
-  it('an owner narrows the search to its own list and the default one (XW-unreg-1, XW-domid-8)', () => {
+  it('XW-unreg-1, XW-domid-8: an owner narrows the search to its own list and the default one', () => {
     const lab = new SmallLab(design)
     for (const domid of [1, 2]) lab.up(domid)
     const gate = new Gate(lab.host)
