@@ -11,10 +11,11 @@ export interface Survey {
   sources: Map<string, Set<string>>
   /** Headings of docs/known-differences.md by the rules that their tables name. */
   differences: Map<string, string[]>
+  /** Test names in which an id does not stand first. */
+  titles: string[]
 }
 
 export function cited(text: string): string[]
 export function rulesOf(markdown: string): Section[]
 export function survey(): Survey
-export function recorded(): Map<string, string>
 export function report(all: Survey, results: Map<string, string>): string

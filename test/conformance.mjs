@@ -1,5 +1,6 @@
 /**
- * Writes docs/conformance.md: every rule of docs/spec/ with the tests that name it. `npm run conformance`.
+ * The survey of the rules: each rule of docs/spec/, the tests and sources that name it, the differences that excuse it.
+ * Tests check it on every run. `npm run conformance` also runs the suite and writes the table to build/conformance.md.
  *
  *     docs/spec/*.md              **EC-send-3** … in a list, or first in a row of a table     the rules
  *     test/**\/*.ts               it('EC-send-3: …'), describe, rows of it.each               what is proved, and where
@@ -7,11 +8,11 @@
  *     docs/known-differences.md   first cell of a row                                         what is not, and why
  *     a run of the whole suite    how many of the tests that name a rule passed, failed, were not run
  *
- * Short forms are understood: `EC-fifo-3…16`, `EC-init-1..8`, `XW-tool-2 to XW-tool-6`, `EC-vi-8, -9 and -10`.
+ * Short forms are written out: `EC-fifo-3…16`, `EC-init-1..8`, `XW-tool-2 to XW-tool-6`, `EC-vi-8, -9 and -10`.
  */
 
 import { spawnSync } from 'node:child_process'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import ts from 'typescript'
@@ -23,6 +24,8 @@ const RANGE = ' ?(?:…|\\.\\.\\.?|–| to ) ?'
 /** An id, and what a short form hangs on to it. */
 const CITATION = new RegExp(`(${ID})((?:${RANGE}(?:${ID}|-?[0-9]+)|(?:, and|,| and|/) ?-[0-9]+)*)`, 'g')
 const NEXT = new RegExp(`(${RANGE})?(?:, and|,| and|/)? ?(?:${ID.replace('[0-9]+', '([0-9]+)')}|-?([0-9]+))`, 'g')
+
+const FIRST = new RegExp(`^${ID}`)
 
 /** Every id that a text names, short forms written out. */
 export function cited(text) {
@@ -116,20 +119,24 @@ export function survey() {
   const documents = SPECS.map((name) => ({ name, sections: rulesOf(read(`docs/spec/${name}.md`)) }))
   const add = (map, id, path) => map.set(id, (map.get(id) ?? new Set()).add(path))
   const tests = new Map()
+  const titles = []
   for (const path of filesBelow('test', /\.test\.ts$/))
-    for (const name of names(path)) for (const id of cited(name)) add(tests, id, path)
+    for (const name of names(path)) {
+      for (const id of cited(name)) add(tests, id, path)
+      if (cited(name).length && !FIRST.test(name)) titles.push(`${path}: ${name}`)
+    }
   const sources = new Map()
   for (const folder of ['src', 'assembly'])
     for (const path of filesBelow(folder, /\.ts$/)) for (const id of cited(comments(path))) add(sources, id, path)
-  return { documents, tests, sources, differences: differences() }
+  return { documents, tests, sources, differences: differences(), titles }
 }
 
-const link = (path, from) => {
+const link = (path) => {
   const [, ...name] = path.split('/')
   return `[${name
     .join('/')
     .replace(/\.ts$/, '')
-    .replace(/\.test$/, '')}](${relative(from, path)})`
+    .replace(/\.test$/, '')}](${relative('build', path)})`
 }
 const anchor = (title) =>
   title
@@ -141,6 +148,7 @@ const anchor = (title) =>
 function runSuite() {
   const file = join(ROOT, 'build/results.json')
   const vitest = join(ROOT, 'node_modules/vitest/vitest.mjs')
+  mkdirSync(join(ROOT, 'build'), { recursive: true })
   spawnSync(process.execPath, [vitest, 'run', '--reporter=json', `--outputFile=${file}`], { cwd: ROOT })
   const counts = new Map()
   for (const { assertionResults } of JSON.parse(readFileSync(file, 'utf8')).testResults)
@@ -155,13 +163,7 @@ function runSuite() {
   return new Map([...counts].map(([id, count]) => [id, text(count)]))
 }
 
-/** The results that stand in docs/conformance.md. */
-export function recorded() {
-  const rows = read('docs/conformance.md').matchAll(/^\| (\S+-[0-9]+[a-z]?) \| ([^|]*) \|/gm)
-  return new Map([...rows].map(([, id, result]) => [id, result]))
-}
-
-/** docs/conformance.md. `results`: what a run of the suite said of each rule. */
+/** The table as Markdown, for a file in build/. `results`: how the tests of each rule ended. */
 export function report({ documents, tests, sources, differences }, results) {
   const count = (rules) => ({
     all: rules.length,
@@ -175,14 +177,16 @@ export function report({ documents, tests, sources, differences }, results) {
   const out = [
     '# Conformance',
     '',
-    'Written by `npm run conformance`; a test fails when this file is out of date. A rule is *proved* when a test has its',
-    'id in its name, and *named* when [known-differences.md](known-differences.md) says what differs or why there is no',
-    'test. *Result* counts the tests of one run that name the rule, each row of a table as one; what needs a program that',
-    'is not installed is not run.',
+    'Written by `npm run conformance`. A rule is *proved* when a test has its id in its name. It is *named* when',
+    '[known-differences.md](../docs/known-differences.md) says what differs or why there is no test. *Result* counts the',
+    'tests of one run that name the rule; each row of a table counts as one. A test whose program is not installed does',
+    'not run.',
     '',
     '| rules of | in all | proved by a test | named as a difference | neither |',
     '|---|---|---|---|---|',
-    ...documents.map((document) => line(`[${document.name}](spec/${document.name}.md)`, count(rulesIn(document)))),
+    ...documents.map((document) =>
+      line(`[${document.name}](../docs/spec/${document.name}.md)`, count(rulesIn(document))),
+    ),
     line('all', total),
   ]
   for (const { name, sections } of documents) {
@@ -190,9 +194,9 @@ export function report({ documents, tests, sources, differences }, results) {
     for (const { title, rules } of sections) {
       out.push('', `### ${title}`, '', '| rule | result | tests | source | difference |', '|---|---|---|---|---|')
       for (const id of rules) {
-        const of = (map) => [...(map.get(id) ?? [])].map((path) => link(path, 'docs')).join(', ')
+        const of = (map) => [...(map.get(id) ?? [])].map((path) => link(path)).join(', ')
         const rows = [...new Set(differences.get(id) ?? [])]
-        const notes = rows.map((row) => `[${row}](known-differences.md#${anchor(row)})`).join(', ')
+        const notes = rows.map((row) => `[${row}](../docs/known-differences.md#${anchor(row)})`).join(', ')
         out.push(`| ${id} | ${results.get(id) ?? ''} | ${of(tests)} | ${of(sources)} | ${notes} |`)
       }
     }
@@ -203,7 +207,7 @@ export function report({ documents, tests, sources, differences }, results) {
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   const all = survey()
   const results = runSuite()
-  writeFileSync(join(ROOT, 'docs/conformance.md'), report(all, results))
+  writeFileSync(join(ROOT, 'build/conformance.md'), report(all, results))
   for (const { name, sections } of all.documents) {
     const rules = sections.flatMap(({ rules }) => rules)
     const open = rules.filter((id) => !all.tests.has(id) && !all.differences.has(id))
@@ -212,4 +216,5 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
     if (open.length + failed.length) process.exitCode = 1
     for (const id of [...open, ...failed]) console.log(`  ${id}`)
   }
+  console.log('the table of rules and tests: build/conformance.md')
 }

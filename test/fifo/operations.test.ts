@@ -162,7 +162,7 @@ describe('beside the other forms', () => {
   it.each([
     ['its own reset', ({ domain }: Machine) => domain.eventChannelOp('reset', { dom: DOMID_SELF })],
     [
-      'EC-odd-16: a reset by dom0',
+      'a reset by dom0',
       ({ xen, dom0 }: Machine) => {
         xen.pauseDomain(1)
         dom0.eventChannelOp('reset', { dom: 1 })
@@ -176,20 +176,23 @@ describe('beside the other forms', () => {
       },
     ],
     ['death', ({ xen }: Machine) => xen.killDomain(1)],
-  ])('EC-reset-9, EC-fifo-24: %s leads back to two levels and lets go of every frame; guest words stay', (_, leave) => {
-    const all = machine()
-    const { call, domain } = all
-    call('init_control', init)
-    call('init_control', { ...init, offset: 128, vcpu: 1 })
-    call('expand_array', expand)
-    const { port } = domain.eventChannelOp('bind_ipi', { vcpu: 0 })
-    domain.eventChannelOp('send', { port: port! })
-    leave(all)
-    expect([domain.fifo, domain.levels, domain.memory.heldFrames]).toEqual([null, 2, 0])
-    const { data } = domain.memory
-    expect(data.getUint32(PAGE * PAGE_SIZE + 4, true) >>> 29).toBe(1)
-    expect(data.getUint32(BLOCK * PAGE_SIZE + 8 + 28, true)).toBe(port)
-  })
+  ])(
+    'EC-reset-9, EC-fifo-24, EC-odd-16: %s leads back to two levels and lets go of every frame; guest words stay',
+    (_, leave) => {
+      const all = machine()
+      const { call, domain } = all
+      call('init_control', init)
+      call('init_control', { ...init, offset: 128, vcpu: 1 })
+      call('expand_array', expand)
+      const { port } = domain.eventChannelOp('bind_ipi', { vcpu: 0 })
+      domain.eventChannelOp('send', { port: port! })
+      leave(all)
+      expect([domain.fifo, domain.levels, domain.memory.heldFrames]).toEqual([null, 2, 0])
+      const { data } = domain.memory
+      expect(data.getUint32(PAGE * PAGE_SIZE + 4, true) >>> 29).toBe(1)
+      expect(data.getUint32(BLOCK * PAGE_SIZE + 8 + 28, true)).toBe(port)
+    },
+  )
 
   it('a reset that finds new ports is EAGAIN and leaves FIFO on', () => {
     const { call, domain, xen } = machine(

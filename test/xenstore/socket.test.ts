@@ -172,10 +172,10 @@ it('10,000 watches of one client and 200 clients: everybody is told, everybody i
 })
 
 it.each([
-  ['XS-wire-6: announces too much', (socket: Socket) => socket.write(Buffer.alloc(16, 0xff))],
+  ['announces too much', (socket: Socket) => socket.write(Buffer.alloc(16, 0xff))],
   ['says that it has nothing more to ask', (socket: Socket) => socket.end()],
 ])(
-  'a client that never reads and %s does not keep the daemon from ending',
+  'XS-wire-6: a client that never reads and %s does not keep the daemon from ending',
   async (_, offend) => {
     const socket = await raw()
     const other = await client()
