@@ -4,7 +4,7 @@
  */
 
 import { createServer } from 'node:http'
-import { TcpHost } from 'evtchn/pvcalls'
+import { TcpHost } from 'evtchn/node'
 
 const host = new TcpHost({ anyPort: true })
 const { front, network } = host

@@ -57,8 +57,7 @@ const ROOMS: Record<string, readonly string[]> = {
   'dom0/io': FOUNDATION,
   'dom0/xenbus': [...FOUNDATION, ...DOM0_KERNEL, 'xenstore/index.ts'],
   'dom0/backends': [...FOUNDATION, ...XENBUS, 'dom0/io'],
-  // Ring layouts still reach frontends through the backends' index.
-  'dom0/frontends': [...FOUNDATION, ...XENBUS, 'dom0/io', 'dom0/backends/index.ts'],
+  'dom0/frontends': [...FOUNDATION, ...XENBUS, 'dom0/io/index.ts'],
   'dom0/toolstack': [...FOUNDATION, ...XENBUS, 'xenstore/index.ts'],
   'dom0/host': [
     ...FOUNDATION,
@@ -73,7 +72,7 @@ const ROOMS: Record<string, readonly string[]> = {
     'dom0/frontends/index.ts',
     'dom0/toolstack/index.ts',
   ],
-  dom0: ['dom0/io', ...XENBUS, 'dom0/backends', 'dom0/frontends', 'dom0/toolstack', 'dom0/host', 'scenarios'],
+  dom0: ['dom0/io', ...XENBUS, 'dom0/backends', 'dom0/frontends', 'dom0/toolstack', 'dom0/host'],
   scenarios: [...FOUNDATION, 'dom0'],
   node: [...FOUNDATION, 'dom0', 'xenstore/index.ts', 'hypervisor.ts'],
   cli: ['*'],

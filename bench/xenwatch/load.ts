@@ -6,7 +6,7 @@
  * N domains are measured. One more gets its share of events too; it may be stalled.
  */
 
-import { StoreHost } from '../../src/dom0/index.js'
+import { StoreHost } from '../../src/dom0/host/store_host.js'
 import type { Task } from '../../src/dom0/kernel/index.js'
 import { type Design, MTWATCH_NODE, XenbusWatch } from '../../src/dom0/xenbus/index.js'
 

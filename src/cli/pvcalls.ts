@@ -4,7 +4,7 @@
  */
 
 import { IO_POLICIES, type IoPolicyName, PLACEMENTS, type Placement } from '../dom0/backends/pvcalls/index.js'
-import { framesFor, PvcallsScenario, type PvcallsScenarioResult, type Spread } from '../dom0/index.js'
+import { framesFor, PvcallsScenario, type PvcallsScenarioResult, type Spread } from '../scenarios/pvcalls_scenario.js'
 import { CheckError, choice, helpText, type OptionSpecs, parse, UsageError, whole } from './options.js'
 import { type Streamed, streamBoth } from './pvcalls_stream.js'
 import { seeded } from './random.js'

@@ -3,15 +3,10 @@
  * destroy others, releases, and shows who suffered; under one design, or under all of them side by side.
  */
 
-import {
-  type Operation,
-  Scenario,
-  type ScenarioResult,
-  STALL_KINDS,
-  type StallKind,
-  type ThreadTrack,
-} from '../dom0/index.js'
+import { STALL_KINDS, type StallKind } from '../dom0/index.js'
 import { DESIGNS, type Design } from '../dom0/xenbus/index.js'
+import type { ThreadTrack } from '../scenarios/recorder.js'
+import { type Operation, Scenario, type ScenarioResult } from '../scenarios/scenario.js'
 import { CheckError, choice, helpText, type OptionSpecs, parse, whole } from './options.js'
 import { seeded } from './random.js'
 import { count, Screen, table } from './screen.js'

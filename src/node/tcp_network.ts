@@ -1,5 +1,5 @@
 /**
- * Real TCP for pvcalls-back, in Node: part of the entry `evtchn/pvcalls`. Connections and listening sockets of guests are the host's
+ * Real TCP for pvcalls-back, in Node: part of the entry `evtchn/node`. Connections and listening sockets of guests are the host's
  * own, on loopback only unless told otherwise.
  *
  *     guest ─ data ring ─ worker ─ receive ◀─ pieces that came ◀─ net.Socket
@@ -11,8 +11,9 @@
  */
 
 import { createServer, connect as netConnect, type Server, type Socket } from 'node:net'
-import type { InetAddress, NetListener, NetSocket, Network } from '../dom0/backends/pvcalls/index.js'
-import { PVCALLS_ERRNO, type PvcallsErrnoName } from '../dom0/backends/pvcalls/index.js'
+import type { NetListener, NetSocket, Network } from '../dom0/backends/pvcalls/index.js'
+import type { InetAddress } from '../dom0/io/index.js'
+import { PVCALLS_ERRNO, type PvcallsErrnoName } from '../dom0/io/index.js'
 
 const { EAGAIN, ECONNRESET, EPIPE, EINVAL, EACCES } = PVCALLS_ERRNO
 /** Bytes that wait to be taken by a worker, or by the host's TCP, before the other side is held off. */

@@ -15,7 +15,7 @@ import { ManualClock } from '../clock.js'
 import type { StallKind } from '../dom0/backends/index.js'
 import { Host, type Job } from '../dom0/host/host.js'
 import type { Task } from '../dom0/kernel/index.js'
-import type { DomainConfig, Outcome } from '../dom0/toolstack/index.js'
+import { guestConfig, type Outcome } from '../dom0/toolstack/index.js'
 import { type Design, stateName, XenbusState } from '../dom0/xenbus/index.js'
 import { differences, inventory, queuedEvents } from './inventory.js'
 import { type EventCounts, Recorder, type ThreadTrack } from './recorder.js'
@@ -81,11 +81,6 @@ export interface ScenarioResult {
 /** Packets of the guest before the one that is taken: as many as in the run on record (XW-inj-3). */
 const PACKETS = 119
 const VIF_PATIENCE_S = 1
-
-/** A guest's configuration: one disk, one interface. */
-export function guestConfig(name: string): DomainConfig {
-  return { name, disks: [{ dev: 'xvda' }], nics: [{}] }
-}
 
 /** Tells the story. */
 export class Scenario {

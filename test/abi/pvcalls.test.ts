@@ -21,7 +21,7 @@ import {
   queuedBytes,
   RESPONSE_BYTES,
   SLOT_BYTES,
-} from '../../src/dom0/backends/index.js'
+} from '../../src/dom0/io/index.js'
 import { toJson } from './headers.js'
 import { HeaderProgram, missing, type PvcallsHeader, QUEUED } from './pvcalls_header.js'
 

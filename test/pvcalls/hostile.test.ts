@@ -2,8 +2,8 @@
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { encodeAddress, INDEX_WORD, PVCALLS, type PvcallsFields } from '../../src/dom0/backends/index.js'
 import type { SocketEnd } from '../../src/dom0/frontends/index.js'
+import { encodeAddress, INDEX_WORD, PVCALLS, type PvcallsFields } from '../../src/dom0/io/index.js'
 import { accept, bytesOf, drain, PvcallsLab, SERVER, text } from './lab.js'
 
 const ADDRESS = { ip: '10.0.0.9', port: 8080 }

@@ -3,9 +3,11 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { seeded } from '../../src/cli/random.js'
+import type { BoundedPolicy } from '../../src/dom0/backends/index.js'
 import type { PvSocket } from '../../src/dom0/frontends/index.js'
-import { type BoundedPolicy, echo, IO_POLICIES, type IoPolicyName } from '../../src/dom0/index.js'
+import { IO_POLICIES, type IoPolicyName } from '../../src/dom0/index.js'
 import type { Task } from '../../src/dom0/kernel/index.js'
+import { echo } from '../../src/scenarios/pvcalls_scenario.js'
 import { accept, bytesOf, drain, PvcallsLab, pattern, SERVER, same, text } from './lab.js'
 
 function connect(lab: PvcallsLab, count: number): PvSocket[] {

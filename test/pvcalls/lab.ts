@@ -1,16 +1,16 @@
 /** What the tests of pvcalls share: a host with guests that have sockets, and peers on the in-process network. */
 
+import type { LocalSocket } from '../../src/dom0/backends/index.js'
 import {
   Host,
   type HostOptions,
-  type InetAddress,
   LocalNetwork,
-  type LocalSocket,
   type NetListener,
   type NetSocket,
   type Pvcallsfront,
   type PvcallsOptions,
 } from '../../src/dom0/index.js'
+import type { InetAddress } from '../../src/dom0/io/index.js'
 import type { Task } from '../../src/dom0/kernel/index.js'
 
 export const SERVER: InetAddress = { ip: '10.0.0.1', port: 80 }

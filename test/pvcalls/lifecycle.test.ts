@@ -2,8 +2,9 @@
 
 import { describe, expect, it } from 'vitest'
 import type { PvSocket } from '../../src/dom0/frontends/index.js'
-import { differences, Host, inventory } from '../../src/dom0/index.js'
+import { Host } from '../../src/dom0/index.js'
 import type { Task } from '../../src/dom0/kernel/index.js'
+import { differences, inventory } from '../../src/scenarios/inventory.js'
 import { accept, bytesOf, PvcallsLab, SERVER } from './lab.js'
 
 const node = (lab: PvcallsLab, path: string): string | null =>

@@ -16,7 +16,7 @@ import {
   IndexPage,
   PVCALLS,
   queuedBytes,
-} from '../../src/dom0/backends/index.js'
+} from '../../src/dom0/io/index.js'
 
 const view = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 

@@ -5,7 +5,8 @@
 
 import { describe, expect, it } from 'vitest'
 import { seeded } from '../../src/cli/random.js'
-import { encodeAddress, INDEX_WORD, IO_POLICIES, PVCALLS } from '../../src/dom0/backends/index.js'
+import { IO_POLICIES } from '../../src/dom0/backends/index.js'
+import { encodeAddress, INDEX_WORD, PVCALLS } from '../../src/dom0/io/index.js'
 import type { Task } from '../../src/dom0/kernel/index.js'
 import { type LabOptions, PvcallsLab } from './lab.js'
 

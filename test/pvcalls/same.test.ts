@@ -2,9 +2,9 @@
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { encodeAddress, type IoPolicyName, PVCALLS } from '../../src/dom0/backends/index.js'
+import type { IoPolicyName, LocalSocket } from '../../src/dom0/backends/index.js'
 import type { PvSocket } from '../../src/dom0/frontends/index.js'
-import type { LocalSocket } from '../../src/dom0/index.js'
+import { encodeAddress, PVCALLS } from '../../src/dom0/io/index.js'
 import { drain, PvcallsLab, pattern, SERVER } from './lab.js'
 
 const ADDRESS = { ip: '10.0.0.9', port: 8080 }

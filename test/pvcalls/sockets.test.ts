@@ -1,8 +1,9 @@
 /** Sockets of a guest as its programs see them, over the in-process network. */
 
 import { describe, expect, it } from 'vitest'
-import { type NetSocket, PVCALLS } from '../../src/dom0/backends/index.js'
+import type { NetSocket } from '../../src/dom0/backends/index.js'
 import type { PvSocket } from '../../src/dom0/frontends/index.js'
+import { PVCALLS } from '../../src/dom0/io/index.js'
 import { accept, bytesOf, drain, PvcallsLab, pattern, SERVER, same, text } from './lab.js'
 
 const ADDRESS = { ip: '10.0.0.9', port: 8080 }

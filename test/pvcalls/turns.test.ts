@@ -1,7 +1,8 @@
 /** One socket, without host or worker: what wakes it, and what a turn does. The test is the worker. */
 
 import { describe, expect, it } from 'vitest'
-import { ActiveSocket, GrantTable, INDEX_WORD, LocalSocket, MappedDataRing } from '../../src/dom0/backends/index.js'
+import { ActiveSocket, GrantTable, LocalSocket, MappedDataRing } from '../../src/dom0/backends/index.js'
+import { INDEX_WORD } from '../../src/dom0/io/index.js'
 import { pattern, same } from './lab.js'
 
 const ARRAY = 4096

@@ -1,7 +1,8 @@
 /** The bus of backends, netback and blkback: probing, states, the thread of each watch, what disconnecting waits for. */
 
 import { describe, expect, it } from 'vitest'
-import { type Host, StoreHost } from '../../src/dom0/index.js'
+import { StoreHost } from '../../src/dom0/host/store_host.js'
+import type { Host } from '../../src/dom0/index.js'
 import type { Task } from '../../src/dom0/kernel/index.js'
 import { BackendBus, backendPathDomid, DESIGNS, type Xenbus, XenbusWatch } from '../../src/dom0/xenbus/index.js'
 import { create, createGuests, destroy, EventTrace, hostOf, MULTITHREADED, stall, texts, threadsLike } from './lab.js'

@@ -1,7 +1,7 @@
 /** The thread xenbus: messages split anywhere, messages that are none, requests by id, suspend and resume. */
 
 import { describe, expect, it } from 'vitest'
-import { memoryRing } from '../../src/dom0/index.js'
+import { memoryRing } from '../../src/dom0/host/store_host.js'
 import { Kernel, Scheduler, type Task } from '../../src/dom0/kernel/index.js'
 import { Xenbus, XenbusWatch } from '../../src/dom0/xenbus/index.js'
 import { encodeText, REQUESTS, RESPONSES, Ring, XS } from '../../src/xenstore/index.js'

@@ -7,9 +7,10 @@
 
 import { describe, expect, it } from 'vitest'
 import { seeded } from '../../src/cli/random.js'
-import { differences, guestConfig, type Host, inventory, type Job } from '../../src/dom0/index.js'
+import { guestConfig, type Host, type Job } from '../../src/dom0/index.js'
 import { diskSpec, type Outcome } from '../../src/dom0/toolstack/index.js'
 import { type Design, XenbusWatch } from '../../src/dom0/xenbus/index.js'
+import { differences, inventory } from '../../src/scenarios/inventory.js'
 import { InvariantChecker } from './checker.js'
 import { ALL, hostOf, KINDS } from './lab.js'
 

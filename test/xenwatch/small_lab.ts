@@ -1,6 +1,6 @@
 /** xenbus and a store alone, in which a test plays toolstack, guests and backends. */
 
-import { StoreHost, type StoreHostOptions } from '../../src/dom0/index.js'
+import { StoreHost, type StoreHostOptions } from '../../src/dom0/host/store_host.js'
 import type { Task } from '../../src/dom0/kernel/index.js'
 import {
   type Design,

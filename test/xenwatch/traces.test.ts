@@ -1,8 +1,9 @@
 /** The reference traces: what the store, the bus and the toolstack see of a guest's life, in order. */
 
 import { describe, expect, it } from 'vitest'
-import { differences, type Host, inventory } from '../../src/dom0/index.js'
+import type { Host } from '../../src/dom0/index.js'
 import { XsHandle } from '../../src/dom0/toolstack/index.js'
+import { differences, inventory } from '../../src/scenarios/inventory.js'
 import { InProcessTransport } from '../../src/xenstore/index.js'
 import { create, createGuests, destroy, EventTrace, hostOf, stall, texts } from './lab.js'
 

@@ -1,6 +1,5 @@
 /** Backends of dom0, as far as their stalls need them, what lies below them, and the injector of stalls. */
 
-export { BackRing, FrontRing, RING_SLOTS, type Slot } from '../io/ring.js'
 export { Blkback, type Blkif } from './blkback.js'
 export { GrantTable, type GuestPage, type MappedPage } from './grants.js'
 export type { BackendHost, EventChannels } from './host.js'

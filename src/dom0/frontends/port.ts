@@ -1,6 +1,6 @@
 /** A frontend's shared ring and event channel, made when it connects. */
 
-import { FrontRing } from '../backends/index.js'
+import { FrontRing } from '../io/index.js'
 import type { GuestHost } from './frontend_bus.js'
 
 /** A connected frontend's end. */

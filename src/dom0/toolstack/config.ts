@@ -26,6 +26,11 @@ export interface DomainConfig {
   readonly pvcalls?: boolean
 }
 
+/** A guest's configuration: one disk, one interface. */
+export function guestConfig(name: string): DomainConfig {
+  return { name, disks: [{ dev: 'xvda' }], nics: [{}] }
+}
+
 /** Kinds of devices. */
 export type DeviceKind = 'vbd' | 'vif' | 'pvcalls'
 

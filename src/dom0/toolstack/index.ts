@@ -7,6 +7,7 @@ export {
   type DomainConfig,
   diskNumber,
   diskSpec,
+  guestConfig,
   type NicConfig,
   nicSpec,
   pvcallsSpec,

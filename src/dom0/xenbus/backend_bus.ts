@@ -9,9 +9,8 @@
 
 import type { Kernel, Task } from '../kernel/index.js'
 import { XenbusDevice, type XenbusDriver } from './device.js'
-import { parseDomid } from './forwarding.js'
 import { parseState, XenbusState } from './state.js'
-import { XenbusWatch, type XenbusWatchOptions } from './watch.js'
+import { parseDomid, XenbusWatch, type XenbusWatchOptions } from './watch.js'
 import type { Xenbus } from './xenbus.js'
 
 /** A device's directory has this many components: `backend/vif/1/0`. */

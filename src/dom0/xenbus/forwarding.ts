@@ -19,8 +19,3 @@ export abstract class ForwardingDelivery extends MtwatchDelivery {
     return this.listOf(event)
   }
 }
-
-/** A domid as a path has it: decimal, of a guest; anything else is 0 (XW-domid-7). */
-export function parseDomid(text: string | undefined): number {
-  return text !== undefined && /^[1-9][0-9]{0,4}$/.test(text) && Number(text) < 0x7ff0 ? Number(text) : 0
-}

@@ -4,8 +4,8 @@
  */
 
 import type { Task } from '../kernel/index.js'
-import { ForwardingDelivery, parseDomid } from './forwarding.js'
-import { XenbusWatch } from './watch.js'
+import { ForwardingDelivery } from './forwarding.js'
+import { parseDomid, XenbusWatch } from './watch.js'
 
 /** The node whose children are the domains that have a thread. */
 export const MTWATCH_NODE = '/local/domain/0/mtwatch'

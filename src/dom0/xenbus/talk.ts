@@ -4,8 +4,8 @@
  */
 
 import type { Task } from '../kernel/index.js'
-import { ForwardingDelivery, parseDomid } from './forwarding.js'
-import { XenbusWatch } from './watch.js'
+import { ForwardingDelivery } from './forwarding.js'
+import { parseDomid, XenbusWatch } from './watch.js'
 
 /** Threads made and ended by what `/local/domain` lists. */
 export class TalkDelivery extends ForwardingDelivery {

@@ -1,8 +1,5 @@
 /** pvcalls-back: socket calls executed for guests, its two policies, and what frontends and networks need of it. */
 
-export { COMMAND_SLOTS, CommandBackRing, CommandFrontRing } from '../../io/pvcalls_command_ring.js'
-export { CircularArray, INDEX_WORD, IndexPage, queuedBytes } from '../../io/pvcalls_data_ring.js'
-export * from '../../io/pvcalls_protocol.js'
 export { ActiveSocket, type SocketChannel, type SocketWorker, type Turn } from './active_socket.js'
 export { BoundedPolicy } from './bounded_policy.js'
 export { PvcallsConnection } from './connection.js'

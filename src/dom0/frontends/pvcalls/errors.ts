@@ -1,6 +1,6 @@
 /** Errors of socket calls in a guest. */
 
-import { type PvcallsErrnoName, pvcallsErrnoName } from '../../backends/index.js'
+import { type PvcallsErrnoName, pvcallsErrnoName } from '../../io/index.js'
 
 /** A socket call failed: which, and what the backend or the data ring said. */
 export class PvcallsError extends Error {

@@ -3,14 +3,7 @@
  * the index page.
  */
 
-import {
-  CircularArray,
-  INDEX_WORD,
-  IndexPage,
-  MAX_RING_ORDER,
-  PVCALLS_ERRNO,
-  queuedBytes,
-} from '../../backends/index.js'
+import { CircularArray, INDEX_WORD, IndexPage, MAX_RING_ORDER, PVCALLS_ERRNO, queuedBytes } from '../../io/index.js'
 import type { GrantedPage, GuestHost } from '../frontend_bus.js'
 
 const { EINVAL } = PVCALLS_ERRNO

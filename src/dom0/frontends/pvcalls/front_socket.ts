@@ -1,6 +1,6 @@
 /** Sockets as a guest's program has them: connected ones, and ones that listen. All calls are for the guest's threads. */
 
-import { type InetAddress, PVCALLS_ERRNO } from '../../backends/index.js'
+import { type InetAddress, PVCALLS_ERRNO } from '../../io/index.js'
 import type { Task } from '../../kernel/index.js'
 import { PvcallsError } from './errors.js'
 import type { SocketEnd } from './socket_end.js'

@@ -18,7 +18,7 @@ import {
   PVCALLS_VERSION,
   type PvcallsFields,
   SOCK_STREAM,
-} from '../../backends/index.js'
+} from '../../io/index.js'
 import type { Task, WaitQueue } from '../../kernel/index.js'
 import { XenbusState } from '../../xenbus/index.js'
 import type { Frontend, FrontendBus, GrantedPage } from '../frontend_bus.js'

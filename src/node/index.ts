@@ -1,0 +1,13 @@
+/** What needs Node: the store behind a Unix socket, real TCP for guests, real time. The package's entry `evtchn/node`. */
+
+export { realClock } from './clock.js'
+export { NodeLoop } from './node_loop.js'
+export { TcpHost, type TcpHostOptions } from './tcp_host.js'
+export { TcpNetwork, type TcpOptions } from './tcp_network.js'
+export {
+  connectSocket,
+  defaultSocketPath,
+  type SocketServer,
+  SocketTransport,
+  serveSocket,
+} from './xenstored_socket.js'
