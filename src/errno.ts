@@ -1,6 +1,6 @@
 /**
  * Xen's error numbers (xen/include/public/errno.h), three that the /dev/xen/evtchn handle adds (EBADF, EFBIG, ENOTCONN),
- * and the errors that typed calls throw.
+ * refusals, which operations return, and the errors that typed calls throw.
  */
 
 export const Errno = {
@@ -34,6 +34,38 @@ export function errnoName(errno: number): string {
   return names.get(Math.abs(errno)) ?? `errno ${Math.abs(errno)}`
 }
 
+/**
+ * Why an operation is refused: an error number and what was found. Nothing has changed then. It is a value: operations
+ * return it, the edge of the ABI makes -errno of it, and a typed call throws it as a XenError.
+ *
+ * The text is built when somebody reads it, which may be after upcalls have run: a function that makes it captures
+ * numbers, never an object whose state may be another by then.
+ */
+export class Refusal {
+  /** Positive error number. */
+  readonly errno: number
+  readonly #text: string | (() => string)
+
+  constructor(errno: number, text: string | (() => string)) {
+    this.errno = errno
+    this.#text = text
+  }
+
+  /** What was found. */
+  get text(): string {
+    return typeof this.#text === 'string' ? this.#text : this.#text()
+  }
+}
+
+/** What an operation returns: 0 when it is done. */
+export type Outcome = 0 | Refusal
+
+/** Refuses: see `Refusal`. */
+export const refuse = (errno: number, text: string | (() => string)): Refusal => new Refusal(errno, text)
+
+/** The same as the register that a guest reads: the result, or -errno. */
+export const toRegister = (result: number | Refusal): number => (typeof result === 'number' ? result : -result.errno)
+
 /** An operation that Xen refused. `message`: operation, what was found, errno. */
 export class XenError extends Error {
   /** Positive error number. */
@@ -53,5 +85,10 @@ export class XenError extends Error {
     this.code = code
     this.op = op
     this.found = found
+  }
+
+  /** The error for a refusal of `op`. */
+  static of(op: string, refusal: Refusal): XenError {
+    return new XenError(op, refusal.errno, refusal.text)
   }
 }

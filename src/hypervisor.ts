@@ -10,7 +10,7 @@ import { Domain, type DomainHost } from './domain/domain.js'
 import { deliverPirq } from './domain/pirq_list.js'
 import { Vcpu } from './domain/vcpu.js'
 import { checkDumpOptions, type DumpItem, type DumpOptions, dumpInTurns, dumpItems, dumpLines } from './dump/dump.js'
-import { Errno, XenError } from './errno.js'
+import { Errno, Refusal, refuse, toRegister, XenError } from './errno.js'
 import type { GuestPlatform } from './guest/platform.js'
 import { Domains } from './host/domains.js'
 import { IrqLines } from './host/irq.js'
@@ -29,7 +29,7 @@ import { Virqs } from './host/virq.js'
 import type { Caller, HostLimits, Notifier } from './host/world.js'
 import { defaultPolicy } from './host/xsm.js'
 import { dispatch, type Register } from './hypercalls/dispatch.js'
-import { destroyChannels, resetDomain } from './hypercalls/evtchn/close.js'
+import { destroyChannels, PREEMPTED, resetDomain } from './hypercalls/evtchn/close.js'
 import { runOperation } from './hypercalls/evtchn/index.js'
 import { sendPort } from './hypercalls/evtchn/send.js'
 import { allocUnboundXen, freeXen, Notifiers, notifyViaXen } from './hypercalls/evtchn/xen_ports.js'
@@ -43,6 +43,23 @@ import type { RestoreOptions } from './migration/options.js'
 /** Highest number of a host interrupt. */
 const MOST_IRQS = 0xffff
 const U32_MAX = 2 ** 32 - 1
+
+/**
+ * The domain that makes a hypercall, raw and typed calls alike; ESRCH if it dies or is gone, EAGAIN if it is frozen.
+ */
+function callingDomain(vcpu: Vcpu, domain: Domain | undefined): Domain | Refusal {
+  if (domain?.dying !== 'alive') {
+    const state = domain?.dying ?? 'gone'
+    return refuse(Errno.ESRCH, () => `d${vcpu.domid} is ${state}`)
+  }
+  return domain.frozen ? refuse(Errno.EAGAIN, frozenText(domain)) : domain
+}
+
+/** The result of `op`. @throws XenError if it was refused */
+function must(op: string, result: number | Refusal): number {
+  if (result instanceof Refusal) throw XenError.of(op, result)
+  return result
+}
 
 /** One emulated host. */
 export class Hypervisor {
@@ -58,7 +75,6 @@ export class Hypervisor {
   readonly #options: HypervisorOptions
   readonly #world: SchedWorld
   readonly #host: DomainHost
-  #found = ''
 
   private constructor(options: HypervisorOptions) {
     this.#options = options
@@ -86,7 +102,7 @@ export class Hypervisor {
       queue: this.#queue,
       timers: this.#timers,
       clock: this.clock,
-      target: { world: this.#world, found: () => this.#found },
+      world: this.#world,
       domainHost: this.#host,
       add: (domain) => this.#add(domain),
       destroy: (domid) => this.destroyDomain(domid),
@@ -112,10 +128,6 @@ export class Hypervisor {
       notifier: (slot) => this.#notifiers.get(slot),
       preempt: () => this.#options.preempt?.() ?? false,
       continuation: () => this.softirqs.processPending(),
-      fail: (errno, found) => {
-        this.#found = found
-        return -errno
-      },
       pollTimers: { arm: ({ vcpu }, ns) => this.#timers.arm(vcpu, ns) },
       shutdown: (domain, reason) => this.#shutdown(domain, reason),
     }
@@ -177,7 +189,7 @@ export class Hypervisor {
     return this.#queue.around(() => {
       if (domain.dying === 'dead') return true
       domain.dying = 'dying'
-      if (destroyChannels(this.#world, domain) === -Errno.ERESTART) return false
+      if (destroyChannels(this.#world, domain) === PREEMPTED) return false
       for (const vcpu of domain.vcpus) {
         if (vcpu.infoGfn >= 0) domain.memory.release(vcpu.infoGfn)
         vcpu.infoGfn = -1
@@ -211,18 +223,18 @@ export class Hypervisor {
 
   /**
    * Soft reset: channels closed, vcpu_info back in its legacy place, the domain runs on (EC-die-6).
-   * @throws XenError EINVAL unless the domain was shut down; whatever the reset answers.
+   * @throws XenError EINVAL unless the domain was shut down; any refusal of the reset.
    */
   softReset(domid: number): void {
     const domain = this.#domains.must('softReset', domid)
     if (domain.shutdownCode < 0) throw new XenError('softReset', Errno.EINVAL, `d${domid} is not shut down`)
     this.#queue.around(() => {
-      let rc = resetDomain(this.#world, domain, domain, false)
-      while (rc === -Errno.ERESTART) {
+      let outcome = resetDomain(this.#world, domain, domain, false)
+      while (outcome === PREEMPTED) {
         this.softirqs.processPending()
-        rc = resetDomain(this.#world, domain, domain, true)
+        outcome = resetDomain(this.#world, domain, domain, true)
       }
-      if (rc) throw new XenError('softReset', rc, this.#found)
+      if (outcome) throw XenError.of('softReset', outcome)
       for (const vcpu of domain.vcpus) domain.useLegacyInfo(vcpu)
       domain.shutdownCode = -1
     })
@@ -260,14 +272,18 @@ export class Hypervisor {
 
   /**
    * A hypercall with the guest's registers: `op` is the number, `args` up to six registers, pointers as guest virtual
-   * addresses. Answers 0 or more, or -errno; nothing a guest passes makes it throw.
+   * addresses. Returns 0 or more, or -errno, whose reason `onRefusal` gets if it is given; nothing that a guest passes
+   * makes it throw.
    */
-  hypercall(vcpu: Vcpu, op: Register, args: readonly Register[]): number {
+  hypercall(vcpu: Vcpu, op: Register, args: readonly Register[], onRefusal?: (refusal: Refusal) => void): number {
     checkRegisters(vcpu, op, args)
-    const domain = this.#domains.of(vcpu)
-    if (domain?.dying !== 'alive') return -Errno.ESRCH
-    if (domain.frozen) return this.#world.fail(Errno.EAGAIN, frozenText(domain))
-    return this.#queue.hypercall(vcpu, () => dispatch(this.#world, { domain, vcpu }, op, args))
+    const domain = callingDomain(vcpu, this.#domains.of(vcpu))
+    const result =
+      domain instanceof Refusal
+        ? domain
+        : this.#queue.hypercall(vcpu, () => dispatch(this.#world, { domain, vcpu }, op, args))
+    if (result instanceof Refusal) onRefusal?.(result)
+    return toRegister(result)
   }
 
   /** The machine of a domain as its own kernel sees it: RAM and hypercalls, for `GuestKernel.boot`. */
@@ -278,22 +294,18 @@ export class Hypervisor {
       bits: domain.bits,
       vcpus: domain.vcpus.length,
       sharedInfoGfn: domain.sharedInfoGfn,
-      hypercall: (vcpuId, op, args) => this.hypercall(domain.vcpu(vcpuId), op, args),
+      hypercall: (vcpuId, op, args, onRefusal) => this.hypercall(domain.vcpu(vcpuId), op, args, onRefusal),
     }
   }
 
   #typedCall(vcpu: Vcpu, op: EvtchnOpName, given: Readonly<Args>): Args {
     const args = checkArgs(op, given)
-    const domain = this.#domains.of(vcpu)
-    if (!domain) throw new XenError(`EVTCHNOP_${op}`, Errno.ESRCH, `d${vcpu.domid} is gone`)
-    if (domain.frozen) throw new XenError(`EVTCHNOP_${op}`, Errno.EAGAIN, frozenText(domain))
-    let found = ''
-    const rc = this.#queue.hypercall(vcpu, () => {
-      const answer = runOperation(this.#world, { domain, vcpu }, op, args, () => true)
-      found = this.#found
-      return answer
-    })
-    if (rc < 0) throw new XenError(`EVTCHNOP_${op}`, rc, found)
+    const domain = callingDomain(vcpu, this.#domains.of(vcpu))
+    const outcome =
+      domain instanceof Refusal
+        ? domain
+        : this.#queue.hypercall(vcpu, () => runOperation(this.#world, { domain, vcpu }, op, args, () => true))
+    if (outcome) throw XenError.of(`EVTCHNOP_${op}`, outcome)
     return outArgs(op, args)
   }
 
@@ -337,8 +349,7 @@ export class Hypervisor {
   setGlobalVirqHandler(domid: number, virq: number): void {
     const domain = this.#domains.must('set_global_virq_handler', domid)
     integer('set_global_virq_handler', 'virq', virq, -(2 ** 31), U32_MAX)
-    const rc = this.virqs.setHandler(domain, virq)
-    if (rc) throw new XenError('set_global_virq_handler', rc, `VIRQ ${virq} for d${domid}`)
+    must('set_global_virq_handler', this.virqs.setHandler(domain, virq))
   }
 
   /** Raises a host interrupt for every domain on its line; `level` stays asserted until lowered by `lowerIrq`. */
@@ -365,7 +376,7 @@ export class Hypervisor {
 
   /**
    * A Xen-attached port of `domid` that `remoteDomid` may bind to (EC-xen-1). `notify` runs when the remote end sends.
-   * @throws XenError as the allocation answers; ENOSPC if seven other functions are in use. ParameterError for a vCPU
+   * @throws XenError for a refusal of the allocation; ENOSPC if seven other functions are in use. ParameterError for a vCPU
    * that the domain has not, or a value of the wrong type.
    */
   allocXenPort(
@@ -381,25 +392,30 @@ export class Hypervisor {
     if (typeof notify !== 'function') throw new ParameterError(op, 'notify', notify, 'a function')
     const slot = this.#notifiers.slotOf(notify)
     if (slot < 0) throw new XenError(op, Errno.ENOSPC, 'seven notification functions are in use')
-    const rc = this.#queue.around(() => allocUnboundXen(this.#world, caller, domain, vcpuId, remoteDomid, slot))
-    if (rc < 0) throw new XenError(op, rc, this.#found)
-    return rc
+    return must(
+      op,
+      this.#queue.around(() => allocUnboundXen(this.#world, caller, domain, vcpuId, remoteDomid, slot)),
+    )
   }
 
   /** Signals the peer of a Xen-attached port (EC-xen-3). */
   notifyViaXenPort(domid: number, port: number): void {
     const domain = this.#domains.must('notify_via_xen_event_channel', domid)
     integer('notify_via_xen_event_channel', 'port', port, 0, U32_MAX)
-    const rc = this.#queue.around(() => notifyViaXen(this.#world, domain, port))
-    if (rc) throw new XenError('notify_via_xen_event_channel', rc, this.#found)
+    must(
+      'notify_via_xen_event_channel',
+      this.#queue.around(() => notifyViaXen(this.#world, domain, port)),
+    )
   }
 
   /** Closes a Xen-attached port (EC-xen-4). */
   freeXenPort(domid: number, port: number): void {
     const domain = this.#domains.must('free_xen_event_channel', domid)
     integer('free_xen_event_channel', 'port', port, 0, U32_MAX)
-    const rc = this.#queue.around(() => freeXen(this.#world, domain, port))
-    if (rc) throw new XenError('free_xen_event_channel', rc, this.#found)
+    must(
+      'free_xen_event_channel',
+      this.#queue.around(() => freeXen(this.#world, domain, port)),
+    )
   }
 
   // --- migration -----------------------------------------------------------------------------------------------------

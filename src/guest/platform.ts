@@ -15,7 +15,7 @@ import {
   HYPERVISOR,
   PAGE_SIZE,
 } from '../abi/index.js'
-import { XenError } from '../errno.js'
+import { type Refusal, XenError } from '../errno.js'
 import type { GuestMemory } from '../machine/memory.js'
 
 /** A machine as its kernel finds it at boot. `Hypervisor.platform` makes one for a domain. */
@@ -25,8 +25,8 @@ export interface GuestPlatform {
   /** Number of vCPUs. */
   readonly vcpus: number
   readonly sharedInfoGfn: number
-  /** Makes a hypercall on a vCPU: number, registers; answers 0 or more, or -errno. */
-  hypercall(vcpuId: number, op: number, args: readonly number[]): number
+  /** Makes a hypercall on a vCPU: number, registers. Returns 0 or more, or -errno, whose reason goes to `onRefusal`. */
+  hypercall(vcpuId: number, op: number, args: readonly number[], onRefusal?: (refusal: Refusal) => void): number
 }
 
 /** Bytes of one frame of the argument stack: the largest struct and room for what it points to. */

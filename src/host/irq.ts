@@ -3,10 +3,12 @@
  * The line number is the PIRQ number, as for dom0 in Xen.
  */
 
-import { Errno } from '../errno.js'
+import { Errno, type Outcome, refuse } from '../errno.js'
 
 /** Most guests on one line. */
 const IRQ_MAX_GUESTS = 7
+
+const inUse = (irq: number) => refuse(Errno.EBUSY, () => `interrupt ${irq} is in use and cannot be shared`)
 
 interface Line {
   shareable: boolean
@@ -24,9 +26,9 @@ export class IrqLines {
     this.#usedByXen.add(irq)
   }
 
-  /** Binds a domain to a line; 0 or -EBUSY. */
-  bind(irq: number, domid: number, willShare: boolean): number {
-    const refused = this.refuses(irq, willShare)
+  /** Binds a domain to a line; EBUSY if it may not join. */
+  bind(irq: number, domid: number, willShare: boolean): Outcome {
+    const refused = this.mayBind(irq, willShare)
     if (refused) return refused
     const line = this.#lines.get(irq)
     if (line) line.guests.add(domid)
@@ -34,13 +36,13 @@ export class IrqLines {
     return 0
   }
 
-  /** What `bind` would answer, were the domain `without` not on the line. */
-  refuses(irq: number, willShare: boolean, without = -1): number {
-    if (this.#usedByXen.has(irq)) return -Errno.EBUSY
+  /** The check of `bind`, as if the domain `without` were not on the line. */
+  mayBind(irq: number, willShare: boolean, without = -1): Outcome {
+    if (this.#usedByXen.has(irq)) return inUse(irq)
     const line = this.#lines.get(irq)
     const others = line ? line.guests.size - Number(line.guests.has(without)) : 0
     if (!line || !others) return 0
-    return !willShare || !line.shareable || others >= IRQ_MAX_GUESTS ? -Errno.EBUSY : 0
+    return !willShare || !line.shareable || others >= IRQ_MAX_GUESTS ? inUse(irq) : 0
   }
 
   unbind(irq: number, domid: number): void {

@@ -2,7 +2,7 @@
 
 import { NR_VIRQS, VIRQ } from '../abi/index.js'
 import type { Domain } from '../domain/domain.js'
-import { Errno } from '../errno.js'
+import { Errno, type Outcome, refuse } from '../errno.js'
 
 /** One port per vCPU, one per domain, or one handler domain for the host. */
 export type VirqClass = 'vcpu' | 'domain' | 'global'
@@ -44,32 +44,36 @@ export class Virqs {
     return this.#handlers[virq] ?? this.#hardwareDomain()
   }
 
-  /** Makes a domain the handler of a global VIRQ (EC-vclass-5). 0 or -errno. */
-  setHandler(domain: Domain, virq: number): number {
-    if (!(virq >= 0 && virq < NR_VIRQS) || virqClass(virq) !== 'global') return -Errno.EINVAL
+  /** Makes a domain the handler of a global VIRQ (EC-vclass-5). */
+  setHandler(domain: Domain, virq: number): Outcome {
+    if (!(virq >= 0 && virq < NR_VIRQS) || virqClass(virq) !== 'global')
+      return refuse(Errno.EINVAL, () => `${virqName(virq)} is not global`)
+    if (this.handler(virq) === domain) return 0
+    if (domain.dying !== 'alive') return refuse(Errno.EINVAL, () => `d${domain.domid} is dying`)
+    const refused = this.mayReplaceHandler(virq)
+    if (!refused) this.#handlers[virq] = domain
+    return refused
+  }
+
+  /** A handler domain that has the VIRQ bound stays it (EC-vclass-5), unless it is `leaving`. */
+  mayReplaceHandler(virq: number, leaving?: Domain): Outcome {
     const current = this.handler(virq)
-    if (current === domain) return 0
-    if (domain.dying !== 'alive') return -Errno.EINVAL
-    if (current && current.vcpus[0]!.virqPort(virq) > 0) return -Errno.EBUSY
-    this.#handlers[virq] = domain
-    return 0
+    if (!current || current === leaving || !current.vcpus[0]!.virqPort(virq)) return 0
+    return refuse(Errno.EBUSY, () => `d${current.domid} has ${virqName(virq)} bound`)
+  }
+
+  /**
+   * Will a domain that is yet to come, with this number, be the handler without being made it? In the place of `replaced`,
+   * or as the hardware domain.
+   */
+  willHandle(virq: number, domid: number, replaced: Domain | undefined): boolean {
+    const explicit = this.#handlers[virq]
+    return explicit ? explicit === replaced : domid === 0
   }
 
   /** A dying domain gives its roles back to the hardware domain. */
   dropHandlers(domain: Domain): void {
     for (let virq = 0; virq < NR_VIRQS; virq++) if (this.#handlers[virq] === domain) this.#handlers[virq] = null
-  }
-
-  /**
-   * What binding a global VIRQ would answer a domain that is yet to come: 0 if it will be the handler domain, in place of
-   * `replaced` or because nobody else is one, else -EBUSY. With `role` it is made the handler first (EC-vclass-5).
-   */
-  refuses(virq: number, domid: number, replaced: Domain | null | undefined, role: boolean): number {
-    const explicit = this.#handlers[virq]
-    if (explicit ? explicit === replaced : domid === 0) return 0
-    const current = this.handler(virq)
-    const taken = current && current !== replaced && current.vcpus[0]!.virqPort(virq) > 0
-    return role && !taken ? 0 : -Errno.EBUSY
   }
 
   /** A restored domain takes the roles of the one that it replaces, and its record of changed domains. */

@@ -38,8 +38,6 @@ export interface World {
   preempt(): boolean
   /** A preempted operation is about to go on: pending softirqs run here, as they do between two hypercalls. */
   continuation(): void
-  /** Records why an operation fails and answers -errno. */
-  fail(errno: number, found: string): number
 }
 
 /** Who makes a hypercall. */

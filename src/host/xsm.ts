@@ -1,12 +1,12 @@
 /**
- * Who may do what (spec 8.1): a policy object that answers 0 or -errno. Two come with the library: Xen's default
+ * Who may do what (spec 8.1): a policy object that returns 0 or -errno. Two come with the library: Xen's default
  * policy and SILO, which lets guests talk to control domains only.
  */
 
 import type { Subject } from '../domain/subject.js'
-import { Errno } from '../errno.js'
+import { Errno, type Refusal, refuse } from '../errno.js'
 
-/** The hooks of event channels. Each answers 0 or a negative errno. */
+/** The hooks of event channels. Each returns 0 or a negative errno. */
 export interface XsmPolicy {
   readonly name: string
   /** alloc_unbound on `target`, and allocation of Xen-attached ports. `remote` is undefined if no such domain exists. */
@@ -21,6 +21,11 @@ export interface XsmPolicy {
 /** Class TARGET: the domain itself, its stub device model, or a control domain; else EPERM. */
 export function ofClassTarget(caller: Subject, target: Subject): number {
   return caller === target || caller.target === target || caller.privileged ? 0 : -Errno.EPERM
+}
+
+/** What a hook returned, if it was not 0, as a refusal that names the policy. `what` completes "dN may not …". */
+export function refusedByPolicy(policy: XsmPolicy, verdict: number, { domid }: Subject, what: () => string): Refusal {
+  return refuse(-verdict, () => `policy ${policy.name}: d${domid} may not ${what()}`)
 }
 
 /** Xen's default policy (EC-xsm-1…4). */

@@ -1,11 +1,11 @@
 /**
- * The raw ABI: registers in, structs copied from and to guest memory, -errno out (spec 2.4). Nothing a guest passes can
- * make this throw.
+ * The raw ABI: registers in, structs copied from and to guest memory, refusals out (spec 2.4), which the
+ * edge turns into -errno. Nothing a guest passes can make this throw.
  */
 
 import { HYPERVISOR } from '../abi/index.js'
 import type { Domain } from '../domain/domain.js'
-import { Errno } from '../errno.js'
+import { Errno, type Outcome, type Refusal, refuse, toRegister } from '../errno.js'
 import type { Caller } from '../host/world.js'
 import { eventChannelOp, eventChannelOpCompat } from './evtchn/index.js'
 import { hvmOp } from './hvm_op.js'
@@ -32,7 +32,7 @@ const int = (register: Register | undefined): number =>
   typeof register === 'bigint' ? Number(BigInt.asIntN(32, register)) : (register ?? 0) | 0
 
 /** multicall_entry: op, result, args[6] as words of the guest's width. */
-function multicall(world: SchedWorld, caller: Caller, gva: number, calls: number): number {
+function multicall(world: SchedWorld, caller: Caller, gva: number, calls: number): Outcome {
   const { memory, bits } = caller.domain
   const word = bits / 8
   const entry = new Uint8Array(8 * word)
@@ -40,23 +40,24 @@ function multicall(world: SchedWorld, caller: Caller, gva: number, calls: number
   const get = (i: number): bigint => (word === 8 ? view.getBigUint64(i * 8, true) : BigInt(view.getUint32(i * 4, true)))
   for (let i = 0; i < calls; i++) {
     const at = gva + i * entry.length
-    if (!memory.copyIn(at, entry, entry.length)) return world.fail(EFAULT, `entry ${i} cannot be read`)
+    if (!memory.copyIn(at, entry, entry.length)) return refuse(EFAULT, () => `entry ${i} cannot be read`)
     const op = get(0)
-    const rc =
+    const done =
       op === BigInt(HYPERVISOR.multicall)
-        ? world.fail(EINVAL, 'a multicall may not hold another')
+        ? refuse(EINVAL, 'a multicall may not hold another')
         : dispatch(world, caller, op, [get(2), get(3), get(4), get(5), get(6), get(7)])
+    const rc = toRegister(done)
     const result = new Uint8Array(word)
     if (word === 8) new DataView(result.buffer).setBigInt64(0, BigInt(rc), true)
     else new DataView(result.buffer).setInt32(0, rc, true)
     if (!memory.copyOut(at + word, result, word))
-      return world.fail(EFAULT, `the result of entry ${i} cannot be written`)
+      return refuse(EFAULT, () => `the result of entry ${i} cannot be written`)
   }
   return 0
 }
 
-/** A hypercall by number. Unknown ones are ENOSYS. */
-export function dispatch(world: SchedWorld, caller: Caller, op: Register, args: readonly Register[]): number {
+/** A hypercall by number: 0 or more, or a refusal. Unknown ones are ENOSYS. */
+export function dispatch(world: SchedWorld, caller: Caller, op: Register, args: readonly Register[]): number | Refusal {
   const gva = (i: number) => address(args[i] ?? 0, caller.domain)
   switch (Number(op)) {
     case HYPERVISOR.event_channel_op:
@@ -72,10 +73,10 @@ export function dispatch(world: SchedWorld, caller: Caller, op: Register, args: 
     case HYPERVISOR.hvm_op:
       return hvmOp(world, caller, int(args[0]), gva(1))
     case HYPERVISOR.xen_version:
-      return xenVersion(world, caller, int(args[0]), gva(1))
+      return xenVersion(caller, int(args[0]), gva(1))
     case HYPERVISOR.multicall:
       return multicall(world, caller, gva(0), int(args[1]) >>> 0)
     default:
-      return world.fail(ENOSYS, `hypercall ${op} does not exist`)
+      return refuse(ENOSYS, () => `hypercall ${op} does not exist`)
   }
 }

@@ -2,18 +2,19 @@
 
 import { DOMID_SELF } from '../abi/index.js'
 import type { Domain } from '../domain/domain.js'
-import { Errno } from '../errno.js'
+import { Errno, type Refusal, refuse } from '../errno.js'
 import type { World } from '../host/world.js'
 
-const { ENOENT, ESRCH, EAGAIN, ENOMEM, EINVAL, ENOSPC } = Errno
+const { ENOENT, ESRCH, EAGAIN, ENOMEM, EBUSY, EINVAL, ENOSPC } = Errno
 
 const STATE_NAMES = ['free', 'reserved', 'unbound', 'interdomain', 'bound to a PIRQ', 'bound to a VIRQ', 'an IPI']
 
-/** `port N of dD is unbound`, for messages. */
-export function describePort(domain: Domain, port: number): string {
-  if (!domain.ports.isValid(port)) return `port ${port} of d${domain.domid} does not exist`
-  const attached = domain.ports.consumer(port) ? 'attached to Xen and ' : ''
-  return `port ${port} of d${domain.domid} is ${attached}${STATE_NAMES[domain.ports.state(port)]}`
+/** `port N of dD is unbound`, for messages: what the port is now, as text to be built later. */
+export function describePort({ domid, ports }: Domain, port: number): () => string {
+  if (!ports.isValid(port)) return () => `port ${port} of d${domid} does not exist`
+  const attached = ports.consumer(port) !== 0
+  const state = ports.state(port)
+  return () => `port ${port} of d${domid} is ${attached ? 'attached to Xen and ' : ''}${STATE_NAMES[state]}`
 }
 
 /** DOMID_SELF is the caller, anything else is looked up (EC-lay-1). */
@@ -22,12 +23,16 @@ export function domainByAnyId(world: World, caller: Domain, domid: number): Doma
 }
 
 /** ESRCH: no such domain. */
-export const noDomain = (world: World, domid: number) => world.fail(ESRCH, `there is no domain ${domid}`)
+export const noDomain = (domid: number) => refuse(ESRCH, () => `there is no domain ${domid}`)
 /** EINVAL: what the port is instead. */
-export const noPort = (world: World, domain: Domain, port: number) => world.fail(EINVAL, describePort(domain, port))
+export const noPort = (domain: Domain, port: number) => refuse(EINVAL, describePort(domain, port))
 /** ENOENT: no such vCPU. */
-export const noVcpu = (world: World, domain: Domain, vcpu: number) =>
-  world.fail(ENOENT, `d${domain.domid} has vCPUs 0 to ${domain.vcpus.length - 1}, not ${vcpu}`)
+export const noVcpu = (domain: Domain, vcpu: number) =>
+  refuse(ENOENT, () => `d${domain.domid} has vCPUs 0 to ${domain.vcpus.length - 1}, not ${vcpu}`)
+
+/** EBUSY: an N-level domain stays one until it is reset. */
+export const hasLevels = ({ domid }: Domain, levels: number) =>
+  refuse(EBUSY, () => `d${domid} has ${levels} levels already`)
 
 /** Runs `body` with both domains' event locks held for writing: ascending ids, one domain once (EC-lock-1). */
 export function writeBoth<T>(a: Domain, b: Domain, body: () => T): T {
@@ -37,21 +42,21 @@ export function writeBoth<T>(a: Domain, b: Domain, body: () => T): T {
 }
 
 /**
- * The lowest free port, taken (EC-port-14…17), or -errno. Cost O(table depth), not O(ports) (NL-port-1). The caller
+ * The lowest free port, taken (EC-port-14…17), or why there is none. Cost O(table depth), not O(ports) (NL-port-1). The caller
  * holds the event lock and either gives the port a state or gives it back (EC-port-18).
  */
-export function getFreePort(world: World, domain: Domain): number {
-  if (domain.dying !== 'alive') return world.fail(EINVAL, `d${domain.domid} is dying`)
+export function getFreePort(domain: Domain): number | Refusal {
+  if (domain.dying !== 'alive') return refuse(EINVAL, () => `d${domain.domid} is dying`)
   // From outside, for its own vCPUs stand still: a port that its saved state does not have would be lost.
-  if (domain.frozen === 'saved') return world.fail(EAGAIN, `d${domain.domid} is frozen for its migration`)
+  if (domain.frozen === 'saved') return refuse(EAGAIN, () => `d${domain.domid} is frozen for its migration`)
   let port = domain.ports.lowestFree(1)
   // Closed but still linked on a queue: not free yet (EC-port-11, EC-bug-7).
   while (domain.ports.isValid(port) && domain.portOps.isBusy?.(port)) port = domain.ports.lowestFree(port + 1)
   if (port > domain.maxEvtchnPort || port >= domain.maxEvtchns) {
     const limit = Math.min(domain.maxEvtchnPort, domain.maxEvtchns - 1)
-    return world.fail(ENOSPC, `d${domain.domid} has no free port: all up to ${limit}, its limit, are taken`)
+    return refuse(ENOSPC, () => `d${domain.domid} has no free port: all up to ${limit}, its limit, are taken`)
   }
-  if (!domain.ports.grow(port)) return world.fail(ENOMEM, `there is no memory for port ${port} of d${domain.domid}`)
+  if (!domain.ports.grow(port)) return refuse(ENOMEM, () => `there is no memory for port ${port} of d${domain.domid}`)
   domain.ports.take(port)
   return port
 }

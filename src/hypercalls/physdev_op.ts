@@ -4,13 +4,13 @@ import { PAGE_SIZE } from '../abi/index.js'
 import { NR_ISA_IRQS, PHYSDEVOP, XENIRQSTAT_needs_eoi, XENIRQSTAT_shared } from '../abi/physdev.js'
 import type { Domain } from '../domain/domain.js'
 import { deliverPirq } from '../domain/pirq_list.js'
-import { Errno } from '../errno.js'
+import { Errno, type Outcome, refuse } from '../errno.js'
 import type { Caller, World } from '../host/world.js'
 
 const { EFAULT, EINVAL, EBUSY, ENOSPC, ENOSYS } = Errno
 
 /** Dispatches a physdev_op. */
-export function physdevOp(world: World, { domain }: Caller, cmd: number, gva: number): number {
+export function physdevOp(world: World, { domain }: Caller, cmd: number, gva: number): Outcome {
   switch (cmd) {
     case PHYSDEVOP.eoi:
       return eoi(world, domain, gva)
@@ -18,9 +18,9 @@ export function physdevOp(world: World, { domain }: Caller, cmd: number, gva: nu
       return irqStatusQuery(world, domain, gva)
     case PHYSDEVOP.pirq_eoi_gmfn_v1:
     case PHYSDEVOP.pirq_eoi_gmfn_v2:
-      return registerEoiMap(world, domain, gva, cmd === PHYSDEVOP.pirq_eoi_gmfn_v1)
+      return registerEoiMap(domain, gva, cmd === PHYSDEVOP.pirq_eoi_gmfn_v1)
     default:
-      return world.fail(ENOSYS, `physdev_op ${cmd} does not exist`)
+      return refuse(ENOSYS, () => `physdev_op ${cmd} does not exist`)
   }
 }
 
@@ -30,13 +30,13 @@ function readU32(domain: Domain, gva: number): number {
 }
 
 /** PHYSDEVOP_eoi (EC-irq-4). A level line that is still asserted fires again. */
-function eoi(world: World, domain: Domain, gva: number): number {
+function eoi(world: World, domain: Domain, gva: number): Outcome {
   const irq = readU32(domain, gva)
-  if (irq < 0) return world.fail(EFAULT, 'the argument cannot be read')
-  if (irq >= domain.pirqs.nrPirqs) return world.fail(EINVAL, `PIRQs are below ${domain.pirqs.nrPirqs}, not ${irq}`)
+  if (irq < 0) return refuse(EFAULT, 'the argument cannot be read')
+  if (irq >= domain.pirqs.nrPirqs) return refuse(EINVAL, () => `PIRQs are below ${domain.pirqs.nrPirqs}, not ${irq}`)
   return domain.eventLock.read(() => {
     const pirq = domain.pirqs.find(irq)
-    if (!pirq) return world.fail(EINVAL, `PIRQ ${irq} has never been bound`)
+    if (!pirq) return refuse(EINVAL, () => `PIRQ ${irq} has never been bound`)
     if (domain.pirqs.autoUnmask && pirq.port) domain.unmask(pirq.port)
     pirq.inFlight = false
     const level = domain.type === 'pv' || irq >= NR_ISA_IRQS
@@ -46,26 +46,26 @@ function eoi(world: World, domain: Domain, gva: number): number {
 }
 
 /** PHYSDEVOP_irq_status_query {irq, flags OUT} (EC-irq-5): always needs_eoi. */
-function irqStatusQuery(world: World, domain: Domain, gva: number): number {
+function irqStatusQuery(world: World, domain: Domain, gva: number): Outcome {
   const irq = readU32(domain, gva)
-  if (irq < 0) return world.fail(EFAULT, 'the argument cannot be read')
-  if (irq >= domain.pirqs.nrPirqs) return world.fail(EINVAL, `PIRQs are below ${domain.pirqs.nrPirqs}, not ${irq}`)
+  if (irq < 0) return refuse(EFAULT, 'the argument cannot be read')
+  if (irq >= domain.pirqs.nrPirqs) return refuse(EINVAL, () => `PIRQs are below ${domain.pirqs.nrPirqs}, not ${irq}`)
   const flags = XENIRQSTAT_needs_eoi | (world.irqs.isShared(irq) ? XENIRQSTAT_shared : 0)
   const bytes = new Uint8Array([flags, 0, 0, 0])
-  return domain.memory.copyOut(gva + 4, bytes, 4) ? 0 : world.fail(EFAULT, 'flags cannot be written')
+  return domain.memory.copyOut(gva + 4, bytes, 4) ? 0 : refuse(EFAULT, 'flags cannot be written')
 }
 
 /** PHYSDEVOP_pirq_eoi_gmfn_v1, _v2 {gmfn}: a page as a bitmap by PIRQ (EC-irq-3). */
-function registerEoiMap(world: World, domain: Domain, gva: number, autoUnmask: boolean): number {
+function registerEoiMap(domain: Domain, gva: number, autoUnmask: boolean): Outcome {
   const wide = domain.bits === 64
   const bytes = new Uint8Array(8)
-  if (!domain.memory.copyIn(gva, bytes, wide ? 8 : 4)) return world.fail(EFAULT, 'the argument cannot be read')
+  if (!domain.memory.copyIn(gva, bytes, wide ? 8 : 4)) return refuse(EFAULT, 'the argument cannot be read')
   const view = new DataView(bytes.buffer)
   const gfn = view.getUint32(4, true) * 2 ** 32 + view.getUint32(0, true)
   const page = domain.memory.frame(gfn)
-  if (page < 0) return world.fail(EINVAL, `frame ${gfn} is not writable RAM of d${domain.domid}`)
-  if (domain.pirqs.eoiMapGfn >= 0) return world.fail(EBUSY, 'an EOI map is registered')
-  if (domain.pirqs.nrPirqs > PAGE_SIZE * 8) return world.fail(ENOSPC, 'the map does not fit a page')
+  if (page < 0) return refuse(EINVAL, () => `frame ${gfn} is not writable RAM of d${domain.domid}`)
+  if (domain.pirqs.eoiMapGfn >= 0) return refuse(EBUSY, 'an EOI map is registered')
+  if (domain.pirqs.nrPirqs > PAGE_SIZE * 8) return refuse(ENOSPC, 'the map does not fit a page')
   domain.memory.hold(gfn)
   domain.pirqs.eoiMap = page
   domain.pirqs.eoiMapGfn = gfn

@@ -2,7 +2,7 @@
 
 import { POLL_MAX_PORTS, SCHEDOP } from '../abi/index.js'
 import { upcallDeliverable } from '../domain/upcall.js'
-import { Errno } from '../errno.js'
+import { Errno, type Outcome, refuse } from '../errno.js'
 import type { Caller, World } from '../host/world.js'
 import { describePort } from './parts.js'
 
@@ -21,7 +21,7 @@ export interface SchedWorld extends World {
 }
 
 /** Dispatches a sched_op. `gva` points to the argument. */
-export function schedOp(world: SchedWorld, caller: Caller, cmd: number, gva: number): number {
+export function schedOp(world: SchedWorld, caller: Caller, cmd: number, gva: number): Outcome {
   switch (cmd) {
     case SCHEDOP.yield:
       return 0
@@ -29,14 +29,14 @@ export function schedOp(world: SchedWorld, caller: Caller, cmd: number, gva: num
       return block(world, caller)
     case SCHEDOP.shutdown: {
       const bytes = new Uint8Array(4)
-      if (!caller.domain.memory.copyIn(gva, bytes, 4)) return world.fail(EFAULT, 'the reason cannot be read')
+      if (!caller.domain.memory.copyIn(gva, bytes, 4)) return refuse(EFAULT, 'the reason cannot be read')
       world.shutdown(caller.domain, new DataView(bytes.buffer).getUint32(0, true))
       return 0
     }
     case SCHEDOP.poll:
       return poll(world, caller, gva)
     default:
-      return world.fail(ENOSYS, `sched_op ${cmd} does not exist`)
+      return refuse(ENOSYS, () => `sched_op ${cmd} does not exist`)
   }
 }
 
@@ -44,7 +44,7 @@ export function schedOp(world: SchedWorld, caller: Caller, cmd: number, gva: num
  * Unmasks upcalls (PV) and blocks only if none is deliverable (EC-up-7). A vCPU that makes a hypercall runs, whoever let it:
  * a poll that it was in is over, its time-out too (EC-poll-14).
  */
-function block(world: SchedWorld, caller: Caller): number {
+function block(world: SchedWorld, caller: Caller): 0 {
   const { domain, vcpu } = caller
   domain.endPoll(vcpu)
   world.pollTimers.arm(caller, 0n)
@@ -54,46 +54,46 @@ function block(world: SchedWorld, caller: Caller): number {
 }
 
 /** SCHEDOP_poll: 0 for event, upcall and time-out alike (EC-poll-11). */
-function poll(world: SchedWorld, caller: Caller, gva: number): number {
+function poll(world: SchedWorld, caller: Caller, gva: number): Outcome {
   const { domain } = caller
   const wide = domain.bits === 64
   const bytes = new Uint8Array(wide ? 24 : 16)
   const view = new DataView(bytes.buffer)
-  if (!domain.memory.copyIn(gva, bytes, bytes.length)) return world.fail(EFAULT, 'struct sched_poll cannot be read')
+  if (!domain.memory.copyIn(gva, bytes, bytes.length)) return refuse(EFAULT, 'struct sched_poll cannot be read')
   const portsGva = wide ? view.getUint32(4, true) * 2 ** 32 + view.getUint32(0, true) : view.getUint32(0, true)
   const nrPorts = view.getUint32(wide ? 8 : 4, true)
   const timeoutNs = view.getBigUint64(wide ? 16 : 8, true)
-  if (nrPorts > POLL_MAX_PORTS) return world.fail(EINVAL, `${nrPorts} ports are more than ${POLL_MAX_PORTS}`)
-  if (!domain.memory.accessible(portsGva, nrPorts * 4, false)) return world.fail(EFAULT, 'the ports cannot be read')
+  if (nrPorts > POLL_MAX_PORTS) return refuse(EINVAL, () => `${nrPorts} ports are more than ${POLL_MAX_PORTS}`)
+  if (!domain.memory.accessible(portsGva, nrPorts * 4, false)) return refuse(EFAULT, 'the ports cannot be read')
   return pollPorts(world, caller, nrPorts, timeoutNs, (i) => {
     const port = new Uint8Array(4)
     return domain.memory.copyIn(portsGva + i * 4, port, 4) ? new DataView(port.buffer).getUint32(0, true) : -1
   })
 }
 
-/** The poll proper; `portAt` answers the i-th port, or -1 for EFAULT. */
+/** The poll proper; `portAt` returns the i-th port, or -1 for EFAULT. */
 function pollPorts(
   world: SchedWorld,
   caller: Caller,
   nrPorts: number,
   timeoutNs: bigint,
   portAt: (i: number) => number,
-): number {
+): Outcome {
   const { domain, vcpu } = caller
   // The marks come before the first look: an event between look and sleep finds them (EC-poll-4).
   domain.startPoll(vcpu, -1)
   world.pollTimers.arm(caller, 0n)
-  const early = (rc: number) => {
+  const early = (outcome: Outcome) => {
     domain.endPoll(vcpu)
-    return rc
+    return outcome
   }
   if (upcallDeliverable(domain, vcpu)) return early(0)
   let only = -1
   for (let i = 0; i < nrPorts; i++) {
     const port = portAt(i)
-    if (port < 0) return early(world.fail(EFAULT, `port ${i} of the list cannot be read`))
+    if (port < 0) return early(refuse(EFAULT, () => `port ${i} of the list cannot be read`))
     if (!domain.ports.isValid(port) || !domain.ports.isUsable(port))
-      return early(world.fail(EINVAL, describePort(domain, port)))
+      return early(refuse(EINVAL, describePort(domain, port)))
     if (domain.isPending(port)) return early(0)
     only = port
   }

@@ -6,22 +6,29 @@ import { REGISTER_VCPU_INFO } from '../abi/vcpu.js'
 import type { Domain } from '../domain/domain.js'
 import { activate } from '../domain/nlevel.js'
 import type { Vcpu } from '../domain/vcpu.js'
-import { Errno } from '../errno.js'
-import type { Caller, World } from '../host/world.js'
+import { Errno, type Outcome, type Refusal, refuse } from '../errno.js'
+import type { Caller } from '../host/world.js'
+import { noVcpu } from './parts.js'
 import type { SchedWorld } from './sched_op.js'
 
-const { ENOENT, EFAULT, EINVAL, EBUSY, ENXIO, EACCES, ENOSYS } = Errno
+const { EFAULT, EINVAL, EBUSY, ENXIO, EACCES, ENOSYS } = Errno
 
 /** Dispatches a vcpu_op for vCPU `vcpuId`. */
-export function vcpuOp(world: SchedWorld, { domain }: Caller, cmd: number, vcpuId: number, gva: number): number {
+export function vcpuOp(
+  world: SchedWorld,
+  { domain }: Caller,
+  cmd: number,
+  vcpuId: number,
+  gva: number,
+): number | Refusal {
   const vcpu = domain.vcpus[vcpuId]
-  if (!vcpu) return world.fail(ENOENT, `d${domain.domid} has no vCPU ${vcpuId}`)
+  if (!vcpu) return noVcpu(domain, vcpuId)
   switch (cmd) {
     case VCPUOP.initialise:
-      if (domain.type === 'pv' && vcpu.onDummy) return world.fail(EINVAL, 'its vcpu_info is not registered') // EC-vi-3
-      return world.fail(ENOSYS, 'this hypervisor runs no instructions')
+      if (domain.type === 'pv' && vcpu.onDummy) return refuse(EINVAL, 'its vcpu_info is not registered') // EC-vi-3
+      return refuse(ENOSYS, 'this hypervisor runs no instructions')
     case VCPUOP.up:
-      if (domain.type === 'pv' && vcpu.onDummy) return world.fail(EINVAL, 'its vcpu_info is not registered')
+      if (domain.type === 'pv' && vcpu.onDummy) return refuse(EINVAL, 'its vcpu_info is not registered')
       domain.bringUp(vcpu)
       return 0
     case VCPUOP.down:
@@ -32,27 +39,27 @@ export function vcpuOp(world: SchedWorld, { domain }: Caller, cmd: number, vcpuI
     case VCPUOP.is_up:
       return vcpu.down ? 0 : 1
     case VCPUOP.register_vcpu_info:
-      return registerVcpuInfo(world, domain, vcpu, gva)
+      return registerVcpuInfo(domain, vcpu, gva)
     default:
-      return world.fail(ENOSYS, `vcpu_op ${cmd} does not exist`)
+      return refuse(ENOSYS, () => `vcpu_op ${cmd} does not exist`)
   }
 }
 
 /** VCPUOP_register_vcpu_info, checks EC-vi-5…12. */
-function registerVcpuInfo(world: World, domain: Domain, vcpu: Vcpu, gva: number): number {
+function registerVcpuInfo(domain: Domain, vcpu: Vcpu, gva: number): Outcome {
   const bytes = new Uint8Array(REGISTER_VCPU_INFO.size)
-  if (!domain.memory.copyIn(gva, bytes, bytes.length)) return world.fail(EFAULT, 'the argument cannot be read')
+  if (!domain.memory.copyIn(gva, bytes, bytes.length)) return refuse(EFAULT, 'the argument cannot be read')
   const args = decode(REGISTER_VCPU_INFO, new DataView(bytes.buffer))
   const offset = args.offset!
   const mfn = args.mfn!
-  if (offset >= PAGE_SIZE || mfn >= 2 ** 52) return world.fail(EINVAL, `offset ${offset} is not within the frame`)
-  if (vcpu.infoGfn >= 0) return world.fail(EBUSY, `d${domain.domid}v${vcpu.vcpuId} has its vcpu_info registered`)
-  if (offset > PAGE_SIZE - VCPU_INFO_SIZE) return world.fail(ENXIO, `64 bytes at offset ${offset} cross a page`)
+  if (offset >= PAGE_SIZE || mfn >= 2 ** 52) return refuse(EINVAL, () => `offset ${offset} is not within the frame`)
+  if (vcpu.infoGfn >= 0) return refuse(EBUSY, () => `d${domain.domid}v${vcpu.vcpuId} has its vcpu_info registered`)
+  if (offset > PAGE_SIZE - VCPU_INFO_SIZE) return refuse(ENXIO, () => `64 bytes at offset ${offset} cross a page`)
   const align = domain.eventBits / 8
-  if (offset % align) return world.fail(ENXIO, `offset ${offset} is not a multiple of ${align}`)
-  if (mfn >= domain.memory.frames) return world.fail(EINVAL, `frame ${mfn} is not RAM of d${domain.domid}`)
+  if (offset % align) return refuse(ENXIO, () => `offset ${offset} is not a multiple of ${align}`)
+  if (mfn >= domain.memory.frames) return refuse(EINVAL, () => `frame ${mfn} is not RAM of d${domain.domid}`)
   const frame = domain.memory.frame(mfn)
-  if (frame < 0) return world.fail(EACCES, `frame ${mfn} is not writable`)
+  if (frame < 0) return refuse(EACCES, () => `frame ${mfn} is not writable`)
   moveVcpuInfo(domain, vcpu, frame + offset, mfn)
   return 0
 }

@@ -1,18 +1,12 @@
-/** What save_abi.ts asks of each ABI's part of a saved domain. */
+/** What abi_parts.ts asks of each ABI's part of a saved domain. */
 
 import type { Bits } from '../abi/index.js'
 import type { Domain } from '../domain/domain.js'
 import type { World } from '../host/world.js'
 import type { Fields } from './fields.js'
 
-/** The host as a part sees it. `found` tells why the last check failed. */
-export interface Target {
-  readonly world: World
-  found(): string
-}
-
-/** Sets a domain up that is not on the host yet. @throws RestoreError as the ABI's own operations would answer. */
-export type Install = (to: Target, domain: Domain) => void
+/** Sets up a domain that is not on the host yet. @throws RestoreError where the ABI's own operation would refuse. */
+export type Install = (world: World, domain: Domain) => void
 
 /** What a part needs to know of the domain. */
 export interface AbiShape {

@@ -12,8 +12,9 @@ import type { Domain, NlevelRegistration } from '../domain/domain.js'
 import { LevelPortOps } from '../domain/levels.js'
 import type { SelectorArea } from '../domain/vcpu.js'
 import { Errno, XenError } from '../errno.js'
-import { areaFits, refuseNlevel } from '../hypercalls/evtchn/nlevel.js'
-import type { AbiPart, AbiShape, Install, Target } from './abi_part.js'
+import type { World } from '../host/world.js'
+import { areaFits, mayRegister } from '../hypercalls/evtchn/nlevel.js'
+import type { AbiPart, AbiShape, Install } from './abi_part.js'
 import { Fields, RestoreError, SavedStateError } from './fields.js'
 import { fifoPart, type SavedFifo } from './fifo_part.js'
 
@@ -108,7 +109,7 @@ function readLevels(fields: Fields, shape: AbiShape): Install {
     for (const [i, each] of selectors.entries())
       if (each && (['levels', 'nrPages', 'bits'] as const).some((name) => each[name] !== registration[name]))
         throw new SavedStateError(`${path}[${i}]`, 'are of another size than the registration')
-  return (to, domain) => installLevels(to, domain, fields, registration, selectors)
+  return (world, domain) => installLevels(world, domain, fields, registration, selectors)
 }
 
 function readRegistration(fields: Fields, { bits, frames }: AbiShape): NlevelRegistration {
@@ -152,7 +153,7 @@ function readSelectors(fields: Fields, frames: number): SavedSelectors {
 }
 
 function installLevels(
-  to: Target,
+  world: World,
   domain: Domain,
   fields: Fields,
   registration: NlevelRegistration | null,
@@ -161,8 +162,8 @@ function installLevels(
   // Limits are asked for by width, and the width of the bitmaps is the one that was registered.
   domain.nlevel = registration
   const granted = (field: string, { levels, nrPages }: { levels: number; nrPages: number }) => {
-    const refused = refuseNlevel(to.world, domain, levels, nrPages)
-    if (refused) throw new RestoreError(field, -refused, to.found())
+    const refused = mayRegister(world, domain, levels, nrPages)
+    if (refused) throw RestoreError.at(field, refused)
   }
   const address = (gfn: number) => domain.memory.base + gfn * PAGE_SIZE
   if (registration) {

@@ -4,7 +4,7 @@
  * that nothing can change between the check and the use; messages stay short whatever the field holds.
  */
 
-import { XenError } from '../errno.js'
+import { type Refusal, XenError } from '../errno.js'
 
 /** A saved state that cannot be used: says which field and why. Nothing has changed. */
 export class SavedStateError extends Error {
@@ -17,7 +17,7 @@ export class SavedStateError extends Error {
   }
 }
 
-/** A sound state that this host cannot take: what the operation that would make the field's content answers. Nothing has changed. */
+/** A sound state that this host cannot take: the operation that would make the field's content is refused. Nothing has changed. */
 export class RestoreError extends XenError {
   readonly field: string
 
@@ -25,6 +25,11 @@ export class RestoreError extends XenError {
     super('restoreDomain', errno, `${field}: ${found}`)
     this.name = 'RestoreError'
     this.field = field
+  }
+
+  /** The error for a refusal of what stands at `field`. */
+  static at(field: string, refusal: Refusal): RestoreError {
+    return new RestoreError(field, refusal.errno, refusal.text)
   }
 }
 

@@ -1,6 +1,6 @@
 /**
  * The FIFO part of a saved domain: what Xen keeps beside the guest's words (fifo.ts). The words themselves, and with them
- * every queue's links, are RAM. What each port has of its own outlives the ABI, so it is the port table's (saved_state.ts).
+ * every queue's links, are RAM. What each port has of its own outlives the ABI, so it is the port table's (format.ts).
  */
 
 import {
@@ -38,7 +38,7 @@ function readFifo(fields: Fields, shape: AbiShape): Install {
     throw new SavedStateError(path, `has ${queues.length} elements for ${shape.vcpus} vCPUs`)
   if (queues.every(({ block }) => block === null))
     throw new SavedStateError(path, 'have no control block at all, and the first one is what makes a FIFO domain')
-  return ({ world }, domain) => {
+  return (world, domain) => {
     if (!world.limits.fifo)
       throw new RestoreError(fields.path('name'), Errno.EOPNOTSUPP, 'this host has no FIFO event channels')
     domain.enterFifo(FifoState.from({ pages, queues }, domain.memory))

@@ -11,7 +11,7 @@ import { Errno, XenError } from '../errno.js'
 import type { Domains } from '../host/domains.js'
 import type { PollTimers } from '../host/poll_timers.js'
 import type { UpcallQueue } from '../host/upcall_queue.js'
-import type { Target } from './abi_part.js'
+import type { World } from '../host/world.js'
 import { type CheckedCooperative, type CheckedTransparent, checkSaved } from './check.js'
 import { RestoreError } from './fields.js'
 import type { SavedDomain, SaveMode } from './format.js'
@@ -31,7 +31,7 @@ export interface MovingHost {
   readonly timers: PollTimers
   readonly clock: Clock
   /** The world that a restored domain is checked against. */
-  readonly target: Target
+  readonly world: World
   readonly domainHost: DomainHost
   /** Puts a new domain on the host. */
   add(domain: Domain): void
@@ -123,8 +123,8 @@ export class Moving {
   restore(state: unknown, options: RestoreOptions): Domain {
     const call = 'restoreDomain'
     object(call, 'options', options)
-    const { target, queue, timers, clock } = this.#host
-    const { virqs } = target.world
+    const { world, queue, timers, clock } = this.#host
+    const { virqs } = world
     const checked = checkSaved(state)
     const { replaces, pirqs = [], globalVirqs = [], ...given } = options
     if (replaces !== undefined && (!(replaces instanceof Migration) || this.of(replaces.source) !== replaces))
@@ -134,9 +134,10 @@ export class Moving {
     const source = replaces?.source
     const domain = this.#detached(checked, given, source)
     for (const pirq of [...(source?.pirqs.permitted ?? []), ...pirqs]) domain.pirqs.permitted.add(pirq)
-    for (const virq of globalVirqs)
-      if (virqs.refuses(virq, domain.domid, source, true))
-        throw new RestoreError('globalVirqs', Errno.EBUSY, `another domain has VIRQ ${virq} bound`)
+    for (const virq of globalVirqs) {
+      const refused = !virqs.willHandle(virq, domain.domid, source) && virqs.mayReplaceHandler(virq, source)
+      if (refused) throw RestoreError.at('globalVirqs', refused)
+    }
     const attach = () => {
       this.#attach(domain, replaces)
       for (const virq of globalVirqs) virqs.setHandler(domain, virq)
@@ -145,13 +146,13 @@ export class Moving {
       loadRam(domain.memory, checked.ram, !given.memory)
       clearChannels(domain)
       if (source) {
-        retire(target, source, new Set())
+        retire(world, source, new Set())
         virqs.closeDomExc(source)
       }
       queue.around(attach)
       return domain
     }
-    const restore = new Restore(target, domain, checked, replaces ?? null, globalVirqs)
+    const restore = new Restore(world, domain, checked, replaces ?? null, globalVirqs)
     withMemory(() => restore.prepare())
     domain.frozen = 'restored'
     queue.around(() => {
@@ -192,12 +193,12 @@ export class Moving {
 
   /** Puts a restored domain on the host, in the place of the source that it replaces. */
   #attach(domain: Domain, replaces: Migration | undefined): void {
-    const { domains, timers, target, add } = this.#host
+    const { domains, timers, world, add } = this.#host
     if (!replaces) {
       add(domain)
       return
     }
-    const { virqs } = target.world
+    const { virqs } = world
     const { source } = replaces
     domain.target = source.target
     virqs.replace(source, domain)

@@ -16,8 +16,9 @@ import { linkPirqPort } from '../domain/pirq_list.js'
 import { EVTCHNS_PER_BUCKET } from '../domain/port_table.js'
 import { Errno } from '../errno.js'
 import { virqClass, virqName } from '../host/virq.js'
+import type { World } from '../host/world.js'
+import { refusedByPolicy } from '../host/xsm.js'
 import { describePort } from '../hypercalls/parts.js'
-import type { Target } from './abi_part.js'
 import type { CheckedPort, CheckedTransparent } from './check.js'
 import { RestoreError } from './fields.js'
 import { isRaised, type Migration, pendingPorts } from './handle.js'
@@ -34,7 +35,7 @@ interface End {
 
 /** One restore of a transparent state. */
 export class Restore {
-  readonly #to: Target
+  readonly #world: World
   readonly #domain: Domain
   readonly #state: CheckedTransparent
   readonly #migration: Migration | null
@@ -51,13 +52,13 @@ export class Restore {
    * `roles` the global VIRQs that will be its.
    */
   constructor(
-    to: Target,
+    world: World,
     domain: Domain,
     state: CheckedTransparent,
     migration: Migration | null,
     roles: readonly number[],
   ) {
-    this.#to = to
+    this.#world = world
     this.#domain = domain
     this.#state = state
     this.#migration = migration
@@ -79,7 +80,7 @@ export class Restore {
     domain.suspendEvtchn = state.suspendEvtchn
     domain.callbackVia = state.callbackVia
     this.#vcpus()
-    state.installAbi(this.#to, domain)
+    state.installAbi(this.#world, domain)
     this.#pirqRecords()
     // Objects beyond the domain's limit can hold no port here.
     const most = Math.ceil((domain.maxEvtchnPort + 1) / EVTCHNS_PER_BUCKET) * EVTCHNS_PER_BUCKET
@@ -184,7 +185,7 @@ export class Restore {
   /** EVTCHNOP_alloc_unbound. A peer that bound to it while the source was frozen is connected. */
   #unbound(field: string, port: number, domid: number): void {
     const remoteDomid = this.#domidHere(domid)
-    this.#mayBeUnbound(field, port, remoteDomid)
+    this.#mayBeUnbound(field, remoteDomid)
     this.#domain.ports.setUnbound(port, remoteDomid)
     const peer = this.#peerOfSource(port)
     if (peer && peer.domid === remoteDomid && domid !== this.#state.domid) {
@@ -193,13 +194,16 @@ export class Restore {
     }
   }
 
-  #mayBeUnbound(field: string, port: number, remoteDomid: number): void {
-    const { world } = this.#to
+  #mayBeUnbound(field: string, remoteDomid: number): void {
+    const world = this.#world
     const domain = this.#domain
     const remote = remoteDomid === domain.domid ? domain : world.domainById(remoteDomid)
-    const refused = world.xsm.evtchnUnbound(domain, domain, remote)
-    if (refused)
-      this.#refuse(field, -refused, `policy ${world.xsm.name}: port ${port} may not wait for d${remoteDomid}`)
+    const verdict = world.xsm.evtchnUnbound(domain, domain, remote)
+    if (verdict)
+      throw RestoreError.at(
+        field,
+        refusedByPolicy(world.xsm, verdict, domain, () => `allocate in d${domain.domid} for d${remoteDomid}`),
+      )
   }
 
   /** The domain that the frozen source's own port is connected to, if it is. */
@@ -207,7 +211,7 @@ export class Restore {
     const source = this.#source
     if (!source?.ports.isValid(port) || source.ports.consumer(port)) return null
     if (source.ports.state(port) !== ECS.INTERDOMAIN) return null
-    const peer = this.#to.world.domainById(source.ports.remoteDomid(port))
+    const peer = this.#world.domainById(source.ports.remoteDomid(port))
     return peer && peer !== source ? peer : null
   }
 
@@ -221,13 +225,13 @@ export class Restore {
       return
     }
     const remoteDomid = this.#domidHere(domid)
-    const peer = domid === this.#state.domid ? undefined : this.#to.world.domainById(remoteDomid)
+    const peer = domid === this.#state.domid ? undefined : this.#world.domainById(remoteDomid)
     const found = this.#otherEnd(port, domid, remotePort, peer)
     if (typeof found === 'number') {
       this.#connect(field, { port, peer: peer!, remotePort: found }, domid)
       return
     }
-    this.#mayBeUnbound(field, port, remoteDomid)
+    this.#mayBeUnbound(field, remoteDomid)
     domain.ports.setUnbound(port, remoteDomid)
     this.#report.unbound.push({ ...end, reason: found })
   }
@@ -241,8 +245,8 @@ export class Restore {
     if (this.#peerOfSource(port) === peer && this.#migration!.wasConnected(port, domid, remotePort))
       return this.#source!.ports.remotePort(port)
     const { ports } = peer
-    if (!ports.isValid(remotePort)) return describePort(peer, remotePort)
-    if (ports.state(remotePort) !== ECS.UNBOUND) return describePort(peer, remotePort)
+    if (!ports.isValid(remotePort)) return describePort(peer, remotePort)()
+    if (ports.state(remotePort) !== ECS.UNBOUND) return describePort(peer, remotePort)()
     const awaited = ports.remoteDomid(remotePort)
     return awaited === this.#domain.domid ? remotePort : `port ${remotePort} of d${peer.domid} awaits d${awaited}`
   }
@@ -251,7 +255,7 @@ export class Restore {
     const { port, peer, remotePort } = end
     this.#mayBind(field, peer)
     const claimed = this.#claimed.get(peer) ?? new Set()
-    if (claimed.has(remotePort)) this.#refuse(field, EINVAL, describePort(peer, remotePort))
+    if (claimed.has(remotePort)) this.#refuse(field, EINVAL, describePort(peer, remotePort)())
     this.#claimed.set(peer, claimed.add(remotePort))
     this.#domain.ports.setInterdomain(port, peer.domid, remotePort)
     this.#ends.push(end)
@@ -259,22 +263,23 @@ export class Restore {
   }
 
   #mayBind(field: string, peer: Domain): void {
-    const { xsm } = this.#to.world
-    const refused = xsm.evtchnInterdomain(this.#domain, peer)
-    if (refused)
-      this.#refuse(field, -refused, `policy ${xsm.name}: d${this.#domain.domid} may not bind to d${peer.domid}`)
+    const { xsm } = this.#world
+    const verdict = xsm.evtchnInterdomain(this.#domain, peer)
+    if (verdict)
+      throw RestoreError.at(
+        field,
+        refusedByPolicy(xsm, verdict, this.#domain, () => `bind to d${peer.domid}`),
+      )
   }
 
   /** EVTCHNOP_bind_virq. */
   #virq(field: string, port: number, notify: number, virq: number): void {
-    const { virqs } = this.#to.world
+    const { virqs } = this.#world
     const domain = this.#domain
     const kind = virqClass(virq)
-    if (kind === 'global') {
-      const role = this.#roles.includes(virq)
-      if (virqs.refuses(virq, domain.domid, this.#source, role))
-        this.#refuse(`${field}.virq`, EBUSY, `d${domain.domid} is not the handler domain of ${virqName(virq)}`)
-    }
+    const handles = this.#roles.includes(virq) || virqs.willHandle(virq, domain.domid, this.#source ?? undefined)
+    if (kind === 'global' && !handles)
+      this.#refuse(`${field}.virq`, EBUSY, `d${domain.domid} is not the handler domain of ${virqName(virq)}`)
     const vcpu = domain.vcpus[kind === 'vcpu' ? notify : 0]!
     if (vcpu.virqPort(virq))
       this.#refuse(`${field}.virq`, EEXIST, `${virqName(virq)} is bound to port ${vcpu.virqPort(virq)}`)
@@ -289,8 +294,8 @@ export class Restore {
       if (!domain.privileged && !domain.pirqs.permitted.has(pirq))
         this.#refuse(`${field}.pirq`, EPERM, `d${domain.domid} has no access to PIRQ ${pirq}`)
       const { willShare } = domain.pirqs.get(pirq)
-      if (this.#to.world.irqs.refuses(pirq, willShare, this.#source?.domid))
-        this.#refuse(`${field}.pirq`, EBUSY, `interrupt ${pirq} is in use and cannot be shared`)
+      const refused = this.#world.irqs.mayBind(pirq, willShare, this.#source?.domid)
+      if (refused) throw RestoreError.at(`${field}.pirq`, refused)
     }
     domain.ports.setIrq(port, ECS.PIRQ, pirq)
     linkPirqPort(domain, port, notify)
@@ -309,7 +314,7 @@ export class Restore {
     const late = source ? [...pendingPorts(source)] : []
     loadRam(domain.memory, this.#state.ram, fresh)
     for (const gfn of this.#state.readOnly) domain.memory.protect(gfn)
-    if (source) retire(this.#to, source, new Set(this.#ends.map((end) => end.port)))
+    if (source) retire(this.#world, source, new Set(this.#ends.map((end) => end.port)))
     attach()
     this.#takeInterrupts()
     for (const { port, peer, remotePort } of this.#ends) peer.ports.setInterdomain(remotePort, domain.domid, port)
@@ -327,7 +332,7 @@ export class Restore {
   }
 
   #takeInterrupts(): void {
-    const { world } = this.#to
+    const world = this.#world
     const domain = this.#domain
     if (domain.vcpus[0]!.virqPort(VIRQ.DOM_EXC) && !world.virqs.ownsDomExc(domain))
       world.virqs.openDomExc(domain, world.domids())
@@ -340,7 +345,7 @@ export class Restore {
  * Ends a source whose channels pass to another domain: its peers' ends in `passed` are left alone, all others become
  * UNBOUND, silently (EC-die-5). Its memory is not touched: the restored domain may live in the same.
  */
-export function retire({ world }: Target, source: Domain, passed: ReadonlySet<number>): void {
+export function retire(world: World, source: Domain, passed: ReadonlySet<number>): void {
   const { ports, domid } = source
   for (let port = ports.nextUsed(1); port >= 0; port = ports.nextUsed(port + 1)) {
     const state = ports.state(port)

@@ -51,7 +51,7 @@ describe.each([64, 32] as const)('killing a domain, %i-bit', (bits) => {
     expect(xen.killStep(1)).toBe(false)
     expect(d1.domain.dying).toBe('dying')
     expect(d0.answer('alloc_unbound', { dom: 1, remote_dom: 0 })).toBe('EINVAL')
-    expect(d1.typed('bind_ipi', { vcpu: 0 })).toBe('EINVAL')
+    expect(d1.inside('bind_ipi', { vcpu: 0 })).toBe('EINVAL')
     expect(codeOf(() => xen.allocXenPort(1, { remoteDomid: 0, notify: () => {} }))).toBe('EINVAL')
   })
 

@@ -40,6 +40,7 @@ import {
   type Vcpu,
   XenError,
 } from '../../src/index.js'
+import { toRegister } from '../../src/errno.js'
 
 const UNWRITABLE_GFN = 159
 const SHARED_INFO_GFN = 160
@@ -260,7 +261,9 @@ function frameOf(domain: Domain, gfn: number): DataView {
 function eventChannelOp(machine: Machine, vcpu: Vcpu, op: EvtchnOpName, given: Operation['args']): Result {
   const { fault, ...args } = given
   if ((op === 'reset' || op === 'reset_cont') && machine.preemptAfter >= 0)
-    return { rc: (op === 'reset' ? reset : resetCont)(machine.xen.world, machine.xen.callerOf(vcpu), args as Args) }
+    return {
+      rc: toRegister((op === 'reset' ? reset : resetCont)(machine.xen.world, machine.xen.callerOf(vcpu), args as Args)),
+    }
   const gfn = fault === 'out' ? READ_ONLY_GFN : ARGUMENT_GFN
   const struct: Struct = EVTCHN_STRUCTS[op]
   const view = frameOf(machine.xen.domain(vcpu.domid)!, gfn)

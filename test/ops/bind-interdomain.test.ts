@@ -45,7 +45,7 @@ describe.each([64, 32] as const)('bind_interdomain, %i-bit', (bits) => {
     const { xen, d1, d2 } = host(bits)
     const port = d2.unbound(1)
     xen.killDomain(1)
-    expect(d1.typed('bind_interdomain', bind(2, port))).toBe('EINVAL')
+    expect(d1.inside('bind_interdomain', bind(2, port))).toBe('EINVAL')
     expect(d2.state(port)).toBe(ECS.UNBOUND)
   })
 

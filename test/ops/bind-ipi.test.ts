@@ -21,8 +21,8 @@ describe.each([64, 32] as const)('bind_ipi, %i-bit', (bits) => {
     d1.fill()
     expect(d1.answer('bind_ipi', { vcpu: 2 })).toBe('ENOENT')
     xen.killDomain(1)
-    expect(d1.typed('bind_ipi', { vcpu: 2 })).toBe('ENOENT')
-    expect(d1.typed('bind_ipi', { vcpu: 0 })).toBe('EINVAL')
+    expect(d1.inside('bind_ipi', { vcpu: 2 })).toBe('ENOENT')
+    expect(d1.inside('bind_ipi', { vcpu: 0 })).toBe('EINVAL')
   })
 
   it('EC-ipi-2: no port is left (ENOSPC)', () => {

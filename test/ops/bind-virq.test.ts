@@ -54,10 +54,10 @@ describe.each([64, 32] as const)('bind_virq, %i-bit', (bits) => {
   it('EC-virq-4 before EC-port-14: a dying domain that is not the handler (EBUSY), and one that is (EINVAL)', () => {
     const { xen, d0, d1 } = host(bits)
     xen.killDomain(1)
-    expect(d1.typed('bind_virq', { virq: VIRQ.CONSOLE, vcpu: 0 })).toBe('EBUSY')
-    expect(d1.typed('bind_virq', { virq: VIRQ.TIMER, vcpu: 0 })).toBe('EINVAL')
+    expect(d1.inside('bind_virq', { virq: VIRQ.CONSOLE, vcpu: 0 })).toBe('EBUSY')
+    expect(d1.inside('bind_virq', { virq: VIRQ.TIMER, vcpu: 0 })).toBe('EINVAL')
     xen.killDomain(0)
-    expect(d0.typed('bind_virq', { virq: VIRQ.CONSOLE, vcpu: 0 })).toBe('EINVAL')
+    expect(d0.inside('bind_virq', { virq: VIRQ.CONSOLE, vcpu: 0 })).toBe('EINVAL')
   })
 
   it('EC-virq-5 before EC-virq-7: bound on that vCPU already (EEXIST), full table or not', () => {

@@ -7,6 +7,8 @@
  */
 
 import { expect } from 'vitest'
+import { toRegister } from '../../src/errno.js'
+import { runOperation } from '../../src/hypercalls/evtchn/index.js'
 import {
   type Args,
   type Bits,
@@ -111,9 +113,10 @@ export class Guest {
     return this.out
   }
 
-  /** An operation as the typed call has it: for a domain that can make no hypercall any more. */
-  typed(name: EvtchnOpName, args: Readonly<Args>): string {
-    return codeOf(() => this.domain.eventChannelOp(name, args))
+  /** An operation by itself, without a hypercall around it: for a domain that can make none any more. */
+  inside(name: EvtchnOpName, args: Readonly<Args>): string {
+    const caller = this.xen.callerOf(this.domain.vcpu(0))
+    return nameOf(toRegister(runOperation(this.xen.world, caller, name, { ...args }, () => true)))
   }
 
   // --- ports ---------------------------------------------------------------------------------------------------------

@@ -7,25 +7,29 @@ import { type Args, ECS, VIRQ } from '../../abi/index.js'
 import type { Domain } from '../../domain/domain.js'
 import { unlinkPirqPort } from '../../domain/pirq_list.js'
 import { EVTCHNS_PER_BUCKET } from '../../domain/port_table.js'
-import { Errno } from '../../errno.js'
+import { Errno, type Outcome, refuse } from '../../errno.js'
 import { virqClass } from '../../host/virq.js'
 import type { Caller, World } from '../../host/world.js'
+import { refusedByPolicy } from '../../host/xsm.js'
 import { domainByAnyId, noDomain, noPort, writeBoth } from '../parts.js'
 
 const { EAGAIN, EBUSY, EINVAL, ERESTART } = Errno
 
+/** Preemption was due in the middle of a long walk: the caller calls again. */
+export const PREEMPTED = refuse(ERESTART, 'preempted')
+
 /** EVTCHNOP_close (3), and every other close. `guest`: Xen-attached ports refuse. */
-export function closePort(world: World, domain: Domain, port: number, guest: boolean): number {
+export function closePort(world: World, domain: Domain, port: number, guest: boolean): Outcome {
   const { ports } = domain
-  if (!ports.isValid(port)) return noPort(world, domain, port)
+  if (!ports.isValid(port)) return noPort(domain, port)
   // An interdomain channel needs both event locks; on one thread nothing changes while they are taken (EC-close-7).
   const peer = ports.state(port) === ECS.INTERDOMAIN ? world.domainById(ports.remoteDomid(port))! : domain
   return writeBoth(domain, peer, () => {
-    if (guest && ports.consumer(port)) return noPort(world, domain, port)
+    if (guest && ports.consumer(port)) return noPort(domain, port)
     switch (ports.state(port)) {
       case ECS.FREE:
       case ECS.RESERVED:
-        return noPort(world, domain, port)
+        return noPort(domain, port)
       case ECS.VIRQ:
         closeVirq(world, domain, port)
         break
@@ -68,39 +72,37 @@ function freePort(domain: Domain, port: number): void {
 }
 
 /** EVTCHNOP_close (3). */
-export function close(world: World, { domain }: Caller, args: Args): number {
+export function close(world: World, { domain }: Caller, args: Args): Outcome {
   return closePort(world, domain, args.port!, true)
 }
 
 /** EVTCHNOP_reset (10). */
-export function reset(world: World, caller: Caller, args: Args): number {
+export function reset(world: World, caller: Caller, args: Args): Outcome {
   return resetOrContinue(world, caller, args, false)
 }
 
 /** EVTCHNOP_reset_cont (14): the hypervisor's own continuation, which a guest can issue too. */
-export function resetCont(world: World, caller: Caller, args: Args): number {
+export function resetCont(world: World, caller: Caller, args: Args): Outcome {
   return resetOrContinue(world, caller, args, true)
 }
 
-function resetOrContinue(world: World, { domain: caller }: Caller, args: Args, resuming: boolean): number {
+function resetOrContinue(world: World, { domain: caller }: Caller, args: Args, resuming: boolean): Outcome {
   const domain = domainByAnyId(world, caller, args.dom!)
-  if (!domain) return noDomain(world, args.dom!)
+  if (!domain) return noDomain(args.dom!)
   const refused = world.xsm.evtchnReset(caller, domain)
-  if (refused) return world.fail(-refused, `policy ${world.xsm.name}: d${caller.domid} may not reset d${domain.domid}`)
+  if (refused) return refusedByPolicy(world.xsm, refused, caller, () => `reset d${domain.domid}`)
   return resetDomain(world, domain, caller, resuming)
 }
 
 /** Closes all of a domain's guest ports, resumably, and returns it to two levels (EC-reset-4…9). */
-export function resetDomain(world: World, domain: Domain, caller: Domain, resuming: boolean): number {
+export function resetDomain(world: World, domain: Domain, caller: Domain, resuming: boolean): Outcome {
   if (domain !== caller && !domain.pauseCount)
-    return world.fail(EINVAL, `d${domain.domid} is neither the caller nor paused by its controller`)
-  if (domain.frozen === 'saved') return world.fail(EAGAIN, `d${domain.domid} is frozen for its migration`)
+    return refuse(EINVAL, () => `d${domain.domid} is neither the caller nor paused by its controller`)
+  if (domain.frozen === 'saved') return refuse(EAGAIN, () => `d${domain.domid} is frozen for its migration`)
   const { ports } = domain
-  if (resuming !== domain.nextEvtchn > 0)
-    return world.fail(
-      EBUSY,
-      resuming ? 'no reset is in progress' : `a reset is in progress at port ${domain.nextEvtchn}`,
-    )
+  const { nextEvtchn } = domain
+  if (resuming !== nextEvtchn > 0)
+    return refuse(EBUSY, resuming ? 'no reset is in progress' : () => `a reset is in progress at port ${nextEvtchn}`)
   const first = resuming ? domain.nextEvtchn : 1
   domain.eventLock.write(() => {
     domain.nextEvtchn = first
@@ -112,22 +114,22 @@ export function resetDomain(world: World, domain: Domain, caller: Domain, resumi
     // On resuming, the port at hand was tested before: going on first keeps a host that always preempts alive (EC-reset-8).
     if (port % EVTCHNS_PER_BUCKET === 0 && !(resuming && port === first) && world.preempt()) {
       domain.nextEvtchn = port
-      return -ERESTART
+      return PREEMPTED
     }
   }
 
   return domain.eventLock.write(() => {
     domain.nextEvtchn = 0
-    if (ports.activeEvtchns > ports.xenEvtchns) return world.fail(EAGAIN, 'ports were opened during the reset')
+    if (ports.activeEvtchns > ports.xenEvtchns) return refuse(EAGAIN, 'ports were opened during the reset')
     domain.returnToTwoLevels()
     return 0
   })
 }
 
 /**
- * Closes every channel of a dying domain, Xen-attached ones too, from the top down (EC-die-2…4). -ERESTART: call again.
+ * Closes every channel of a dying domain, Xen-attached ones too, from the top down (EC-die-2…4). PREEMPTED: call again.
  */
-export function destroyChannels(world: World, domain: Domain): number {
+export function destroyChannels(world: World, domain: Domain): Outcome {
   const { ports } = domain
   // The barrier: from here on no new port can appear, for getFreePort refuses a dying domain (EC-die-2).
   domain.eventLock.write(() => {})
@@ -135,7 +137,7 @@ export function destroyChannels(world: World, domain: Domain): number {
     if (ports.state(port) !== ECS.FREE) closePort(world, domain, port, false)
     if (port % EVTCHNS_PER_BUCKET === 0 && domain.dying !== 'dead' && world.preempt()) {
       ports.validEvtchns = port
-      return -ERESTART
+      return PREEMPTED
     }
   }
   if (ports.activeEvtchns) throw new Error(`d${domain.domid}: ${ports.activeEvtchns} ports are active after teardown`)

@@ -15,37 +15,36 @@ import {
 } from '../../abi/index.js'
 import type { Domain } from '../../domain/domain.js'
 import { FifoState } from '../../domain/fifo.js'
-import { Errno } from '../../errno.js'
+import { Errno, type Outcome, refuse } from '../../errno.js'
 import type { Caller, World } from '../../host/world.js'
 import { ifMemory } from '../../machine/buffers.js'
-import { describePort } from '../parts.js'
+import { describePort, hasLevels, noVcpu } from '../parts.js'
 
-const { ENOENT, ENOMEM, EACCES, EBUSY, EINVAL, ENOSPC, ENOSYS, EOPNOTSUPP } = Errno
+const { ENOMEM, EACCES, EINVAL, ENOSPC, ENOSYS, EOPNOTSUPP } = Errno
 
 const MAX_OFFSET = PAGE_SIZE - CONTROL_BLOCK.size
 
-const noFifo = (world: World) => world.fail(EOPNOTSUPP, 'this hypervisor has no FIFO event channels')
+const noFifo = () => refuse(EOPNOTSUPP, 'this hypervisor has no FIFO event channels')
 
 /** EVTCHNOP_init_control (11), checks EC-init-2…8; NL-op-1 on an N-level domain. */
-export function initControl(world: World, { domain }: Caller, args: Args): number {
-  if (!world.limits.fifo) return noFifo(world)
+export function initControl(world: World, { domain }: Caller, args: Args): Outcome {
+  if (!world.limits.fifo) return noFifo()
   const vcpuId = args.vcpu!
   const gfn = args.control_gfn!
   const offset = args.offset!
-  if (!domain.vcpus[vcpuId])
-    return world.fail(ENOENT, `d${domain.domid} has vCPUs 0 to ${domain.vcpus.length - 1}, not ${vcpuId}`)
+  if (!domain.vcpus[vcpuId]) return noVcpu(domain, vcpuId)
   if (offset > MAX_OFFSET || offset % 8)
-    return world.fail(EINVAL, `offset ${offset} is not a multiple of 8 up to ${MAX_OFFSET}`)
-  if (domain.nlevel) return world.fail(EBUSY, `d${domain.domid} has ${domain.nlevel.levels} levels`)
+    return refuse(EINVAL, () => `offset ${offset} is not a multiple of 8 up to ${MAX_OFFSET}`)
+  if (domain.nlevel) return hasLevels(domain, domain.nlevel.levels)
   return domain.eventLock.write(() => {
     // Nothing is the domain's before all checks are passed: a first call that fails leaves no trace (EC-XSA-188).
     const state = domain.fifo ?? ifMemory(() => new FifoState(domain.vcpus.length))
-    if (!state) return world.fail(ENOMEM, `there is no memory for the queues of d${domain.domid}`)
+    if (!state) return refuse(ENOMEM, () => `there is no memory for the queues of d${domain.domid}`)
     const mapped = state.controlBlock(vcpuId)
     if (mapped)
-      return world.fail(EINVAL, `d${domain.domid}v${vcpuId} has its control block in frame ${mapped.gfn} already`)
+      return refuse(EINVAL, () => `d${domain.domid}v${vcpuId} has its control block in frame ${mapped.gfn} already`)
     const frame = domain.memory.frame(gfn)
-    if (frame < 0) return world.fail(EINVAL, `frame ${gfn} is not writable RAM of d${domain.domid}`)
+    if (frame < 0) return refuse(EINVAL, () => `frame ${gfn} is not writable RAM of d${domain.domid}`)
     state.mapBlock(domain.memory, vcpuId, { gfn, offset }, frame + offset)
     if (state !== domain.fifo) {
       setUpPorts(domain)
@@ -67,16 +66,16 @@ function setUpPorts(domain: Domain): void {
 }
 
 /** EVTCHNOP_expand_array (12), checks EC-expand-2…4; the first under the lock, for a reset may come between (EC-XSA-505). */
-export function expandArray(world: World, { domain }: Caller, args: Args): number {
-  if (!world.limits.fifo) return noFifo(world)
+export function expandArray(world: World, { domain }: Caller, args: Args): Outcome {
+  if (!world.limits.fifo) return noFifo()
   const gfn = args.array_gfn!
   return domain.eventLock.write(() => {
     const state = domain.fifo
-    if (!state) return world.fail(EOPNOTSUPP, `d${domain.domid} is not on the FIFO ABI`)
+    if (!state) return refuse(EOPNOTSUPP, () => `d${domain.domid} is not on the FIFO ABI`)
     if (state.nrPages === EVTCHN_FIFO_MAX_PAGES)
-      return world.fail(ENOSPC, `the event array of d${domain.domid} has its ${EVTCHN_FIFO_MAX_PAGES} pages`)
+      return refuse(ENOSPC, () => `the event array of d${domain.domid} has its ${EVTCHN_FIFO_MAX_PAGES} pages`)
     const frame = domain.memory.frame(gfn)
-    if (frame < 0) return world.fail(EINVAL, `frame ${gfn} is not writable RAM of d${domain.domid}`)
+    if (frame < 0) return refuse(EINVAL, () => `frame ${gfn} is not writable RAM of d${domain.domid}`)
     const first = state.nrPages * EVTCHN_FIFO_WORDS_PER_PAGE
     state.addPage(domain.memory, gfn, frame)
     raiseSaved(domain, first)
@@ -92,13 +91,13 @@ function raiseSaved(domain: Domain, first: number): void {
 }
 
 /** EVTCHNOP_set_priority (13), checks EC-prio-1…4. A queued event stays where it is (EC-prio-5). */
-export function setPriority(world: World, { domain }: Caller, args: Args): number {
+export function setPriority(_world: World, { domain }: Caller, args: Args): Outcome {
   const port = args.port!
   const { ports, portOps } = domain
-  if (!ports.isValid(port)) return world.fail(EINVAL, describePort(domain, port))
-  if (!portOps.setPriority) return world.fail(ENOSYS, `d${domain.domid} is on an ABI without priorities`)
-  if (!ports.isUsable(port)) return world.fail(EACCES, describePort(domain, port))
+  if (!ports.isValid(port)) return refuse(EINVAL, describePort(domain, port))
+  if (!portOps.setPriority) return refuse(ENOSYS, () => `d${domain.domid} is on an ABI without priorities`)
+  if (!ports.isUsable(port)) return refuse(EACCES, describePort(domain, port))
   if (!portOps.setPriority(port, args.priority!))
-    return world.fail(EINVAL, `priorities are 0 to ${EVTCHN_FIFO_MAX_QUEUES - 1}, not ${args.priority}`)
+    return refuse(EINVAL, () => `priorities are 0 to ${EVTCHN_FIFO_MAX_QUEUES - 1}, not ${args.priority}`)
   return 0
 }

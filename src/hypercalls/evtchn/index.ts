@@ -9,7 +9,7 @@ import {
   encode,
   type Struct,
 } from '../../abi/index.js'
-import { Errno } from '../../errno.js'
+import { Errno, type Outcome, refuse } from '../../errno.js'
 import type { Caller, World } from '../../host/world.js'
 import * as binds from './bind.js'
 import * as closes from './close.js'
@@ -17,10 +17,10 @@ import { expandArray, initControl, setPriority } from './fifo.js'
 import { queryNlevel, registerNlevel, setNlevelSelectors } from './nlevel.js'
 import * as ops from './send.js'
 
-const { EFAULT, ENOSYS, ERESTART } = Errno
+const { EFAULT, ENOSYS } = Errno
 
 /** Result of an operation on plain values; OUT members are stored in `args`. */
-type Operation = (world: World, caller: Caller, args: Args, writeOut: () => boolean) => number
+type Operation = (world: World, caller: Caller, args: Args, writeOut: () => boolean) => Outcome
 
 const OPERATIONS: Readonly<Record<EvtchnOpName, Operation>> = {
   bind_interdomain: binds.bindInterdomain,
@@ -59,25 +59,25 @@ export function runOperation(
   name: EvtchnOpName,
   args: Args,
   writeOut: () => boolean,
-): number {
-  let rc = OPERATIONS[name](world, caller, args, writeOut)
-  while (rc === -ERESTART) {
+): Outcome {
+  let outcome = OPERATIONS[name](world, caller, args, writeOut)
+  while (outcome === closes.PREEMPTED) {
     world.continuation()
-    rc = closes.resetCont(world, caller, args)
+    outcome = closes.resetCont(world, caller, args)
   }
-  return rc
+  return outcome
 }
 
 const scratch = new Uint8Array(32)
 const scratchView = new DataView(scratch.buffer)
 
 /** HYPERVISOR_event_channel_op(cmd, arg). */
-export function eventChannelOp(world: World, caller: Caller, cmd: number, gva: number): number {
+export function eventChannelOp(world: World, caller: Caller, cmd: number, gva: number): Outcome {
   const name = operationByNumber(world, cmd)
-  if (name === undefined) return world.fail(ENOSYS, `event_channel_op ${cmd} does not exist`)
+  if (name === undefined) return refuse(ENOSYS, () => `event_channel_op ${cmd} does not exist`)
   const layout: Struct = EVTCHN_STRUCTS[name]
   const { memory } = caller.domain
-  if (!memory.copyIn(gva, scratch, layout.size)) return world.fail(EFAULT, `struct ${layout.name} cannot be read`)
+  if (!memory.copyIn(gva, scratch, layout.size)) return refuse(EFAULT, () => `struct ${layout.name} cannot be read`)
   const args = decode(layout, scratchView)
   // Everything the guest gave is copied: what it writes there from now on changes nothing.
   const out = HAS_OUT.has(name)
@@ -86,10 +86,10 @@ export function eventChannelOp(world: World, caller: Caller, cmd: number, gva: n
     encode(layout, new DataView(bytes.buffer), args)
     return memory.copyOut(gva, bytes, layout.size)
   }
-  const rc = runOperation(world, caller, name, args, copyBack)
+  const outcome = runOperation(world, caller, name, args, copyBack)
   // register_nlevel wrote before its commit; for the others the operation is done and stays done (EC-op-3).
-  if (rc !== 0 || !out || name === 'register_nlevel') return rc
-  return copyBack() ? 0 : world.fail(EFAULT, `struct ${layout.name} cannot be written`)
+  if (outcome || !out || name === 'register_nlevel') return outcome
+  return copyBack() ? 0 : refuse(EFAULT, () => `struct ${layout.name} cannot be written`)
 }
 
 const HAS_OUT: ReadonlySet<EvtchnOpName> = new Set(
@@ -99,10 +99,10 @@ const HAS_OUT: ReadonlySet<EvtchnOpName> = new Set(
 )
 
 /** Legacy hypercall 16: {cmd, union}, PV only, commands 0…9 (EC-op-5). */
-export function eventChannelOpCompat(world: World, caller: Caller, gva: number): number {
-  if (caller.domain.type !== 'pv') return world.fail(ENOSYS, 'event_channel_op_compat is for PV guests')
-  if (!caller.domain.memory.copyIn(gva, scratch, 28)) return world.fail(EFAULT, 'struct evtchn_op cannot be read')
+export function eventChannelOpCompat(world: World, caller: Caller, gva: number): Outcome {
+  if (caller.domain.type !== 'pv') return refuse(ENOSYS, 'event_channel_op_compat is for PV guests')
+  if (!caller.domain.memory.copyIn(gva, scratch, 28)) return refuse(EFAULT, 'struct evtchn_op cannot be read')
   const cmd = scratchView.getUint32(0, true)
-  if (cmd > 9) return world.fail(ENOSYS, `event_channel_op_compat ${cmd} does not exist`)
+  if (cmd > 9) return refuse(ENOSYS, () => `event_channel_op_compat ${cmd} does not exist`)
   return eventChannelOp(world, caller, cmd, gva + 4)
 }

@@ -25,12 +25,12 @@ import type { Domain } from '../../domain/domain.js'
 import { LevelPortOps } from '../../domain/levels.js'
 import { activate, matches, switchTo } from '../../domain/nlevel.js'
 import type { SelectorArea, Vcpu } from '../../domain/vcpu.js'
-import { Errno } from '../../errno.js'
+import { Errno, type Outcome, Refusal, refuse } from '../../errno.js'
 import type { Caller, World } from '../../host/world.js'
 import { ifMemory } from '../../machine/buffers.js'
-import { domainByAnyId } from '../parts.js'
+import { domainByAnyId, hasLevels, noDomain, noVcpu } from '../parts.js'
 
-const { EPERM, ENOENT, ENOMEM, EFAULT, EBUSY, EINVAL, ENOSPC } = Errno
+const { EPERM, ENOMEM, EFAULT, EBUSY, EINVAL, ENOSPC } = Errno
 
 /** Deepest tree that host and domain grant a width; 2 = none beyond Xen's. */
 function grantedLevels(world: World, domain: Domain): number {
@@ -45,11 +45,11 @@ const grantedPages = (world: World, domain: Domain) =>
   Math.min(world.limits.maxLeafPages, domain.nlevelLimits.maxLeafPages)
 
 /** EVTCHNOP_query_nlevel (64): what register_nlevel would accept (NL-query-1). Changes nothing. */
-export function queryNlevel(world: World, { domain: caller }: Caller, args: Args): number {
+export function queryNlevel(world: World, { domain: caller }: Caller, args: Args): Outcome {
   const domain = domainByAnyId(world, caller, args.dom!)
-  if (!domain) return world.fail(Errno.ESRCH, `there is no domain ${args.dom}`)
+  if (!domain) return noDomain(args.dom!)
   if (args.dom !== DOMID_SELF && domain !== caller && !caller.privileged)
-    return world.fail(EPERM, `d${caller.domid} may not ask about d${domain.domid}`)
+    return refuse(EPERM, () => `d${caller.domid} may not ask about d${domain.domid}`)
   const levels = grantedLevels(world, domain)
   args.max_levels = levels
   args.max_pages = levels === 2 ? 0 : Math.min(grantedPages(world, domain), fullTreePages(domain.eventBits, levels))
@@ -57,70 +57,71 @@ export function queryNlevel(world: World, { domain: caller }: Caller, args: Args
   return 0
 }
 
-/** The checks that both registering operations share, up to the page count. 0 or -errno. */
-function checkSize(world: World, domain: Domain, levels: number, nrPages: number): number {
+/** The checks that both registering operations share, up to the page count. */
+function checkSize(world: World, domain: Domain, levels: number, nrPages: number): Outcome {
   const bits = domain.eventBits
   if (levels < 3 || levels > maxDepth(bits))
-    return world.fail(EINVAL, `a ${bits}-bit guest has 3 to ${maxDepth(bits)} levels to register, not ${levels}`)
+    return refuse(EINVAL, () => `a ${bits}-bit guest has 3 to ${maxDepth(bits)} levels to register, not ${levels}`)
   const granted = grantedLevels(world, domain)
-  if (levels > granted) return world.fail(ENOSPC, `${levels} levels are asked for, ${granted} granted`)
+  if (levels > granted) return refuse(ENOSPC, () => `${levels} levels are asked for, ${granted} granted`)
   if (nrPages > grantedPages(world, domain))
-    return world.fail(ENOSPC, `${nrPages} leaf pages are asked for, ${grantedPages(world, domain)} granted`)
+    return refuse(ENOSPC, () => `${nrPages} leaf pages are asked for, ${grantedPages(world, domain)} granted`)
   const most = fullTreePages(bits, levels)
   if (nrPages === 0 || nrPages > most)
-    return world.fail(EINVAL, `${levels} levels take 1 to ${most} leaf pages, not ${nrPages}`)
+    return refuse(EINVAL, () => `${levels} levels take 1 to ${most} leaf pages, not ${nrPages}`)
   return 0
 }
 
-function checkAllowed(world: World, domain: Domain): number {
-  return domain.nlevelLimits.nlevelAllowed ? 0 : world.fail(EPERM, `d${domain.domid} may not have more than two levels`)
+function checkAllowed(domain: Domain): Outcome {
+  return domain.nlevelLimits.nlevelAllowed
+    ? 0
+    : refuse(EPERM, () => `d${domain.domid} may not have more than two levels`)
 }
 
-/** What registering a tree of this size answers on this host: ENOSYS, EPERM, EINVAL, ENOSPC; 0 = granted. */
-export function refuseNlevel(world: World, domain: Domain, levels: number, nrPages: number): number {
-  if (!world.limits.nlevel) return world.fail(Errno.ENOSYS, 'this host knows two levels only')
-  return checkAllowed(world, domain) || checkSize(world, domain, levels, nrPages)
+/** Does this host grant a tree of this size? ENOSYS, EPERM, EINVAL or ENOSPC if not. */
+export function mayRegister(world: World, domain: Domain, levels: number, nrPages: number): Outcome {
+  if (!world.limits.nlevel) return refuse(Errno.ENOSYS, 'this host knows two levels only')
+  return checkAllowed(domain) || checkSize(world, domain, levels, nrPages)
 }
 
-const fifoActive = (world: World, domain: Domain) =>
-  world.fail(EBUSY, `d${domain.domid} is on the FIFO ABI; a reset leads back`)
+const fifoActive = (domain: Domain) => refuse(EBUSY, () => `d${domain.domid} is on the FIFO ABI; a reset leads back`)
 
-const resetInProgress = (world: World, domain: Domain) =>
-  world.fail(EBUSY, `a reset of d${domain.domid} is in progress at port ${domain.nextEvtchn}`)
+const resetInProgress = ({ domid, nextEvtchn }: Domain) =>
+  refuse(EBUSY, () => `a reset of d${domid} is in progress at port ${nextEvtchn}`)
 
 /** EVTCHNOP_set_nlevel_selectors (65), checks as NL-sel-1. */
-export function setNlevelSelectors(world: World, { domain }: Caller, args: Args): number {
+export function setNlevelSelectors(world: World, { domain }: Caller, args: Args): Outcome {
   const vcpu = domain.vcpus[args.vcpu!]
-  if (!vcpu) return world.fail(ENOENT, `d${domain.domid} has no vCPU ${args.vcpu}`)
-  const refused = checkAllowed(world, domain)
+  if (!vcpu) return noVcpu(domain, args.vcpu!)
+  const refused = checkAllowed(domain)
   if (refused) return refused
-  if (domain.fifo) return fifoActive(world, domain)
-  if (domain.nextEvtchn) return resetInProgress(world, domain)
-  if (args.pad) return world.fail(EINVAL, `pad is ${args.pad}, not 0`)
+  if (domain.fifo) return fifoActive(domain)
+  if (domain.nextEvtchn) return resetInProgress(domain)
+  if (args.pad) return refuse(EINVAL, () => `pad is ${args.pad}, not 0`)
   const levels = args.levels!
   if (levels === 0 && !domain.nlevel) {
     domain.eventLock.write(() => vcpu.record(null))
     return 0
   }
-  const bad = checkSize(world, domain, levels, args.nr_pages!) || checkAgainstActive(world, domain, vcpu, args)
+  const bad = checkSize(world, domain, levels, args.nr_pages!) || checkAgainstActive(domain, vcpu, args)
   if (bad) return bad
   const bits = domain.eventBits
-  const areas = readAreas(world, domain, bits, levels, args.nr_pages!, args.areas!)
-  if (typeof areas === 'number') return areas
+  const areas = readAreas(domain, bits, levels, args.nr_pages!, args.areas!)
+  if (areas instanceof Refusal) return areas
   const selectors = { levels, nrPages: args.nr_pages!, bits, areas }
   if (!ifMemory(() => domain.eventLock.write(() => vcpu.record(selectors))))
-    return world.fail(ENOMEM, `there is no memory for the selectors of d${domain.domid}v${vcpu.vcpuId}`)
+    return refuse(ENOMEM, () => `there is no memory for the selectors of d${domain.domid}v${vcpu.vcpuId}`)
   if (domain.nlevel && !vcpu.onDummy) activate(domain, vcpu)
   return 0
 }
 
 /** An N-level domain takes selectors of its own size only, once per vCPU. */
-function checkAgainstActive(world: World, domain: Domain, vcpu: Vcpu, args: Args): number {
+function checkAgainstActive(domain: Domain, vcpu: Vcpu, args: Args): Outcome {
   const active = domain.nlevel
   if (!active) return 0
   if (args.levels !== active.levels || args.nr_pages !== active.nrPages)
-    return world.fail(EINVAL, `d${domain.domid} has ${active.levels} levels with ${active.nrPages} leaf pages`)
-  return vcpu.recorded ? world.fail(EBUSY, `d${domain.domid}v${vcpu.vcpuId} has its selectors`) : 0
+    return refuse(EINVAL, () => `d${domain.domid} has ${active.levels} levels with ${active.nrPages} leaf pages`)
+  return vcpu.recorded ? refuse(EBUSY, () => `d${domain.domid}v${vcpu.vcpuId} has its selectors`) : 0
 }
 
 /** Do `nrPages` frames from `offset` hold level k? (NL-sel-2) */
@@ -138,16 +139,9 @@ export function areaFits(
 }
 
 /** Copies and checks the areas of levels 2 … n-1: all arrays first (EFAULT), then their fit, then the frames (EINVAL). */
-function readAreas(
-  world: World,
-  domain: Domain,
-  bits: Bits,
-  levels: number,
-  nrPages: number,
-  gva: number,
-): SelectorArea[] | number {
+function readAreas(domain: Domain, bits: Bits, levels: number, nrPages: number, gva: number): SelectorArea[] | Refusal {
   const bytes = new Uint8Array((levels - 2) * SELECTOR_AREA.size)
-  if (!copyArray(domain, gva, bytes)) return world.fail(EFAULT, `areas at ${hex(gva)} cannot be read`)
+  if (!copyArray(domain, gva, bytes)) return refuse(EFAULT, () => `areas at ${hex(gva)} cannot be read`)
   const view = new DataView(bytes.buffer)
   const channels = maxEvtchns(bits, levels, nrPages)
   const wanted = []
@@ -158,17 +152,17 @@ function readAreas(
     const given = getField(view, SELECTOR_AREA.fields.nr_pages!, at)
     // No more than what is needed is ever copied: the guest's count is not trusted with our memory.
     const gfns = readGfns(domain, getField(view, SELECTOR_AREA.fields.gfns!, at), Math.min(given, need))
-    if (!gfns) return world.fail(EFAULT, `frames of level ${k} cannot be read`)
+    if (!gfns) return refuse(EFAULT, () => `frames of level ${k} cannot be read`)
     wanted.push({ k, size, given, offset: getField(view, SELECTOR_AREA.fields.offset!, at), gfns })
   }
   for (const { k, size, given, offset } of wanted) {
     if (!areaFits(bits, levels, k, channels, given, offset))
-      return world.fail(EINVAL, `level ${k} has ${size} bytes: ${given} pages from offset ${offset} do not fit it`)
+      return refuse(EINVAL, () => `level ${k} has ${size} bytes: ${given} pages from offset ${offset} do not fit it`)
   }
   const areas: SelectorArea[] = []
   for (const { k, offset, gfns } of wanted) {
     const pages = frames(domain, gfns)
-    if (!pages) return world.fail(EINVAL, `a frame of level ${k} is not writable RAM of d${domain.domid}`)
+    if (!pages) return refuse(EINVAL, () => `a frame of level ${k} is not writable RAM of d${domain.domid}`)
     areas.push({ gfns, offset, pages: pages.map((page) => page + offset) })
   }
   return areas
@@ -195,31 +189,34 @@ function frames(domain: Domain, gfns: readonly number[]): number[] | null {
 }
 
 /** EVTCHNOP_register_nlevel (66), checks as NL-reg-1. `writeOut` stores nr_channels with the guest; false is EFAULT. */
-export function registerNlevel(world: World, { domain, vcpu }: Caller, args: Args, writeOut: () => boolean): number {
-  const refused = checkAllowed(world, domain)
+export function registerNlevel(world: World, { domain, vcpu }: Caller, args: Args, writeOut: () => boolean): Outcome {
+  const refused = checkAllowed(domain)
   if (refused) return refused
-  if (domain.nlevel) return world.fail(EBUSY, `d${domain.domid} has ${domain.nlevel.levels} levels already`)
-  if (domain.fifo) return fifoActive(world, domain)
-  if (domain.nextEvtchn) return resetInProgress(world, domain)
-  if (args.pad) return world.fail(EINVAL, `pad is ${args.pad}, not 0`)
+  if (domain.nlevel) return hasLevels(domain, domain.nlevel.levels)
+  if (domain.fifo) return fifoActive(domain)
+  if (domain.nextEvtchn) return resetInProgress(domain)
+  if (args.pad) return refuse(EINVAL, () => `pad is ${args.pad}, not 0`)
   const levels = args.levels!
   const nrPages = args.nr_pages!
   const bad = checkSize(world, domain, levels, nrPages)
   if (bad) return bad
   if (!matches(vcpu.recorded, levels, nrPages, domain.bits))
-    return world.fail(EINVAL, `the calling vCPU ${vcpu.vcpuId} has no selectors for ${levels} levels, ${nrPages} pages`)
+    return refuse(
+      EINVAL,
+      () => `the calling vCPU ${vcpu.vcpuId} has no selectors for ${levels} levels, ${nrPages} pages`,
+    )
   const pendingGfns = readGfns(domain, args.pending_gfns!, nrPages)
   const maskGfns = readGfns(domain, args.mask_gfns!, nrPages)
-  if (!pendingGfns || !maskGfns) return world.fail(EFAULT, 'the leaf frames cannot be read')
+  if (!pendingGfns || !maskGfns) return refuse(EFAULT, 'the leaf frames cannot be read')
   const pending = frames(domain, pendingGfns)
   const mask = frames(domain, maskGfns)
-  if (!pending || !mask) return world.fail(EINVAL, `a leaf frame is not writable RAM of d${domain.domid}`)
+  if (!pending || !mask) return refuse(EINVAL, () => `a leaf frame is not writable RAM of d${domain.domid}`)
   const ops = ifMemory(() => new LevelPortOps(domain, levels, domain.bits, { pending, mask }))
-  if (!ops) return world.fail(ENOMEM, `there is no memory for ${nrPages} leaf pages of d${domain.domid}`)
+  if (!ops) return refuse(ENOMEM, () => `there is no memory for ${nrPages} leaf pages of d${domain.domid}`)
   const channels = maxEvtchns(domain.bits, levels, nrPages)
   args.nr_channels = Math.min(channels, domain.maxEvtchnPort + 1)
   // Before the commit: a guest that cannot be told how many channels it has stays on two levels.
-  if (!writeOut()) return world.fail(EFAULT, 'nr_channels cannot be written')
+  if (!writeOut()) return refuse(EFAULT, 'nr_channels cannot be written')
   const registration = { levels, nrPages, bits: domain.bits, pendingGfns, maskGfns }
   domain.eventLock.write(() => switchTo(domain, registration, { pending, mask }, ops))
   for (const each of domain.vcpus) if (!each.onDummy && each.recorded) activate(domain, each)

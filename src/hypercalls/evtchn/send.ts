@@ -1,6 +1,6 @@
 /**
  * The operations on an open channel (spec 2.11 to 2.14): send, status, bind_vcpu, unmask. Checks in Xen's order, then
- * effects; each returns 0 or -errno with nothing changed. Opening is in bind_ops.ts, closing in close_ops.ts.
+ * effects; each returns 0, or a refusal with nothing changed. Opening is in bind.ts, closing in close.ts.
  *
  * Locks: the event lock as marked. Where Xen takes a channel lock (EC-lock-2), one thread needs none; the places are
  * marked, and notifiers of Xen-attached ports run with no lock held (EC-bug-11).
@@ -9,27 +9,28 @@
 import { type Args, ECS, EVTCHNSTAT } from '../../abi/index.js'
 import type { Domain } from '../../domain/domain.js'
 import { linkPirqPort, unlinkPirqPort } from '../../domain/pirq_list.js'
-import { Errno } from '../../errno.js'
+import { Errno, type Outcome, refuse } from '../../errno.js'
 import { virqClass, virqName } from '../../host/virq.js'
 import type { Caller, World } from '../../host/world.js'
+import { refusedByPolicy } from '../../host/xsm.js'
 import { domainByAnyId, noDomain, noPort, noVcpu } from '../parts.js'
 
 const { EINVAL } = Errno
 
 /** EVTCHNOP_send (4). Holds only the sender's channel lock, which pins both ends (EC-lock-6). */
-export function send(world: World, { domain }: Caller, args: Args): number {
+export function send(world: World, { domain }: Caller, args: Args): Outcome {
   return sendPort(world, domain, args.port!)
 }
 
 /** The hot path of send, for callers that have the port at hand. */
-export function sendPort(world: World, domain: Domain, port: number): number {
+export function sendPort(world: World, domain: Domain, port: number): Outcome {
   const { ports } = domain
-  if (!ports.isValid(port)) return noPort(world, domain, port)
-  if (ports.consumer(port)) return noPort(world, domain, port)
+  if (!ports.isValid(port)) return noPort(domain, port)
+  if (ports.consumer(port)) return noPort(domain, port)
   const state = ports.state(port)
   const remote = state === ECS.INTERDOMAIN ? world.domainById(ports.remoteDomid(port)) : undefined
   const refused = world.xsm.evtchnSend(domain, remote)
-  if (refused) return world.fail(-refused, `policy ${world.xsm.name}: d${domain.domid} may not send on port ${port}`)
+  if (refused) return refusedByPolicy(world.xsm, refused, domain, () => `send on port ${port}`)
   switch (state) {
     case ECS.INTERDOMAIN: {
       const remotePort = ports.remotePort(port)
@@ -44,7 +45,7 @@ export function sendPort(world: World, domain: Domain, port: number): number {
     case ECS.UNBOUND:
       return 0 // dropped silently (EC-send-8)
     default:
-      return noPort(world, domain, port)
+      return noPort(domain, port)
   }
 }
 
@@ -59,16 +60,15 @@ const STATUS: Readonly<Record<number, number>> = {
 }
 
 /** EVTCHNOP_status (5). Xen-attached ports are reported (EC-stat-5). */
-export function status(world: World, { domain: caller }: Caller, args: Args): number {
+export function status(world: World, { domain: caller }: Caller, args: Args): Outcome {
   const domain = domainByAnyId(world, caller, args.dom!)
-  if (!domain) return noDomain(world, args.dom!)
+  if (!domain) return noDomain(args.dom!)
   const port = args.port!
   const { ports } = domain
-  if (!ports.isValid(port)) return noPort(world, domain, port)
+  if (!ports.isValid(port)) return noPort(domain, port)
   return domain.eventLock.read(() => {
     const refused = world.xsm.evtchnStatus(caller, domain)
-    if (refused)
-      return world.fail(-refused, `policy ${world.xsm.name}: d${caller.domid} may not look at d${domain.domid}`)
+    if (refused) return refusedByPolicy(world.xsm, refused, caller, () => `look at d${domain.domid}`)
     const state = ports.state(port)
     args.status = STATUS[state]!
     args.vcpu = ports.notifyVcpu(port)
@@ -83,18 +83,17 @@ export function status(world: World, { domain: caller }: Caller, args: Args): nu
 }
 
 /** EVTCHNOP_bind_vcpu (8). At n = 2 a pending event stays where it is; above, it climbs on the new vCPU (NL-vcpu-1). */
-export function bindVcpu(world: World, { domain }: Caller, args: Args): number {
+export function bindVcpu(_world: World, { domain }: Caller, args: Args): Outcome {
   const port = args.port!
   const { ports } = domain
   const vcpu = domain.vcpus[args.vcpu!]
-  if (!vcpu) return noVcpu(world, domain, args.vcpu!)
-  if (!ports.isValid(port)) return noPort(world, domain, port)
+  if (!vcpu) return noVcpu(domain, args.vcpu!)
+  if (!ports.isValid(port)) return noPort(domain, port)
   return domain.eventLock.write(() => {
-    if (ports.consumer(port)) return noPort(world, domain, port)
+    if (ports.consumer(port)) return noPort(domain, port)
     switch (ports.state(port)) {
       case ECS.VIRQ:
-        if (virqClass(ports.irq(port)) === 'vcpu')
-          return world.fail(EINVAL, `${virqName(ports.irq(port))} on port ${port} stays on its vCPU`)
+        if (virqClass(ports.irq(port)) === 'vcpu') return staysOnItsVcpu(ports.irq(port), port)
         break
       case ECS.UNBOUND:
       case ECS.INTERDOMAIN:
@@ -105,7 +104,7 @@ export function bindVcpu(world: World, { domain }: Caller, args: Args): number {
         linkPirqPort(domain, port, vcpu.vcpuId)
         break
       default:
-        return noPort(world, domain, port)
+        return noPort(domain, port)
     }
     ports.setNotifyVcpu(port, vcpu.vcpuId)
     domain.portOps.moved(port)
@@ -113,10 +112,13 @@ export function bindVcpu(world: World, { domain }: Caller, args: Args): number {
   })
 }
 
+const staysOnItsVcpu = (virq: number, port: number) =>
+  refuse(EINVAL, () => `${virqName(virq)} on port ${port} stays on its vCPU`)
+
 /** EVTCHNOP_unmask (9): 0 for any valid port, without effect on an unusable one (EC-unmask-2). */
-export function unmask(world: World, { domain }: Caller, args: Args): number {
+export function unmask(_world: World, { domain }: Caller, args: Args): Outcome {
   const port = args.port!
-  if (!domain.ports.isValid(port)) return noPort(world, domain, port)
+  if (!domain.ports.isValid(port)) return noPort(domain, port)
   domain.unmask(port)
   return 0
 }

@@ -5,8 +5,9 @@
 
 import { ECS } from '../../abi/index.js'
 import type { Domain } from '../../domain/domain.js'
-import { Errno } from '../../errno.js'
+import { Errno, type Outcome, type Refusal, refuse } from '../../errno.js'
 import type { Notifier, World } from '../../host/world.js'
+import { refusedByPolicy } from '../../host/xsm.js'
 import { getFreePort } from '../parts.js'
 import { closePort } from './close.js'
 
@@ -37,14 +38,14 @@ export function allocUnboundXen(
   vcpuId: number,
   remoteDomid: number,
   slot: number,
-): number {
+): number | Refusal {
   return domain.eventLock.write(() => {
-    const port = getFreePort(world, domain)
-    if (port < 0) return port
+    const port = getFreePort(domain)
+    if (typeof port !== 'number') return port
     const refused = world.xsm.evtchnUnbound(caller, domain, world.domainById(remoteDomid))
     if (refused) {
       domain.ports.giveBack(port)
-      return world.fail(-refused, `policy ${world.xsm.name}: d${caller.domid} may not allocate in d${domain.domid}`)
+      return refusedByPolicy(world.xsm, refused, caller, () => `allocate in d${domain.domid} for d${remoteDomid}`)
     }
     domain.ports.setConsumer(port, slot)
     domain.ports.setNotifyVcpu(port, vcpuId)
@@ -55,24 +56,24 @@ export function allocUnboundXen(
 }
 
 /** notify_via_xen_event_channel: sets the peer pending; nothing in any state but INTERDOMAIN (EC-xen-3). */
-export function notifyViaXen(world: World, domain: Domain, port: number): number {
+export function notifyViaXen(world: World, domain: Domain, port: number): Outcome {
   const { ports } = domain
-  if (!ports.isValid(port)) return invalidUnlessDying(world, domain, port)
+  if (!ports.isValid(port)) return invalidUnlessDying(domain, port)
   if (ports.state(port) === ECS.INTERDOMAIN)
     world.domainById(ports.remoteDomid(port))!.setPending(ports.remotePort(port))
   return 0
 }
 
 /**
- * free_xen_event_channel: a close that is not the guest's (EC-xen-4). What the close answers is dropped, as in Xen: the
+ * free_xen_event_channel: a close that is not the guest's (EC-xen-4). What the close returns is dropped, as in Xen: the
  * port of a dying domain may have been closed before its owner lets go of it.
  */
-export function freeXen(world: World, domain: Domain, port: number): number {
-  if (!domain.ports.isValid(port)) return invalidUnlessDying(world, domain, port)
+export function freeXen(world: World, domain: Domain, port: number): Outcome {
+  if (!domain.ports.isValid(port)) return invalidUnlessDying(domain, port)
   closePort(world, domain, port, false)
   return 0
 }
 
-function invalidUnlessDying(world: World, domain: Domain, port: number): number {
-  return domain.dying === 'alive' ? world.fail(Errno.EINVAL, `port ${port} of d${domain.domid} does not exist`) : 0
+function invalidUnlessDying(domain: Domain, port: number): Outcome {
+  return domain.dying === 'alive' ? refuse(Errno.EINVAL, () => `port ${port} of d${domain.domid} does not exist`) : 0
 }
