@@ -8,7 +8,7 @@
  * Everything small lies side by side, and tree t of n = 2 is vCPU t of its domain, so that no two hot words have the same
  * place in their pages: such words compete for one set of the cache, and a processor takes a load from one for a load
  * of what was just stored to the other; both together cost a third of a scan that finds one port. A tree is named by its
- * scan's descriptor (assembly/scan.ts).
+ * scan's descriptor (assembly/guest/scan.ts).
  */
 
 import { type Bits, fullTree, fullTreePages, levelBytes, PAGE_SIZE, sharedInfo, VCPU_INFO_SIZE } from 'evtchn/abi'

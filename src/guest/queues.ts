@@ -1,6 +1,6 @@
 /**
  * The guest's side of the FIFO ABI (EC-fifo-25…28): control blocks, an event array that grows a page at a time, and a
- * scan descriptor per vCPU (assembly/fifo.ts), all in guest RAM.
+ * scan descriptor per vCPU (assembly/guest/fifo.ts), all in guest RAM.
  *
  *     control blocks   72 bytes each, 56 to a frame, zeroed, one init_control a vCPU
  *     event array      page i holds ports 1024·i … 1024·i + 1023, all MASKED until a port of it is used

@@ -1,6 +1,6 @@
 /**
  * The guest's tree as its driver uses it: bits of the leaf, and per vCPU a scan descriptor in guest RAM that says where
- * all of it is (assembly/scan.ts). At depth 2 the words are in shared_info. How the frames came to be registered is
+ * all of it is (assembly/guest/scan.ts). At depth 2 the words are in shared_info. How the frames came to be registered is
  * register.ts.
  */
 

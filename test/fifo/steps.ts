@@ -1,7 +1,7 @@
 /**
  * The library's own FIFO code, one memory access at a time.
  *
- * assembly/fifo.ts and the class FifoPortOps of src/domain/fifo.ts are read as text and turned into generators: every call that
+ * assembly/guest/fifo.ts and the class FifoPortOps of src/domain/fifo.ts are read as text and turned into generators: every call that
  * touches guest memory or waits for a queue lock becomes a point where another thread may run. Nothing is written anew,
  * so what is explored is what ships; a test compares it with the compiled core as well.
  *
@@ -124,7 +124,7 @@ export interface Sources {
 /** Reads the sources, with changes if a test wants to see them fail. */
 export function readSources(edits: { core?: readonly Edit[]; ops?: readonly Edit[] } = {}): Sources {
   return {
-    core: compile('assembly/fifo.ts', CORE_NAMES, CORE, edits.core ?? []),
+    core: compile('assembly/guest/fifo.ts', CORE_NAMES, CORE, edits.core ?? []),
     ...(compile(
       'src/domain/fifo.ts',
       OPS_NAMES,

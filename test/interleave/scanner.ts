@@ -1,6 +1,6 @@
 /**
  * The guest's scan as a thread: rounds over the tree whenever an upcall is due (NL-scan-1…4). Step by step the round of
- * assembly/scan.ts: `rest` and `kept` per level, two passes, a buffer that may fill, a give-back.
+ * assembly/guest/scan.ts: `rest` and `kept` per level, two passes, a buffer that may fill, a give-back.
  *
  *     idle ── kick ──► flag := 0 ──► take level 1 ──► take level 2 … ──► pending ──► mask ──► filter ──► clear, serve ──┐
  *      ▲                                  ▲                                                                             │

@@ -1,5 +1,5 @@
 /**
- * A tree without a hypervisor: the core over one memory, scan descriptors written as the head of assembly/scan.ts has
+ * A tree without a hypervisor: the core over one memory, scan descriptors written as the head of assembly/guest/scan.ts has
  * them, and a sender's two steps. Ports need not exist, so all 2^25 of them can be used.
  *
  * Only leaf pages that a test uses are there; the others of the tree are one empty page. Entries of a table beyond the

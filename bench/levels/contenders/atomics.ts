@@ -3,8 +3,8 @@
  * that does without wasm.
  *
  * Words are handled as halves of 32 bits at 64-bit width too, since Atomics on BigInt64Array are slower still. Each half
- * is taken by itself, which is as good: a bit is a bit. The order of the steps is the core's (assembly/levels.ts,
- * assembly/scan.ts); there is no filter, and the core is measured without one.
+ * is taken by itself, which is as good: a bit is a bit. The order of the steps is the core's (assembly/guest/levels.ts,
+ * assembly/guest/scan.ts); there is no filter, and the core is measured without one.
  *
  * Imported once for each depth and width (cast.ts), so that both are constants for the optimiser.
  */

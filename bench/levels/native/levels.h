@@ -3,7 +3,7 @@
  *
  * This is the limit that the bench measures the wasm core against, so it is written as C likes it: one function per
  * level, everything constant at compile time, and the compiler's locked instructions (`__atomic_*`, sequentially
- * consistent). The steps that other threads could see are those of assembly/levels.ts and assembly/scan.ts: the same
+ * consistent). The steps that other threads could see are those of assembly/guest/levels.ts and assembly/guest/scan.ts: the same
  * words, the same test before the read-modify-write on selectors, one clear per leaf word, cyclic order from `next`, and
  * give-back when the buffer is full. It has no filter; the core is measured without one.
  *

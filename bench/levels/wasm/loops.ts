@@ -4,7 +4,7 @@
  * The C program of the bench has its loop inside, so the core gets one too; what a call from JavaScript costs on top is
  * in rows of its own. Also here, over the same words: the flat scan, which has no selectors and walks the leaf.
  *
- * A tree is its scan's descriptor (assembly/scan.ts), 128 bytes; the raising side finds its addresses there as well,
+ * A tree is its scan's descriptor (assembly/guest/scan.ts), 128 bytes; the raising side finds its addresses there as well,
  * where the hypervisor has private tables of the same shape. Tree t's ports begin at ports + 4·k·t, its output at
  * out + 4·(k+1)·t: room for one more than can be pending, so that no scan ends early on a full buffer.
  */
@@ -20,8 +20,8 @@ import {
   climb4x64,
   leafSet,
   markPending,
-} from '../../../assembly/levels'
-import { scan2x32, scan2x64, scan3x32, scan3x64, scan4x32, scan4x64 } from '../../../assembly/scan'
+} from '../../../assembly/guest/levels'
+import { scan2x32, scan2x64, scan3x32, scan3x64, scan4x32, scan4x64 } from '../../../assembly/guest/scan'
 
 // Offsets in the descriptor.
 // @ts-ignore: decorator

@@ -19,7 +19,7 @@
  * between any two accesses.
  */
 
-import { compareExchange, fetchAnd, fetchOr, read, take, write } from './bitops'
+import { compareExchange, fetchAnd, fetchOr, read, take, write } from '../bitops'
 
 const PENDING: u32 = 1 << 31
 const MASKED: u32 = 1 << 30

@@ -23,7 +23,7 @@
  * at a set bit, the upcall flag last (NL-scan-2). Leaf bits need no giving back: only as many are cleared as fit.
  */
 
-import { below, fetchAnd, fetchOr, read, take, write } from './bitops'
+import { below, fetchAnd, fetchOr, read, take, write } from '../bitops'
 
 // @ts-ignore: decorator
 @inline

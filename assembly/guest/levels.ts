@@ -17,7 +17,7 @@
  * Addresses come resolved and checked. Rules: nlevel.md NL-set, NL-unmask, NL-clear; at n = 2 event-channels.md EC-2l.
  */
 
-import { fetchAnd, fetchOr, read, take, write } from './bitops'
+import { fetchAnd, fetchOr, read, take, write } from '../bitops'
 
 // @ts-ignore: decorator
 @inline
