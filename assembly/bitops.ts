@@ -20,7 +20,7 @@ export function write<T>(at: usize, value: T): void {
   else store<T>(at, value)
 }
 
-/** Sets the bits of `mask`; answers the word as it was. */
+/** Sets the bits of `mask`; returns the word as it was. */
 // @ts-ignore: decorator
 @inline
 export function fetchOr<T>(at: usize, mask: T): T {
@@ -30,7 +30,7 @@ export function fetchOr<T>(at: usize, mask: T): T {
   return old
 }
 
-/** Keeps only the bits of `mask`; answers the word as it was. */
+/** Keeps only the bits of `mask`; returns the word as it was. */
 // @ts-ignore: decorator
 @inline
 export function fetchAnd<T>(at: usize, mask: T): T {
@@ -57,7 +57,7 @@ export function below<T>(bit: i32): T {
   return (((1 as T) << (bit as T)) - 1) as T
 }
 
-/** Stores `replacement` if the word still is `expected`; answers the word as it was. */
+/** Stores `replacement` if the word still is `expected`; returns the word as it was. */
 // @ts-ignore: decorator
 @inline
 export function compareExchange<T>(at: usize, expected: T, replacement: T): T {
@@ -65,4 +65,22 @@ export function compareExchange<T>(at: usize, expected: T, replacement: T): T {
   const old = load<T>(at)
   if (old == expected) store<T>(at, replacement)
   return old
+}
+
+/** Puts `value` in place of the word; returns the word as it was. */
+// @ts-ignore: decorator
+@inline
+export function exchange<T>(at: usize, value: T): T {
+  if (THREADS) return atomic.xchg<T>(at, value)
+  const old = load<T>(at)
+  store<T>(at, value)
+  return old
+}
+
+/** Adds to a counter. */
+// @ts-ignore: decorator
+@inline
+export function add<T>(at: usize, value: T): void {
+  if (THREADS) atomic.add<T>(at, value)
+  else store<T>(at, (load<T>(at) + value) as T)
 }

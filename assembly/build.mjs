@@ -1,28 +1,56 @@
 /**
- * Compiles the core twice (plain and shared memory) and embeds both modules as base64 in src/generated/wasm.ts, so that
- * neither Node nor a bundler needs a rule for loading an asset.
+ * Compiles the guest's core and the host's, each twice (plain and shared memory), and embeds the modules as base64 in
+ * src/generated/wasm.ts, so that neither Node nor a bundler needs a rule for loading an asset. A module is compiled anew
+ * only if a source, a configuration or the compiler has changed.
  */
-import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import asc from 'assemblyscript/asc'
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)))
 
-async function compile(target) {
-  const { error, stderr } = await asc.main(['--config', 'asconfig.json', '--target', target])
+const CONFIGS = { core: 'asconfig.json', host: 'asconfig.host.json' }
+const STAMP = 'build/sources.sha256'
+
+function stampOfSources() {
+  const hash = createHash('sha256').update(asc.version)
+  const sources = readdirSync('assembly', { recursive: true }).filter((name) => name.endsWith('.ts'))
+  for (const file of [...Object.values(CONFIGS), ...sources.sort().map((name) => `assembly/${name}`)])
+    hash.update(`${file}\n`).update(readFileSync(file))
+  return hash.digest('hex')
+}
+
+async function compile(config, target) {
+  const { error, stderr } = await asc.main(['--config', config, '--target', target])
   if (error) {
-    process.stderr.write(`${stderr.toString()}\nassembly/build.mjs: target ${target}: ${error.message}\n`)
+    process.stderr.write(`${stderr.toString()}\nassembly/build.mjs: ${config}, ${target}: ${error.message}\n`)
     process.exit(1)
   }
 }
-await compile('single')
-await compile('threads')
 
-const embed = (file) => `'${readFileSync(file).toString('base64')}'`
+const names = Object.keys(CONFIGS)
+const files = names.flatMap((name) => [`${name}.wasm`, `${name}.threads.wasm`])
+const stamp = stampOfSources()
+const fresh =
+  files.every((file) => existsSync(`build/${file}`)) && existsSync(STAMP) && readFileSync(STAMP, 'utf8') === stamp
+if (!fresh) {
+  for (const config of Object.values(CONFIGS)) for (const target of ['single', 'threads']) await compile(config, target)
+  writeFileSync(STAMP, stamp)
+}
+
 mkdirSync('src/generated', { recursive: true })
 mkdirSync('dist/wasm', { recursive: true })
-const text = `/** Made by assembly/build.mjs from build/*.wasm. */\nexport const single =\n  ${embed('build/core.wasm')}\nexport const threads =\n  ${embed('build/core.threads.wasm')}\n`
+const embed = (file) => `'${readFileSync(`build/${file}`).toString('base64')}'`
+const exported = {
+  'core.wasm': 'single',
+  'core.threads.wasm': 'threads',
+  'host.wasm': 'host',
+  'host.threads.wasm': 'hostThreads',
+}
+const lines = files.map((file) => `export const ${exported[file]} =\n  ${embed(file)}\n`)
+const text = `/** Made by assembly/build.mjs from build/*.wasm. */\n${lines.join('')}`
 const generated = 'src/generated/wasm.ts'
 // Untouched if nothing changed, so that a test run that reads it is not disturbed.
 if (!existsSync(generated) || readFileSync(generated, 'utf8') !== text) writeFileSync(generated, text)
-for (const name of ['core.wasm', 'core.threads.wasm']) copyFileSync(`build/${name}`, `dist/wasm/${name}`)
+for (const file of files) copyFileSync(`build/${file}`, `dist/wasm/${file}`)

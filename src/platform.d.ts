@@ -11,6 +11,12 @@ declare namespace WebAssembly {
     readonly buffer: ArrayBuffer | SharedArrayBuffer
     grow(delta: number): number
   }
+  class Table {
+    constructor(descriptor: { element: 'anyfunc'; initial: number; maximum?: number })
+    readonly length: number
+    set(index: number, value: unknown): void
+    grow(delta: number): number
+  }
   class Instance {
     constructor(module: Module, imports?: Record<string, Record<string, unknown>>)
     readonly exports: Record<string, unknown>

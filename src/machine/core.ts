@@ -56,12 +56,17 @@ export interface Core extends CoreExports {
 const modules: { single?: WebAssembly.Module; threads?: WebAssembly.Module } = {}
 const cores = new WeakMap<WebAssembly.Memory, Core>()
 
+/** A module from its base64. */
+export function decodeModule(base64: string): WebAssembly.Module {
+  return new WebAssembly.Module(Uint8Array.from(atob(base64), (c) => c.charCodeAt(0)))
+}
+
 /** The compiled module, for instantiating it in another worker over the same memory. */
 export function coreModule(shared: boolean): WebAssembly.Module {
   const build = shared ? 'threads' : 'single'
   let module = modules[build]
   if (!module) {
-    module = new WebAssembly.Module(Uint8Array.from(atob(shared ? wasm.threads : wasm.single), (c) => c.charCodeAt(0)))
+    module = decodeModule(shared ? wasm.threads : wasm.single)
     modules[build] = module
   }
   return module
@@ -70,7 +75,8 @@ export function coreModule(shared: boolean): WebAssembly.Module {
 /** True if the engine offers shared memory here (in a page: only when it is cross-origin isolated). */
 export const hasSharedMemory = (): boolean => typeof SharedArrayBuffer === 'function'
 
-function isShared(memory: WebAssembly.Memory): boolean {
+/** True if threads can share the memory. */
+export function isShared(memory: WebAssembly.Memory): boolean {
   return hasSharedMemory() && memory.buffer instanceof SharedArrayBuffer
 }
 

@@ -25,7 +25,10 @@ function sections(file: string): { ids: number[]; globals: number; imports: stri
     found.ids.push(id)
     if (id === 2) {
       for (let n = leb(); n > 0; n--) {
-        found.imports.push(`${name()}.${name()} kind ${bytes[at++]}`)
+        const what = `${name()}.${name()}`
+        const kind = bytes[at++]!
+        found.imports.push(`${what} kind ${kind}`)
+        if (kind === KIND.table) at++ // its element type
         const flags = leb()
         leb()
         if (flags & 1) leb()
@@ -43,15 +46,25 @@ function sections(file: string): { ids: number[]; globals: number; imports: stri
   return found
 }
 
+const KIND = { table: 1 }
+
 /** Atomic read-modify-writes: the prefix 0xfe with an opcode of that group. */
 function atomics(file: string): number {
   const bytes = readFileSync(new URL(`../../build/${file}`, import.meta.url))
   return bytes.filter((byte, i) => byte === 0xfe && bytes[i + 1]! >= 0x1e && bytes[i + 1]! <= 0x4e).length
 }
 
-const SECTION = { global: 6, start: 8, data: 11, dataCount: 12 }
+const SECTION = { global: 6, start: 8, element: 9, data: 11, dataCount: 12 }
 
-describe.each(['core.wasm', 'core.threads.wasm'])('%s is position-free and stateless', (file) => {
+/** Each module, and what it imports. */
+const MODULES = [
+  { file: 'core.wasm', imports: ['env.memory kind 2'] },
+  { file: 'core.threads.wasm', imports: ['env.memory kind 2'] },
+  { file: 'host.wasm', imports: ['env.memory kind 2', 'env.table kind 1'] },
+  { file: 'host.threads.wasm', imports: ['env.memory kind 2', 'env.table kind 1'] },
+]
+
+describe.each(MODULES)('$file is stateless', ({ file, imports }) => {
   const module = sections(file)
 
   it('has no data segment', () => {
@@ -67,14 +80,22 @@ describe.each(['core.wasm', 'core.threads.wasm'])('%s is position-free and state
     expect(module.ids).not.toContain(SECTION.start)
   })
 
-  it('imports the memory and nothing else', () => {
-    expect(module.imports).toEqual(['env.memory kind 2'])
+  it('fills no table', () => {
+    expect(module.ids).not.toContain(SECTION.element)
   })
 
-  it('EC-lock-9: guest words are changed by atomic instructions where memory is shared, and plainly where it is not', () => {
-    expect(atomics(file) > 20).toBe(file === 'core.threads.wasm')
-    expect(atomics(file) === 0).toBe(file === 'core.wasm')
+  it('imports its one memory, the host core the table of functions as well, and nothing else', () => {
+    expect(module.imports).toEqual(imports)
   })
+
+  it('EC-lock-9: words are changed by atomic instructions where memory is shared, and plainly where it is not', () => {
+    expect(atomics(file) > 5).toBe(file.includes('threads'))
+    expect(atomics(file) === 0).toBe(!file.includes('threads'))
+  })
+})
+
+describe.each(['core.wasm', 'core.threads.wasm'])('%s', (file) => {
+  const module = sections(file)
 
   it('exports what touches the words of the FIFO ABI', () => {
     for (const name of ['Raise', 'SetLink', 'SetHead', 'Ready', 'Word', 'Unmask', 'Scan'])
@@ -85,5 +106,22 @@ describe.each(['core.wasm', 'core.threads.wasm'])('%s is position-free and state
     for (const what of ['climb', 'scan'])
       for (const form of ['2x32', '3x32', '4x32', '5x32', '2x64', '3x64', '4x64'])
         expect(module.exports).toContain(what + form)
+  })
+})
+
+describe.each(['host.wasm', 'host.threads.wasm'])('%s', (file) => {
+  it('exports what the hot path calls', () => {
+    for (const name of [
+      'send',
+      'raise',
+      'raiseVirq',
+      'unmask',
+      'bits',
+      'portObject',
+      'startPoll',
+      'wake',
+      'wakePoller',
+    ])
+      expect(sections(file).exports).toContain(name)
   })
 })
