@@ -29,22 +29,29 @@ describe('evtchn', () => {
   })
 
   it.each([
-    [['frobnicate'], 'unknown command "frobnicate"'],
-    [['demo', '--channels', 'many'], '--channels is "many"; allowed: a whole number from 1 to 250000'],
+    [['frobnicate'], 'unknown command "frobnicate"; commands: demo, '],
+    [['dmup'], 'unknown command "dmup"; did you mean dump?'],
+    [['demo', '--channels', 'many'], '--channels is "many"; allowed: a whole number from 1 to 250000.'],
     [['demo', '--channels', '0'], '--channels is "0"'],
     [['demo', '--sends', '-5'], '--sends is "-5"; allowed: a whole number from 1 to 10000000'],
     [['migrate', '--target-pages', '-1'], '--target-pages is "-1"; allowed: a whole number from 0'],
     [['migrate', '--abi', '2', '--channels', '4096'], '--channels is "4096"; allowed: a whole number from 1 to 4095'],
-    [['bench', '--abi', '2,5'], '--abi is "5"; allowed: 2, 3, 4, fifo'],
-    [['demo', '--channels'], '--channels'],
-    [['dump', '--json=1'], '--json'],
+    [['bench', '--abi', '2,9'], '--abi is "9"; allowed: 2, 3, 4, 5, fifo.'],
+    [['demo', '--channels'], 'evtchn demo: --channels needs a value: N. See evtchn demo --help.'],
+    [['demo', '--channels', '--json'], '--channels needs a value: N'],
+    [['dump', '--json='], '--json is ""; allowed: the name of a file'],
+    [['dump', '--json', 'a'], 'unexpected argument "a"; did you mean --json=a?'],
+    [['bench', '--single=1'], '--single takes no value'],
     [['bench', '--bits', '48'], '--bits is "48"; allowed: 32, 64'],
     [['bench', '--samples', '1e3'], '--samples is "1e3"'],
-    [['dump', '--levels', '9'], '--levels is "9"; allowed: 2, 3, 4'],
-    [['dump', '--levels', '2', '--channels', '4096'], '--channels is "4096"; allowed: a whole number from 0 to 4095'],
-    [['dump', '--colour'], "Unknown option '--colour'"],
-    [['dump', 'extra'], 'extra'],
-    [['dump', '--levels', '-5'], 'evtchn dump: --levels is "-5"; allowed: 2, 3, 4.\n'],
+    [['dump', '--abi', '9'], '--abi is "9"; allowed: 2, 3, 4, 5, fifo.'],
+    [['dump', '--abi', '5'], '--abi is "5"; allowed: 2, 3, 4, fifo with --bits 64'],
+    [['dump', '--levels', '3'], 'unknown option --levels.'],
+    [['dump', '--abi', '2', '--channels', '4096'], '--channels is "4096"; allowed: a whole number from 0 to 4095'],
+    [['dump', '--chanels', '3'], 'evtchn dump: unknown option --chanels; did you mean --channels?'],
+    [['dump', 'extra'], 'unexpected argument "extra"'],
+    [['dump', '-x'], 'unknown option -x'],
+    [['dump', '--abi', '-5'], 'evtchn dump: --abi is "-5"; allowed: 2, 3, 4, 5, fifo.\n'],
   ])('%j is refused with a message that names the mistake, exit code 2', (args, message) => {
     const { status, stdout, stderr } = evtchn(...args)
     expect(stderr).toContain(message)
@@ -65,8 +72,42 @@ describe('evtchn', () => {
     },
   )
 
+  it.each(['demo', 'bench', 'dump', 'migrate', 'pvcalls', 'xenstored', 'xenwatch'])(
+    'help %s prints what --help prints, no line wider than 80 columns',
+    (command) => {
+      const help = evtchn('help', command)
+      expect(help).toEqual(evtchn(command, '--help'))
+      expect(help.status).toBe(0)
+      for (const line of help.stdout.split('\n')) expect(line.length, line).toBeLessThanOrEqual(80)
+    },
+  )
+
+  it('--version prints that of the package', () => {
+    const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
+    expect(evtchn('--version')).toEqual({ status: 0, stdout: `evtchn ${version}\n`, stderr: '' })
+  })
+
+  it('five levels are for 32-bit guests', () => {
+    const { status, stdout } = evtchn('dump', '--abi', '5', '--bits', '32', '--channels', '3', '--domid', '1')
+    expect(status).toBe(0)
+    expect(stdout).toMatch(/1 \[1\/1\/0000\]: s=3/)
+  })
+
+  it('bench measures five levels of 32-bit words too', () => {
+    const args = ['--abi', '2,5,fifo', '--bits', '32', '--pending', '1,300', '--samples', '3', '--json']
+    const { rows } = JSON.parse(evtchn('bench', ...args).stdout).result
+    expect(rows.map((row: { levels: number; pending: number }) => [row.levels, row.pending])).toEqual(
+      [1, 300].flatMap((k) => [2, 5, 'fifo'].map((levels) => [levels, k])),
+    )
+    for (const { send, scan } of rows)
+      for (const { median, low, high, samples } of [send, scan]) {
+        expect(samples).toBe(3)
+        expect(low <= median && median <= high).toBe(true)
+      }
+  })
+
   it('dump prints what debug key e prints, and its figures on standard error', () => {
-    const { status, stdout, stderr } = evtchn('dump', '--channels', '70', '--levels', '3', '--domid', '1')
+    const { status, stdout, stderr } = evtchn('dump', '--channels', '70', '--abi', '3', '--domid', '1')
     const lines = stdout.trimEnd().split('\n')
     expect(lines.slice(0, 4)).toEqual([
       "'e' pressed -> dumping event-channel info",
@@ -82,11 +123,11 @@ describe('evtchn', () => {
   })
 
   it('dump --json prints a record a channel', () => {
-    const records = evtchn('dump', '--channels', '3', '--json').stdout.trimEnd().split('\n')
-    expect(records.map((line) => (JSON.parse(line) as { port: number }).port)).toEqual([1, 2, 3, 1, 2, 3])
+    const { result } = JSON.parse(evtchn('dump', '--channels', '3', '--json').stdout)
+    expect(result.channels.map(({ port }: { port: number }) => port)).toEqual([1, 2, 3, 1, 2, 3])
   })
 
-  it('demo adds up at a small size, in plain lines when piped', () => {
+  it('demo is consistent at a small size, in plain lines when piped', () => {
     const { status, stdout, stderr } = evtchn('demo', '--channels', '5000', '--sends', '20000')
     expect(stderr).toBe('')
     expect(status).toBe(0)
@@ -94,20 +135,21 @@ describe('evtchn', () => {
     expect(stdout).toContain('32,768')
     expect(stdout).toContain('4,095 channels re-bound, 905 no longer fit')
     expect(stdout).toContain('lost: vif4095 (ENOSPC)')
-    expect(stdout).toContain('Everything adds up')
+    expect(stdout).toContain('Everything is consistent')
     expect(stdout.includes('\x1b')).toBe(false)
     expect(stdout.includes('\r')).toBe(false)
   })
 
   it('demo --json is JSON and nothing else', () => {
-    const result = JSON.parse(evtchn('demo', '--channels', '100', '--sends', '1000', '--json').stdout)
+    const { result, ...about } = JSON.parse(evtchn('demo', '--channels', '100', '--sends', '1000', '--json').stdout)
+    expect(about).toMatchObject({ format: 1, command: 'evtchn demo', seed: 1, options: { abi: '3', sends: 1000 } })
     expect(result.exchange.delivered + result.exchange.merged).toBe(1000)
     expect(result.dumps.length).toBe(2)
   })
 
-  it('bench --output that cannot be written is told at once, exit code 1', () => {
-    const { status, stdout, stderr } = evtchn('bench', '--output', '/nonexistent/rows.json')
-    expect(stderr).toContain('--output "/nonexistent/rows.json" cannot be written')
+  it('bench --json=FILE that cannot be written is told at once, exit code 1', () => {
+    const { status, stdout, stderr } = evtchn('bench', '--json=/nonexistent/rows.json')
+    expect(stderr).toContain('--json="/nonexistent/rows.json" cannot be written')
     expect(stderr).not.toContain('    at ')
     expect([status, stdout]).toEqual([1, ''])
   })

@@ -7,8 +7,9 @@
 import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
+import { bytes, count } from '../../src/cli/format.js'
 import { seeded } from '../../src/cli/random.js'
-import { bytes, count, table } from '../../src/cli/screen.js'
+import { table } from '../../src/cli/table.js'
 import { ABIS, type Abi, Machine, mostChannels, nameOf, type Shape } from './machine.js'
 
 const HELP = `usage: npm run bench:abis -- [options]

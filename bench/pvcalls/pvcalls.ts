@@ -6,7 +6,7 @@
 
 import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
-import { table } from '../../src/cli/screen.js'
+import { table } from '../../src/cli/table.js'
 import { IO_POLICIES, type IoPolicyName } from '../../src/dom0/index.js'
 import { TcpHost } from '../../src/node/tcp_host.js'
 import { type BenchOption, type BenchValues, benchCommand } from '../options.js'

@@ -7,7 +7,7 @@
 
 import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
-import { table } from '../../src/cli/screen.js'
+import { table } from '../../src/cli/table.js'
 import { XS } from '../../src/xenstore/index.js'
 import { type BenchOption, type BenchValues, benchCommand } from '../options.js'
 import { BenchClient, request } from './client.js'

@@ -7,7 +7,8 @@
 
 import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
-import { count, duration, table } from '../../src/cli/screen.js'
+import { count, duration } from '../../src/cli/format.js'
+import { table } from '../../src/cli/table.js'
 import { DESIGNS, type Design } from '../../src/dom0/xenbus/index.js'
 import { type BenchOption, type BenchValues, benchCommand } from '../options.js'
 import { Load, type Sample } from './load.js'

@@ -1,31 +1,27 @@
-/** What people see: aligned tables, one progress line on a terminal, plain lines elsewhere. */
+/**
+ * What people see: results on standard output, as wide as the terminal, and one progress line on standard error where that
+ * is a terminal. Colour only stresses what words say, and is off in pipes and with NO_COLOR.
+ */
 
-/** Numbers with thin grouping: 262,144. */
-export const count = (n: number): string => Math.round(n).toLocaleString('en-US')
+import { duration } from './format.js'
+import { type ColumnLike, type Row, shownLength, table, wrap } from './table.js'
 
-/** A time with the unit that suits it. */
-export function duration(ns: number): string {
-  if (ns < 1e3) return `${ns.toFixed(ns < 10 ? 1 : 0)} ns`
-  if (ns < 1e6) return `${(ns / 1e3).toFixed(1)} µs`
-  if (ns < 1e9) return `${(ns / 1e6).toFixed(1)} ms`
-  return `${(ns / 1e9).toFixed(2)} s`
-}
+/** What a text means; each has a colour. */
+export type Tone = 'good' | 'bad' | 'quiet' | 'strong'
 
-/** Bytes as KiB or MiB. */
-export function bytes(n: number): string {
-  return n < 1024 ? `${n} B` : n < 1 << 20 ? `${(n / 1024).toFixed(1)} KiB` : `${(n / (1 << 20)).toFixed(1)} MiB`
-}
+const CODES: Readonly<Record<Tone, number>> = { good: 32, bad: 31, quiet: 2, strong: 1 }
+/** Narrower than this nothing is laid out for. */
+const LEAST_WIDTH = 40
 
-/** Rows under a header; the first column left-justified, the others right-justified. */
-export function table(header: readonly string[], rows: readonly (readonly string[])[]): string[] {
-  const all = [header, ...rows]
-  const widths = header.map((_, i) => Math.max(...all.map((row) => (row[i] ?? '').length)))
-  const line = (row: readonly string[]) =>
-    row
-      .map((cell, i) => (i ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!)))
-      .join('  ')
-      .trimEnd()
-  return [line(header), widths.map((width) => '─'.repeat(width)).join('  '), ...rows.map(line)]
+/** Options of a screen. */
+export interface ScreenOptions {
+  /** Results go elsewhere (`--json`): print no lines. */
+  readonly quiet?: boolean
+  readonly out?: NodeJS.WriteStream
+  readonly err?: NodeJS.WriteStream
+  readonly env?: NodeJS.ProcessEnv
+  /** For the time that is left. */
+  readonly nowNs?: () => number
 }
 
 /** Standard output for results, and a progress line on standard error when that is a terminal. */
@@ -33,25 +29,52 @@ export class Screen {
   readonly #out: NodeJS.WriteStream
   readonly #err: NodeJS.WriteStream
   readonly #quiet: boolean
+  readonly #colour: boolean
+  readonly #columns: number | undefined
+  readonly #nowNs: () => number
   #progress = ''
+  #task = { what: '', startedNs: 0 }
 
-  /** `quiet`: results go elsewhere (`--json`), print no lines. */
-  constructor(quiet = false, out: NodeJS.WriteStream = process.stdout, err: NodeJS.WriteStream = process.stderr) {
+  constructor(options: ScreenOptions = {}) {
+    const { quiet = false, out = process.stdout, err = process.stderr, env = process.env } = options
     this.#quiet = quiet
     this.#out = out
     this.#err = err
+    this.#nowNs = options.nowNs ?? (() => performance.now() * 1e6)
+    this.#colour = out.isTTY === true && !env.NO_COLOR
+    const asked = /^\d+$/.test(env.COLUMNS ?? '') ? Number(env.COLUMNS) : undefined
+    this.#columns = asked || (out.isTTY ? out.columns : undefined)
   }
 
-  /** A line of the result. */
+  /** Columns of a line: the terminal's, or COLUMNS; in a pipe there is no limit. */
+  get width(): number {
+    return this.#columns === undefined ? Number.POSITIVE_INFINITY : Math.max(LEAST_WIDTH, this.#columns)
+  }
+
+  /** A text in the colour of its meaning, where there are colours. */
+  paint(tone: Tone, text: string): string {
+    return this.#colour ? `\x1b[${CODES[tone]}m${text}\x1b[0m` : text
+  }
+
+  /** A line of the result, wrapped where it is too long; further lines begin under its first word and a little more. */
   line(text = ''): void {
+    this.done()
+    if (this.#quiet) return
+    const indent = `${/^ */.exec(text)![0]}  `
+    const lines = shownLength(text) <= this.width ? [text] : wrap(text, this.width, indent)
+    for (const each of lines) this.#out.write(`${each}\n`)
+  }
+
+  /** A line whose form is fixed, as that of a dump: never wrapped. */
+  raw(text: string): void {
     this.done()
     if (!this.#quiet) this.#out.write(`${text}\n`)
   }
 
-  /** A heading: bold on a terminal, and underlined by nothing but its place elsewhere. */
+  /** A heading: bold on a terminal, and marked by its place alone elsewhere. */
   heading(text: string): void {
     this.line()
-    this.line(this.#out.isTTY ? `\x1b[1m${text}\x1b[0m` : text)
+    for (const each of wrap(text, this.width)) this.line(this.paint('strong', each))
   }
 
   /** Several lines, indented. */
@@ -59,11 +82,25 @@ export class Screen {
     for (const text of lines) this.line(text && `  ${text}`)
   }
 
-  /** Shows what is going on; only on a terminal, replaced by the next call or line. */
+  /** A table, indented, as wide as there is room. */
+  table(columns: readonly ColumnLike[], rows: readonly Row[]): void {
+    this.block(table(columns, rows, this.width - 2))
+  }
+
+  /** Shows what is under way; only on a terminal, replaced by the next call or line. */
   progress(text: string): void {
     if (!this.#err.isTTY) return
     this.#err.write(`\r\x1b[K${text.slice(0, (this.#err.columns || 80) - 1)}`)
     this.#progress = text
+  }
+
+  /** The same, with how far it is and how long it will take: `connecting 55,000 of 100,000, 2 s left`. */
+  steps(what: string, done: number, of: number): void {
+    const now = this.#nowNs()
+    if (this.#task.what !== what || !done) this.#task = { what, startedNs: now }
+    const spent = now - this.#task.startedNs
+    const left = done ? `, ${duration((spent / done) * (of - done))} left` : ''
+    this.progress(`${what} ${done.toLocaleString('en-US')} of ${of.toLocaleString('en-US')}${left}`)
   }
 
   /** Removes the progress line. */

@@ -5,10 +5,10 @@ import { createServer, request } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { connect, createServer as createTcpServer } from 'node:net'
 import { afterEach, describe, expect, it } from 'vitest'
-import { listenLocally, streamFromGuest, streamToGuest } from '../../src/cli/pvcalls_stream.js'
 import { IO_POLICIES } from '../../src/dom0/backends/index.js'
 import { PVCALLS } from '../../src/dom0/io/index.js'
 import { TcpHost, type TcpHostOptions } from '../../src/node/index.js'
+import { listenLocally, streamFromGuest, streamToGuest } from '../../src/node/pvcalls_stream.js'
 import { bytesOf, text } from './lab.js'
 
 const hosts: TcpHost[] = []

@@ -28,11 +28,11 @@ describe.skipIf(!existsSync(built))(title('evtchn xenstored', existsSync(built),
     expect(help).toMatchObject({ code: 0, stderr: '' })
     expect(help.stdout).toContain('--socket PATH')
     for (const [args, text] of [
-      [['--nonsense'], "Unknown option '--nonsense'"],
+      [['--nonsense'], 'unknown option --nonsense'],
       [['stray'], 'stray'],
-      [['--profile', 'other'], "no profile is named 'other'"],
+      [['--profile', 'other'], '--profile is "other"; allowed: c-4.17, c-4.23, ocaml-4.17'],
       [['--socket'], 'socket'],
-      [['--socket', ''], '--socket needs a path'],
+      [['--socket', ''], '--socket is ""; allowed: a text that is not empty'],
     ] as const) {
       const wrong = await execute(process.execPath, command(...args))
       expect(wrong).toMatchObject({ code: 2, stdout: '' })

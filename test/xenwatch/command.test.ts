@@ -44,7 +44,7 @@ describe('evtchn xenwatch', () => {
   it('--json gives the same as data, and the same for the same seed', () => {
     const run = () => xenwatch('--design', 'rfc', '--json', '--domains', '2', '--seed', '9')
     const { stdout } = run()
-    const [result] = JSON.parse(stdout)
+    const [result] = JSON.parse(stdout).result
     expect(result).toMatchObject({ design: 'rfc', kind: 'netback', domains: 2, leftovers: [], reports: [] })
     expect(result.stalled[0].stack).toEqual(stackOf('netback', 'mtwatch_thread'))
     expect(result.operations.map(({ what, ok }: { what: string; ok: boolean }) => [what, ok])).toEqual([

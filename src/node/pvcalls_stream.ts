@@ -7,8 +7,8 @@ import { createHash, type Hash } from 'node:crypto'
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import type { IoPolicyName } from '../dom0/backends/pvcalls/index.js'
-import { nowNs } from '../node/clock.js'
-import { TcpHost } from '../node/tcp_host.js'
+import { nowNs } from './clock.js'
+import { TcpHost } from './tcp_host.js'
 
 /** Options of a stream. */
 export interface StreamOptions {

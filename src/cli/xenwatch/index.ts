@@ -1,0 +1,67 @@
+/**
+ * `evtchn xenwatch`: the stall that used to need a reboot, in seconds. Creates guests, stalls one, tries to create and
+ * destroy others, releases, and shows who suffered; under one design, or under all of them side by side.
+ */
+
+import { STALL_KINDS } from '../../dom0/index.js'
+import { DESIGNS, type Design } from '../../dom0/xenbus/index.js'
+import { Scenario } from '../../scenarios/scenario.js'
+import { command } from '../command.js'
+import { count } from '../format.js'
+import { COMMON, choice, whole } from '../options.js'
+import { seeded } from '../random.js'
+import { type Compared, showRun, showSummary } from './screens.js'
+
+const ABOUT = `Runs a host in simulated time: dom0 with its store, kernel threads, backends and toolstack, and guests with one disk and one interface each. Domain 1 is stalled and destroyed; another domain is created, domain 2 destroyed, and the last guest closes its interface (with three guests or more). Then the stall is released. The same is run without the stall for comparison. With --domains 1 the created domain is number 2, as in the report of April 2018.
+
+designs:
+  single     one thread for all watches, as in Linux
+  rfc        a thread per domain, made and ended by a node that the toolstack writes (April 2018)
+  talk       a thread per domain, by @introduceDomain, @releaseDomain and a listing (June 2018)
+  on-demand  a thread per domain that has a backend device (July 2018)`
+
+/** The subcommand. */
+export const xenwatch = command({
+  name: 'xenwatch',
+  summary: 'a stalled xenwatch thread, and what the multithreaded designs do about it',
+  about: ABOUT,
+  options: {
+    design: choice<Design | 'all'>('how watches get to their callbacks', { of: [...DESIGNS, 'all'], preset: 'single' }),
+    scenario: choice('what is held: a packet, a request, a page', { of: STALL_KINDS, preset: 'netback' }),
+    domains: whole('guests before the stall', { min: 1, max: 200, preset: 3 }),
+    seed: COMMON.seed('for the order in which threads run'),
+    width: whole('columns of the timeline', { min: 16, max: 200, shown: 'what the terminal has' }),
+    json: COMMON.json,
+  },
+  run({ values, screen }) {
+    const { design, scenario: kind, domains, seed, width } = values
+    const designs = design === 'all' ? DESIGNS : [design]
+    const all = designs.map((each): Compared => {
+      screen.progress(`${each}: ${domains} domains`)
+      const run = (stall: boolean) => new Scenario({ design: each, kind, domains, random: seeded(seed), stall }).run()
+      const compared = { stalled: run(true), reference: run(false) }
+      if (designs.length === 1) showRun(screen, compared, width)
+      return compared
+    })
+    screen.heading(`Who suffered from the stall in ${kind} of domain 1, of ${count(domains)} (seed ${seed})`)
+    showSummary(screen, all)
+    return { result: all.map(asJson), problems: all.flatMap(problemsOf) }
+  },
+})
+
+/** What is inconsistent in a design's run. */
+function problemsOf({ stalled, reference }: Compared): string[] {
+  const problems = [...stalled.leftovers, ...stalled.reports, ...reference.leftovers, ...reference.reports]
+  if (!stalled.injected.length || !stalled.stalled.length) problems.push('nothing was stalled')
+  problems.push(...reference.operations.filter(({ ok }) => !ok).map(({ what }) => `${what} failed without a stall`))
+  return problems.map((problem) => `${stalled.design}: ${problem}`)
+}
+
+function asJson({ stalled, reference }: Compared): object {
+  const { tracks, ...rest } = stalled
+  return {
+    ...rest,
+    threads: tracks.map(({ pid, name, changes }) => ({ pid, name, changes })),
+    withoutStall: { operations: reference.operations, events: reference.events },
+  }
+}
