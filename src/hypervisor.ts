@@ -4,7 +4,7 @@
  */
 
 import { type Args, type EvtchnOpName, NR_VIRQS, SHUTDOWN } from './abi/index.js'
-import { integer, object, oneOf, ParameterError } from './check.js'
+import { anything, func, integer, oneOf, ParameterError, options as readOptions, within } from './check.js'
 import { type Clock, ManualClock, systemTime } from './clock.js'
 import { Domain, type DomainHost } from './domain/domain.js'
 import { deliverPirq } from './domain/pirq_list.js'
@@ -14,14 +14,7 @@ import { Errno, Refusal, refuse, toRegister, XenError } from './errno.js'
 import type { GuestPlatform } from './guest/platform.js'
 import { Domains } from './host/domains.js'
 import { IrqLines } from './host/irq.js'
-import {
-  checkHostOptions,
-  type DomainOptions,
-  type HypervisorOptions,
-  readDomid,
-  readLimits,
-  readMaxFrames,
-} from './host/options.js'
+import { checkHostOptions, type DomainOptions, type HypervisorOptions, readDomid, readLimits } from './host/options.js'
 import { PollTimers } from './host/poll_timers.js'
 import { Softirqs } from './host/softirq.js'
 import { UpcallQueue } from './host/upcall_queue.js'
@@ -78,7 +71,7 @@ export class Hypervisor {
 
   private constructor(options: HypervisorOptions) {
     this.#options = options
-    this.#domains = new Domains(readMaxFrames(options))
+    this.#domains = new Domains(options.maxFrames)
     this.#queue = new UpcallQueue(this.#domains, options)
     this.clock = options.clock ?? new ManualClock()
     this.softirqs = new Softirqs(() => this.clock.nowNs())
@@ -383,13 +376,21 @@ export class Hypervisor {
     domid: number,
     options: { vcpuId?: number; remoteDomid: number; notify: Notifier; caller?: number },
   ): number {
-    const op = 'alloc_unbound_xen_event_channel'
+    const op = 'allocXenPort'
     const domain = this.#domains.must(op, domid)
-    const { caller: by = domid, vcpuId: on = 0, notify } = object(op, 'options', options)
+    const {
+      caller: by = domid,
+      vcpuId = 0,
+      notify,
+    } = readOptions(op, options, {
+      vcpuId: within(0, domain.vcpus.length - 1),
+      remoteDomid: anything,
+      notify: anything,
+      caller: anything,
+    })
     const caller = this.#domains.must(op, by, 'caller')
-    const vcpuId = integer(op, 'vcpuId', on, 0, domain.vcpus.length - 1)
     const remoteDomid = integer(op, 'remoteDomid', options.remoteDomid, 0, 0xffff)
-    if (typeof notify !== 'function') throw new ParameterError(op, 'notify', notify, 'a function')
+    func(op, 'notify', notify)
     const slot = this.#notifiers.slotOf(notify)
     if (slot < 0) throw new XenError(op, Errno.ENOSPC, 'seven notification functions are in use')
     return must(

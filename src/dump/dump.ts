@@ -11,7 +11,7 @@
 
 import BitSet from 'bitset'
 import { DOMID_FIRST_RESERVED, ECS } from '../abi/index.js'
-import { integer, object, optional } from '../check.js'
+import { options as checkOptions, func, object, within } from '../check.js'
 import type { Domain } from '../domain/domain.js'
 import { Turns } from './turns.js'
 
@@ -72,14 +72,14 @@ export type DumpItem =
 /** A fresh set of statistics. */
 export const newDumpStats = (): DumpStats => ({ channels: 0, holds: 0, mostSlots: 0, longestHoldNs: 0 })
 
-/** Options of a dump as given, after their types were checked. @throws ParameterError */
+/** Options of a dump as given, after their names and types were checked. @throws ParameterError */
 export function checkDumpOptions(options: DumpOptions): DumpOptions {
-  const { domid, slotsPerHold, pause, stats } = object('dump', 'options', options)
-  if (domid !== undefined) integer('dump', 'domid', domid, 0, DOMID_FIRST_RESERVED - 1)
-  if (slotsPerHold !== undefined) integer('dump', 'slotsPerHold', slotsPerHold, 1, 2 ** 25)
-  optional('dump', 'pause', pause, 'function')
-  optional('dump', 'stats', stats, 'object')
-  return options
+  return checkOptions('dump', options, {
+    domid: within(0, DOMID_FIRST_RESERVED - 1),
+    slotsPerHold: within(1, 2 ** 25),
+    pause: func,
+    stats: object,
+  })
 }
 
 /** Walks domains and channels. Control is with the caller only while no lock is held. */

@@ -12,7 +12,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
 import { DOMID_FIRST_RESERVED } from '../abi/index.js'
-import { integer, object, ParameterError } from '../check.js'
+import { options as checkOptions, having, integer, ParameterError, within } from '../check.js'
 import { Errno, XenError } from '../errno.js'
 import { GuestKernel } from './index.js'
 
@@ -31,6 +31,8 @@ export interface EvtchnOpenOptions {
   /** Ports that the ring holds. Default 1024, a page. */
   ringSize?: number
 }
+
+const WAIT_OPTIONS = { signal: having('addEventListener', 'removeEventListener') }
 
 interface User {
   readonly handle: EvtchnHandle
@@ -53,10 +55,10 @@ export class EvtchnDevice {
    * @throws XenError EINVAL for unknown flags; ParameterError for a ring size out of range.
    */
   open(options: EvtchnOpenOptions = {}): EvtchnHandle {
-    const { flags = 0, ringSize = 1024 } = object('xenevtchn_open', 'options', options)
-    integer('xenevtchn_open', 'flags', flags, 0, 2 ** 32 - 1)
+    const table = { flags: within(0, 2 ** 32 - 1), ringSize: within(1, 2 ** 20) }
+    const { flags = 0, ringSize = 1024 } = checkOptions('xenevtchn_open', options, table)
     if (flags & ~1) throw new XenError('xenevtchn_open', Errno.EINVAL, `flags are ${flags}, only bit 0 is known`)
-    return new EvtchnHandle(this.#kernel, this.#users, integer('xenevtchn_open', 'ringSize', ringSize, 1, 2 ** 20))
+    return new EvtchnHandle(this.#kernel, this.#users, ringSize)
   }
 }
 
@@ -184,7 +186,7 @@ export class EvtchnHandle implements Disposable, AsyncIterable<number> {
    */
   pending(options: { signal?: Abortable } = {}): Promise<number> {
     try {
-      const { signal } = options
+      const { signal } = checkOptions('xenevtchn_pending', options, WAIT_OPTIONS)
       if (signal?.aborted) return Promise.reject(signal.reason)
       const port = this.tryPending()
       return port === undefined ? this.#wait(signal) : Promise.resolve(port)

@@ -1,12 +1,12 @@
 /** The domains of one host: made within its RAM, found by number. */
 
 import { DOMID_FIRST_RESERVED } from '../abi/index.js'
-import { object, ParameterError } from '../check.js'
+import { object, options, ParameterError } from '../check.js'
 import { Domain, type DomainHost } from '../domain/domain.js'
 import type { Vcpu } from '../domain/vcpu.js'
 import { Errno, XenError } from '../errno.js'
 import { GuestMemory } from '../machine/memory.js'
-import { type DomainOptions, readDomain, readDomid, readMemory } from './options.js'
+import { DOMAIN_OPTIONS, type DomainOptions, readDomain, readDomid, readMemory } from './options.js'
 
 /** All domains by number. Dying and dead ones are found until they are removed. */
 export class Domains implements Iterable<Domain> {
@@ -15,7 +15,7 @@ export class Domains implements Iterable<Domain> {
   readonly #maxFrames: number
 
   /** `maxFrames`: RAM of the host, of which every domain has its part. */
-  constructor(maxFrames: number) {
+  constructor(maxFrames = Number.MAX_SAFE_INTEGER) {
     this.#maxFrames = maxFrames
   }
 
@@ -46,22 +46,27 @@ export class Domains implements Iterable<Domain> {
     for (const domid of this.#domids) yield this.#byId[domid]!
   }
 
-  /** Makes a domain that is not on the host yet. It may have the number of the one that it replaces. */
-  build(call: string, host: DomainHost, options: DomainOptions, replaced?: Domain): Domain {
-    object(call, 'options', options, 'an object with at least a domid')
-    const domid = readDomid(call, options.domid)
+  /**
+   * Makes a domain that is not on the host yet. It may have the number of the one that it replaces.
+   * @throws ParameterError; XenError ENOMEM beyond the host's frames, or if the engine has no memory.
+   */
+  build(call: string, host: DomainHost, given: DomainOptions, replaced?: Domain): Domain {
+    object(call, 'options', given, 'an object with at least a domid')
+    const domid = readDomid(call, options(call, given, DOMAIN_OPTIONS).domid)
     if (this.#byId[domid] && this.#byId[domid] !== replaced)
       throw new ParameterError(call, 'domid', domid, 'a number that no domain of this host has')
-    const ram = readMemory(call, options)
+    const ram = readMemory(given)
     let left = this.#maxFrames
     for (const other of this) left -= other.memory.frames
     if (ram.frames > left)
       throw new XenError(call, Errno.ENOMEM, `frames is ${ram.frames}, and the host has ${left} left`)
-    const memory = new GuestMemory(ram)
-    for (const other of this)
-      if (other !== replaced && other.dying !== 'dead' && overlap(memory, other.memory))
-        throw new ParameterError(call, 'base', memory.base, `a window apart from that of domain ${other.domid}`)
-    return new Domain(readDomain(call, options, memory.frames), memory, host)
+    return withMemory(call, () => {
+      const memory = new GuestMemory(ram, call)
+      for (const other of this)
+        if (other !== replaced && other.dying !== 'dead' && overlap(memory, other.memory))
+          throw new ParameterError(call, 'base', memory.base, `a window apart from that of domain ${other.domid}`)
+      return new Domain(readDomain(call, given, memory.frames), memory, host)
+    })
   }
 
   /** Puts a domain on the host. */
@@ -80,4 +85,14 @@ export class Domains implements Iterable<Domain> {
 /** Two guests that shared bytes would be each other's prey. */
 function overlap(one: GuestMemory, other: GuestMemory): boolean {
   return one.memory === other.memory && one.base < other.base + other.bytes && other.base < one.base + one.bytes
+}
+
+/** Turns what an engine throws when it has no memory left into ENOMEM. */
+function withMemory<T>(call: string, body: () => T): T {
+  try {
+    return body()
+  } catch (error) {
+    if (error instanceof RangeError) throw new XenError(call, Errno.ENOMEM, error.message)
+    throw error
+  }
 }

@@ -4,7 +4,7 @@
  */
 
 import { type Bits, DOMID_FIRST_RESERVED, maxDepth } from '../abi/index.js'
-import { integer, object, oneOf, optional, ParameterError } from '../check.js'
+import { among, anything, flag, func, having, integer, known, nested, options, type Table, within } from '../check.js'
 import type { Clock } from '../clock.js'
 import type { DomainConfig, DomainType } from '../domain/domain.js'
 import type { Vcpu } from '../domain/vcpu.js'
@@ -83,66 +83,73 @@ export interface DomainOptions {
 }
 
 const INT_MAX = 2 ** 31 - 1
+const U32_MAX = 2 ** 32 - 1
 
 /** Most leaf pages per bitmap that any host or domain may grant. */
 const MOST_LEAF_PAGES = 1024
+/** Most frames of one domain: 4 GiB. */
+const MOST_FRAMES = 2 ** 20
 
-/** A host's options as given, after their types were checked. @throws ParameterError */
-export function checkHostOptions(options: HypervisorOptions): HypervisorOptions {
-  const call = 'Hypervisor.create'
-  object(call, 'options', options)
-  for (const name of ['onUpcall', 'onUnblock', 'preempt'] as const) optional(call, name, options[name], 'function')
-  optional(call, 'trace', options.trace, 'object')
-  optional(call, 'trace.upcall', options.trace?.upcall, 'function')
-  for (const [name, methods] of Object.entries(INTERFACES)) {
-    const given = optional(call, name, options[name as 'clock' | 'xsm'], 'object') as
-      | Record<string, unknown>
-      | undefined
-    for (const method of given ? methods : [])
-      if (typeof given![method] !== 'function')
-        throw new ParameterError(call, `${name}.${method}`, given![method], 'a function')
-  }
-  return options
+const HOST_OPTIONS: Table<HypervisorOptions> = {
+  onUpcall: func,
+  onUnblock: func,
+  trace: nested<NonNullable<HypervisorOptions['trace']>>({ upcall: func }),
+  clock: having('nowNs', 'wallclockNs'),
+  xsm: having('evtchnUnbound', 'evtchnInterdomain', 'evtchnSend', 'evtchnStatus', 'evtchnReset'),
+  maxLevels: anything,
+  maxLeafPages: within(0, MOST_LEAF_PAGES),
+  maxFrames: within(0, Number.MAX_SAFE_INTEGER),
+  nlevel: flag,
+  fifo: flag,
+  preempt: func,
 }
 
-/** Options that are objects with methods. */
-const INTERFACES = {
-  clock: ['nowNs', 'wallclockNs'],
-  xsm: ['evtchnUnbound', 'evtchnInterdomain', 'evtchnSend', 'evtchnStatus', 'evtchnReset'],
+/** Rows for the options of a domain; what depends on another option is checked where that is known. */
+export const DOMAIN_OPTIONS: Table<DomainOptions> = {
+  domid: anything,
+  vcpus: within(1, 8192),
+  bits: among<Bits>(32, 64),
+  type: among<DomainType>('pv', 'hvm'),
+  maxEvtchnPort: within(-1, U32_MAX),
+  privileged: flag,
+  frames: within(1, MOST_FRAMES),
+  memory: anything,
+  base: anything,
+  shared: flag,
+  translate: func,
+  sharedInfoGfn: anything,
+  nrPirqs: within(0, 32768),
+  nlevelAllowed: flag,
+  maxLevels: anything,
+  maxLeafPages: within(0, MOST_LEAF_PAGES),
 }
 
-/** Frames of RAM that a host has. @throws ParameterError */
-export function readMaxFrames({ maxFrames = Number.MAX_SAFE_INTEGER }: HypervisorOptions): number {
-  return integer('Hypervisor.create', 'maxFrames', maxFrames, 0, Number.MAX_SAFE_INTEGER)
-}
+/** A host's options as given, after their names and types were checked. @throws ParameterError */
+export const checkHostOptions = (given: HypervisorOptions): HypervisorOptions =>
+  options('Hypervisor.create', given, HOST_OPTIONS)
 
 /** A host's limits. @throws ParameterError */
-export function readLimits(options: HypervisorOptions): HostLimits {
+export function readLimits(given: HypervisorOptions): HostLimits {
   const call = 'Hypervisor.create'
-  const { maxLevels = {}, maxLeafPages = 512, nlevel = true, fifo = true } = options
-  if (typeof maxLevels !== 'number') object(call, 'maxLevels', maxLevels)
+  const { maxLevels = {}, maxLeafPages = 512, nlevel = true, fifo = true } = given
   const most = maxDepth(32)
-  const depth = (bits: Bits) => {
+  if (typeof maxLevels !== 'number')
+    known<Record<string, unknown>>(call, maxLevels as Record<string, unknown>, ['32', '64'], 'maxLevels')
+  const depth = (bits: Bits): number => {
     if (typeof maxLevels === 'number') return Math.min(integer(call, 'maxLevels', maxLevels, 2, most), maxDepth(bits))
     const { [bits]: given = maxDepth(bits) } = maxLevels
     return integer(call, `maxLevels[${bits}]`, given, 2, maxDepth(bits))
   }
-  return {
-    maxLevels: { 32: depth(32), 64: depth(64) },
-    maxLeafPages: integer(call, 'maxLeafPages', maxLeafPages, 0, MOST_LEAF_PAGES),
-    nlevel: oneOf(call, 'nlevel', nlevel, [true, false]),
-    fifo: oneOf(call, 'fifo', fifo, [true, false]),
-  }
+  return { maxLevels: { 32: depth(32), 64: depth(64) }, maxLeafPages, nlevel, fifo }
 }
 
 /** What a domain's memory is to be made of; GuestMemory checks it. */
-export function readMemory(call: string, options: DomainOptions): GuestMemoryOptions {
-  const { frames = 256, memory, base, shared, translate } = options
-  return { frames: integer(call, 'frames', frames, 1, 2 ** 20), memory, base, shared, translate }
+export function readMemory({ frames = 256, memory, base, shared, translate }: DomainOptions): GuestMemoryOptions {
+  return { frames, memory, base, shared, translate }
 }
 
-/** A domain's description; `frames` is the size that its memory has. @throws ParameterError */
-export function readDomain(call: string, options: DomainOptions, frames: number): DomainConfig {
+/** A domain's description of options that were checked by their table; `frames` is the size that its memory has. @throws ParameterError */
+export function readDomain(call: string, given: DomainOptions, frames: number): DomainConfig {
   const {
     domid,
     vcpus = 1,
@@ -150,30 +157,22 @@ export function readDomain(call: string, options: DomainOptions, frames: number)
     type = 'pv',
     nrPirqs = 256,
     nlevelAllowed = true,
+    maxLevels = maxDepth(bits),
     maxLeafPages = MOST_LEAF_PAGES,
-  } = options
-  const {
     privileged = domid === 0,
     maxEvtchnPort = domid ? 1023 : -1,
     sharedInfoGfn = Math.min(1, frames - 1),
-  } = options
-  const highest = integer(call, 'maxEvtchnPort', maxEvtchnPort, -1, 2 ** 32 - 1)
-  const width = oneOf<Bits>(call, 'bits', bits, [32, 64])
-  const { maxLevels = maxDepth(width) } = options
+  } = given
   return {
     domid,
-    vcpus: integer(call, 'vcpus', vcpus, 1, 8192),
-    bits: width,
-    type: oneOf<DomainType>(call, 'type', type, ['pv', 'hvm']),
-    maxEvtchnPort: highest < 0 ? INT_MAX : Math.min(highest, INT_MAX),
-    privileged: oneOf(call, 'privileged', privileged, [true, false]),
+    vcpus,
+    bits,
+    type,
+    maxEvtchnPort: maxEvtchnPort < 0 ? INT_MAX : Math.min(maxEvtchnPort, INT_MAX),
+    privileged,
     sharedInfoGfn: integer(call, 'sharedInfoGfn', sharedInfoGfn, 0, frames - 1),
-    nrPirqs: integer(call, 'nrPirqs', nrPirqs, 0, 32768),
-    nlevel: {
-      nlevelAllowed: oneOf(call, 'nlevelAllowed', nlevelAllowed, [true, false]),
-      maxLevels: integer(call, 'maxLevels', maxLevels, 2, maxDepth(width)),
-      maxLeafPages: integer(call, 'maxLeafPages', maxLeafPages, 0, MOST_LEAF_PAGES),
-    },
+    nrPirqs,
+    nlevel: { nlevelAllowed, maxLevels: integer(call, 'maxLevels', maxLevels, 2, maxDepth(bits)), maxLeafPages },
   }
 }
 

@@ -73,11 +73,13 @@ export function coreModule(shared: boolean): WebAssembly.Module {
 }
 
 /** True if the engine offers shared memory here (in a page: only when it is cross-origin isolated). */
-export const hasSharedMemory = (): boolean => typeof SharedArrayBuffer === 'function'
+export const hasSharedMemory = (): boolean =>
+  typeof SharedArrayBuffer === 'function' &&
+  (globalThis as { crossOriginIsolated?: boolean }).crossOriginIsolated !== false
 
-/** True if threads can share the memory. */
+/** Is this memory shared between threads? */
 export function isShared(memory: WebAssembly.Memory): boolean {
-  return hasSharedMemory() && memory.buffer instanceof SharedArrayBuffer
+  return typeof SharedArrayBuffer === 'function' && memory.buffer instanceof SharedArrayBuffer
 }
 
 /** The core over `memory`: the threads build if the memory is shared, the single-thread build if not. */

@@ -8,8 +8,9 @@
  */
 
 import { PAGE_SIZE } from '../abi/index.js'
-import { integer, object, oneOf, optional, ParameterError } from '../check.js'
-import { type Core, coreOf, createMemory } from './core.js'
+import { anything, flag, func, integer, options, ParameterError, type Table, within } from '../check.js'
+import { Errno, XenError } from '../errno.js'
+import { type Core, coreOf, createMemory, hasSharedMemory, isShared } from './core.js'
 
 /** Turns a guest virtual address into a guest physical one, or -1. Identity unless the embedder has page tables. */
 export type Translate = (gva: number, write: boolean) => number
@@ -28,6 +29,44 @@ export interface GuestMemoryOptions {
   translate?: Translate | undefined
 }
 
+/** Most frames of one domain: 4 GiB. */
+const MOST_FRAMES = 2 ** 20
+
+const MEMORY_OPTIONS: Table<GuestMemoryOptions> = {
+  frames: anything,
+  memory: anything,
+  base: within(0, 2 ** 32 - PAGE_SIZE),
+  shared: flag,
+  translate: func,
+}
+
+/** The memory that was given, or a new one. */
+function readMemory(call: string, { frames, memory, shared }: GuestMemoryOptions): WebAssembly.Memory {
+  if (memory !== undefined) {
+    if (!(memory instanceof WebAssembly.Memory))
+      throw new ParameterError(call, 'memory', memory, 'a WebAssembly.Memory')
+    if (shared !== undefined && shared !== isShared(memory)) {
+      const given = shared ? 'is not shared: make it with shared: true' : 'is shared'
+      throw new ParameterError(call, 'shared', shared, `${!shared} or nothing, for the given memory ${given}`)
+    }
+    return memory
+  }
+  if (shared && !hasSharedMemory())
+    throw new ParameterError(
+      call,
+      'shared',
+      shared,
+      'false: there is no shared memory here. A page has it when it is cross-origin isolated (headers ' +
+        'Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp)',
+    )
+  try {
+    return createMemory(frames, shared ?? false)
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+    throw new XenError(call, Errno.ENOMEM, `the engine has no memory of ${frames} frames: ${error.message}`)
+  }
+}
+
 /** Guest-physical memory of one domain. */
 export class GuestMemory {
   readonly memory: WebAssembly.Memory
@@ -42,20 +81,18 @@ export class GuestMemory {
   #u8: Uint8Array
   #data: DataView
 
-  constructor(options: GuestMemoryOptions) {
-    const call = 'GuestMemory'
-    object(call, 'options', options, 'an object with at least frames')
-    this.frames = integer(call, 'frames', options.frames, 1, 2 ** 20)
-    this.base = integer(call, 'base', options.base === undefined ? 0 : options.base, 0, 2 ** 32 - PAGE_SIZE)
+  /**
+   * `call` is what errors name.
+   * @throws ParameterError; XenError ENOMEM if the engine has no such memory.
+   */
+  constructor(given: GuestMemoryOptions, call = 'GuestMemory') {
+    this.frames = integer(call, 'frames', options(call, given, MEMORY_OPTIONS).frames, 1, MOST_FRAMES)
+    this.base = given.base ?? 0
     if (this.base % PAGE_SIZE) throw new ParameterError(call, 'base', this.base, 'a multiple of 4096')
-    if (options.base !== undefined && !options.memory)
-      throw new ParameterError(call, 'base', options.base, 'only together with a memory')
-    if (options.memory !== undefined && !(options.memory instanceof WebAssembly.Memory))
-      throw new ParameterError(call, 'memory', options.memory, 'a WebAssembly.Memory')
-    const shared = oneOf(call, 'shared', options.shared === undefined ? false : options.shared, [true, false])
-    optional(call, 'translate', options.translate, 'function')
-    this.memory = options.memory ?? createMemory(this.frames, shared)
+    if (given.base !== undefined && !given.memory)
+      throw new ParameterError(call, 'base', given.base, 'only together with a memory')
     this.bytes = this.frames * PAGE_SIZE
+    this.memory = readMemory(call, given)
     if (this.base + this.bytes > this.memory.buffer.byteLength)
       throw new ParameterError(
         call,
@@ -64,7 +101,7 @@ export class GuestMemory {
         `base + frames · 4096 within the memory's ${this.memory.buffer.byteLength} bytes`,
       )
     this.core = coreOf(this.memory)
-    this.#translate = options.translate
+    this.#translate = given.translate
     this.#u8 = new Uint8Array(this.memory.buffer)
     this.#data = new DataView(this.memory.buffer, this.base, this.bytes)
   }

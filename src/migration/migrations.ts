@@ -4,11 +4,22 @@
  */
 
 import { NR_VIRQS } from '../abi/index.js'
-import { integers, object, oneOf, ParameterError } from '../check.js'
+import {
+  among,
+  anything,
+  options as checkOptions,
+  flag,
+  listOf,
+  oneOf,
+  ParameterError,
+  type Table,
+  within,
+} from '../check.js'
 import { type Clock, systemTime } from '../clock.js'
 import type { Domain, DomainHost } from '../domain/domain.js'
 import { Errno, XenError } from '../errno.js'
 import type { Domains } from '../host/domains.js'
+import { DOMAIN_OPTIONS } from '../host/options.js'
 import type { PollTimers } from '../host/poll_timers.js'
 import type { UpcallQueue } from '../host/upcall_queue.js'
 import type { World } from '../host/world.js'
@@ -23,6 +34,15 @@ import { saveCooperative, saveTransparent } from './save.js'
 
 const INT_MAX = 2 ** 31 - 1
 const MOST_PIRQS = 0xffff
+
+const { frames: _frames, vcpus: _vcpus, type: _type, ...grantable } = DOMAIN_OPTIONS
+
+const RESTORE_OPTIONS: Table<RestoreOptions> = {
+  ...grantable,
+  replaces: anything,
+  pirqs: listOf(within(0, MOST_PIRQS), `integers from 0 to ${MOST_PIRQS}`),
+  globalVirqs: listOf(within(0, NR_VIRQS - 1), `integers from 0 to ${NR_VIRQS - 1}`),
+}
 
 /** What of the host this needs. */
 export interface MovingHost {
@@ -47,10 +67,9 @@ export function readSaveOptions(
   call: string,
   options: { mode?: SaveMode; freeze?: boolean },
 ): { mode: SaveMode; freeze: boolean } {
-  const { mode: given = 'cooperative' } = object(call, 'options', options)
-  const mode = oneOf<SaveMode>(call, 'mode', given, ['cooperative', 'transparent'])
-  const { freeze = mode === 'transparent' } = options
-  return { mode, freeze: oneOf(call, 'freeze', freeze, [true, false]) }
+  const modes = among<SaveMode>('cooperative', 'transparent')
+  const { mode = 'cooperative' } = checkOptions(call, options, { mode: modes, freeze: flag })
+  return { mode, freeze: options.freeze ?? mode === 'transparent' }
 }
 
 /** The migrations of one host. */
@@ -122,15 +141,13 @@ export class Moving {
   /** See Hypervisor.restoreDomain. */
   restore(state: unknown, options: RestoreOptions): Domain {
     const call = 'restoreDomain'
-    object(call, 'options', options)
+    checkOptions(call, options, RESTORE_OPTIONS)
     const { world, queue, timers, clock } = this.#host
     const { virqs } = world
     const checked = checkSaved(state)
     const { replaces, pirqs = [], globalVirqs = [], ...given } = options
     if (replaces !== undefined && (!(replaces instanceof Migration) || this.of(replaces.source) !== replaces))
       throw new ParameterError(call, 'replaces', replaces, 'a migration under way on this host')
-    integers(call, 'pirqs', pirqs, 0, MOST_PIRQS)
-    integers(call, 'globalVirqs', globalVirqs, 0, NR_VIRQS - 1)
     const source = replaces?.source
     const domain = this.#detached(checked, given, source)
     for (const pirq of [...(source?.pirqs.permitted ?? []), ...pirqs]) domain.pirqs.permitted.add(pirq)
@@ -216,8 +233,9 @@ export class Moving {
   start(domid: number, options: { raised?: readonly number[] }): number {
     const call = 'startDomain'
     const domain = this.#host.domains.must(call, domid)
-    const { raised = [] } = object(call, 'options', options)
-    integers(call, 'raised', raised, 1, INT_MAX)
+    const { raised = [] } = checkOptions(call, options, {
+      raised: listOf(within(1, INT_MAX), `integers from 1 to ${INT_MAX}`),
+    })
     if (domain.frozen !== 'restored') throw new XenError(call, Errno.EINVAL, `d${domid} does not wait for it`)
     let added = 0
     for (const port of raised) {
