@@ -10,6 +10,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Bits, type Domain, Errno, Hypervisor, PAGE_SIZE, sharedInfo, VIRQ } from '../src/index.js'
+import { random } from './random.js'
+import { requireTools, seedOr } from './settings.js'
 
 const BUILD = fileURLToPath(new URL('../examples/c-guest/build.sh', import.meta.url))
 const RUN = fileURLToPath(new URL('../examples/c-guest/run.mjs', import.meta.url))
@@ -23,8 +25,7 @@ const missing = [
 const notRun = missing.length
   ? `NOT RUN for want of ${missing.join(', ')} (packages clang, lld, libxen-dev): neither compiled nor executed: `
   : ''
-if (notRun && process.env.EVTCHN_REQUIRE_TOOLS === '1')
-  it('has the tools that EVTCHN_REQUIRE_TOOLS demands', () => expect.fail(notRun))
+if (notRun && requireTools) it('has the tools that EVTCHN_REQUIRE_TOOLS demands', () => expect.fail(notRun))
 
 const SHARED_INFO_GFN = 1
 const FRAMES = 32
@@ -181,10 +182,9 @@ describe.skipIf(notRun)(`${notRun}the C guest, compiled against Xen’s public h
     for (const { guestPort, port } of channels) expect(guest.peer_of(guestPort)).toBe(port)
     const before = new Map(dom0.received)
 
-    let seed = 12345
+    const next = random(seedOr(12345))
     for (let signals = 0; signals < 130_000; signals++) {
-      seed = (Math.imul(seed, 1103515245) + 12345) >>> 0
-      const { kind, guestPort, port } = channels[(seed >>> 8) % channels.length]!
+      const { kind, guestPort, port } = channels[next(channels.length)]!
       for (let n = kind === BURST ? 3 : 1; n > 0; n--) signal(guestPort, () => dom0.send(port))
       if (signals % 20 === 0) tick()
     }

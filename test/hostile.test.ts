@@ -1,13 +1,14 @@
 /**
  * A million random hypercalls by hostile guests, and nobody else notices (test/hostile/soak.ts). Longer, or otherwise:
- * EVTCHN_HOSTILE_CALLS=10000000 EVTCHN_HOSTILE_SEED=7 npx vitest run test/hostile.test.ts
+ * EVTCHN_RUNS=10000000 EVTCHN_SEED=7 npx vitest run test/hostile.test.ts
  */
 
 import { describe, expect, it } from 'vitest'
 import { Soak } from './hostile/soak.js'
+import { runsOr, seedOr } from './settings.js'
 
-const CALLS = Number(process.env.EVTCHN_HOSTILE_CALLS ?? 1_000_000)
-const SEED = Number(process.env.EVTCHN_HOSTILE_SEED ?? 1)
+const CALLS = runsOr(1_000_000)
+const SEED = seedOr(1)
 /** The longer command takes as long as it takes. */
 const TIMEOUT_MS = 24 * 3600 * 1000
 

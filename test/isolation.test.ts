@@ -7,15 +7,8 @@ import { describe, expect, it } from 'vitest'
 import { type Bits, DOMID_SELF, Hypervisor, PAGE_SIZE, sharedInfo, VCPU_INFO_SIZE, VIRQ } from '../src/index.js'
 import { bytesAt, channelsOf, fullPages, PAGE, plan } from './nlevel/geometry.js'
 import { ARGUMENT, FIRST_FREE, RawGuest } from './nlevel/guest.js'
-
-/** A fixed sequence of numbers below 2^32. */
-function random(seed: number): (n: number) => number {
-  let x = seed
-  return (n) => {
-    x = (Math.imul(x, 1664525) + 1013904223) >>> 0
-    return Math.floor((x / 2 ** 32) * n)
-  }
-}
+import { random } from './random.js'
+import { seedOr } from './settings.js'
 
 /** Random bytes in all of a domain's RAM. */
 function scribble({ bytes }: RawGuest, next: (n: number) => number): void {
@@ -92,7 +85,7 @@ describe.each([
   { where: 'in windows of one shared memory', shared: true, windows: true },
 ])('domains $where', ({ shared, windows }) => {
   it("NL-bad-1, NL-tree-3: random operations change event words and the caller's struct, and no other byte", () => {
-    const next = random(shared ? 7 : 11)
+    const next = random(seedOr(shared ? 7 : 11))
     const stride = (FRAMES + GAP) * PAGE_SIZE
     const pages = Math.ceil((KINDS.length * stride + GAP * PAGE_SIZE) / 65536)
     const memory = windows ? new WebAssembly.Memory({ initial: pages, maximum: pages, shared }) : null
@@ -284,7 +277,7 @@ describe('a domain that is latched to the other width', () => {
     'NL-tree-3, EC-lay-5: registered with %i bits and %i levels, changes no byte outside the registered areas and the wallclock',
     (bits, levels) => {
       const other: Bits = bits === 64 ? 32 : 64
-      const next = random(bits * levels)
+      const next = random(seedOr(bits * levels))
       let now = 1n
       const clock = { nowNs: () => 0, wallclockNs: () => (now += 123_456_789_012_345_678n) }
       const xen = Hypervisor.create({ clock })

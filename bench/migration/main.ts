@@ -11,6 +11,7 @@
 
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
+import { seeded } from '../../src/cli/random.js'
 import { type Domain, GuestKernel, Hypervisor, PAGE_SIZE, type SavedDomain } from '../../src/index.js'
 
 /** A domain to move. */
@@ -53,10 +54,9 @@ function build(shape: Shape): { xen: Hypervisor; guest: Domain } {
   // Pages with content, as text and heap have: no two words alike.
   const words = new Uint32Array(guest.memory.memory.buffer)
   const first = frames - usedFrames
-  let x = 1
+  const random = seeded(1)
   for (let i = (first * PAGE_SIZE) / 4; i < (frames * PAGE_SIZE) / 4; i++) {
-    x = (Math.imul(x, 1664525) + 1013904223) >>> 0
-    words[i] = x
+    words[i] = random(2 ** 32)
   }
   return { xen, guest }
 }

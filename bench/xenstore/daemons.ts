@@ -44,7 +44,7 @@ export function startOurs(): Promise<Daemon> {
 
 /** The C daemon over the shim; or why there is none. */
 export async function startC(): Promise<Daemon | string> {
-  const folder = resolve(process.env.XEN_UTILS ?? 'build/xen-utils')
+  const folder = resolve(process.env.EVTCHN_XEN_UTILS ?? 'build/xen-utils')
   const lib = join(folder, 'usr/lib')
   const versions = existsSync(lib) ? readdirSync(lib).filter((name) => name.startsWith('xen-')) : []
   const daemon = versions.map((name) => join(lib, name, 'bin/xenstored')).find(existsSync)

@@ -2,7 +2,7 @@
  * The library's idea of Xen's ABI against Xen's own headers. layouts.json is what gcc said about them, and every machine
  * compares with it; where gcc for both widths and libxen-dev are installed, the headers are measured again.
  *
- * UPDATE_LAYOUTS=1 writes layouts.json anew; EVTCHN_REQUIRE_TOOLS=1 makes missing tools a failure.
+ * EVTCHN_UPDATE_LAYOUTS=1 writes layouts.json anew; EVTCHN_REQUIRE_TOOLS=1 makes missing tools a failure.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
@@ -11,16 +11,17 @@ import { HVM_PARAM, HVM_PARAM_CALLBACK_IRQ, HVM_UPCALL_VECTOR, HVMOP } from '../
 import { PHYSDEVOP } from '../../src/abi/physdev.js'
 import { REGISTER_VCPU_INFO } from '../../src/abi/vcpu.js'
 import * as abi from '../../src/index.js'
+import { requireTools, updateLayouts } from '../settings.js'
 import { measure, missingTools, type Table, type Tables, toJson } from './headers.js'
 
 const RECORD = new URL('layouts.json', import.meta.url)
 const GUEST_ASSERTIONS = new URL('../../examples/c-guest/xen_abi.h', import.meta.url)
 
-const required = process.env.EVTCHN_REQUIRE_TOOLS === '1'
+const required = requireTools
 const missing = missingTools()
 const measured = missing.length ? null : measure()
-if (process.env.UPDATE_LAYOUTS === '1') {
-  if (!measured) throw new Error(`UPDATE_LAYOUTS: the headers cannot be measured without ${missing.join(', ')}`)
+if (updateLayouts) {
+  if (!measured) throw new Error(`EVTCHN_UPDATE_LAYOUTS: the headers cannot be measured without ${missing.join(', ')}`)
   writeFileSync(RECORD, `${toJson(measured)}\n`)
 }
 const recorded = JSON.parse(readFileSync(RECORD, 'utf8')) as Tables

@@ -1,7 +1,7 @@
 /**
  * pvcalls against Xen's own header: offsets, sizes and numbers as a C compiler has them, and command rings exchanged with a
  * frontend and a backend made of Xen's macros. Where the header or gcc for both widths is missing, the recorded values are
- * compared alone; UPDATE_LAYOUTS=1 writes them anew.
+ * compared alone; EVTCHN_UPDATE_LAYOUTS=1 writes them anew.
  */
 
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -22,6 +22,7 @@ import {
   RESPONSE_BYTES,
   SLOT_BYTES,
 } from '../../src/dom0/io/index.js'
+import { updateLayouts } from '../settings.js'
 import { toJson } from './headers.js'
 import { HeaderProgram, missing, type PvcallsHeader, QUEUED } from './pvcalls_header.js'
 
@@ -31,9 +32,9 @@ const lacking = missing()
 const programs: [flag: string, program: HeaderProgram | null][] = lacking.length
   ? [['-m64', null]]
   : (['-m64', '-m32'] as const).map((flag) => [flag, new HeaderProgram(flag)])
-if (process.env.UPDATE_LAYOUTS === '1') {
+if (updateLayouts) {
   const [[, program]] = programs as [[string, HeaderProgram | null]]
-  if (!program) throw new Error(`UPDATE_LAYOUTS: pvcalls.h cannot be measured without ${lacking.join(', ')}`)
+  if (!program) throw new Error(`EVTCHN_UPDATE_LAYOUTS: pvcalls.h cannot be measured without ${lacking.join(', ')}`)
   writeFileSync(RECORD, `${toJson(program.run('layouts'))}\n`)
 }
 const recorded = JSON.parse(readFileSync(RECORD, 'utf8')) as PvcallsHeader

@@ -16,6 +16,7 @@ import {
   XenError,
 } from '../../src/index.js'
 import { coreOf, createMemory } from '../../src/machine/core.js'
+import { seedOr } from '../settings.js'
 import { exploreRuns } from './runs.js'
 import { runThrough, SteppedMemory } from './steps.js'
 import { BUSY, FifoWorld, LINK, LINKED, MASKED, PENDING } from './world.js'
@@ -26,7 +27,7 @@ vi.mock('../../src/machine/buffers.js', async (original) => ({
   sharedInts: (length: number) => new Int32Array(length),
 }))
 
-const seed = Number(process.env.SEED ?? Date.now() % 2 ** 31)
+const seed = seedOr(Date.now() % 2 ** 31)
 
 /** Most accesses of one raise, locks aside: PENDING, MASKED, LINKED; nine for LINK; head; READY and flag. */
 const MOST_ACCESSES = 3 + 9 + 1 + 2
@@ -124,7 +125,7 @@ describe('words rewritten in the middle of linking, at every access', () => {
   })
 })
 
-describe(`the compiled core is the source that is explored (SEED=${seed})`, () => {
+describe(`the compiled core is the source that is explored (seed ${seed})`, () => {
   const word = fc.oneof(fc.integer(), fc.constantFrom(0, LINKED, MASKED, PENDING | LINKED | 2, BUSY | LINKED, -1))
   it.each([false, true])('call by call, threads %s', (shared) => {
     const core = coreOf(createMemory(16, shared))
@@ -159,7 +160,7 @@ describe(`the compiled core is the source that is explored (SEED=${seed})`, () =
   })
 })
 
-describe(`two domains in one memory, one of them hostile (SEED=${seed})`, () => {
+describe(`two domains in one memory, one of them hostile (seed ${seed})`, () => {
   const FRAMES = 64
   const OPS: readonly EvtchnOpName[] = [
     'init_control',

@@ -9,8 +9,9 @@ import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { DOMID_SELF, type Domain, Hypervisor, PAGE_SIZE, VCPU_INFO_SIZE } from '../../src/index.js'
+import { seedOr } from '../settings.js'
 
-const seed = Number(process.env.SEED ?? Date.now() % 2 ** 31)
+const seed = seedOr(Date.now() % 2 ** 31)
 const VCPUS = 3
 const BLOCKS_GFN = 2
 const DESCRIPTORS_GFN = 3
@@ -324,7 +325,7 @@ describe.each([
   [64, false],
   [32, false],
   [64, true],
-] as const)(`FIFO is lists, %i bit, threads %s (SEED=${seed})`, (bits, shared) => {
+] as const)(`FIFO is lists, %i bit, threads %s (seed ${seed})`, (bits, shared) => {
   it('in every result, upcall and order of service', () => {
     fc.assert(
       fc.property(fc.array(step, { minLength: 1, maxLength: 200 }), (steps) => {

@@ -1,6 +1,7 @@
 /** Random numbers as a hostile guest chooses them: mostly small, so that they get far, often on an edge, sometimes mad. */
 
 import { PAGE_SIZE, type Register } from '../../src/index.js'
+import { type Below, random } from '../random.js'
 
 /** Numbers that mean something somewhere: domain ids, limits, signs. */
 const EDGES = [0x7ff0, 0x7ff1, 0x7fff, 0xffff_ffff, 0x8000_0000, 32768, 4096, 1024, 4095, 1023, 64, 32]
@@ -18,25 +19,17 @@ const MAD = [
   2 ** 52 + 4096,
 ]
 
-/** Marsaglia's xorshift32 and what is made of it; the same seed gives the same sequence. */
+/** Random numbers and what is made of them; the same seed gives the same sequence. */
 export class Random {
-  #x: number
+  readonly below: Below
 
   constructor(seed: number) {
-    this.#x = seed | 1
+    this.below = random(seed)
   }
 
   /** 32 bits. */
   word(): number {
-    let x = this.#x
-    x ^= x << 13
-    x ^= x >>> 17
-    x ^= x << 5
-    this.#x = x
-    return x >>> 0
-  }
-  below(n: number): number {
-    return this.word() % n
+    return this.below(2 ** 32)
   }
   pick<T>(from: readonly T[]): T {
     return from[this.below(from.length)]!

@@ -1,6 +1,7 @@
 /** What the tests of this directory say about a model: that it loses nothing under any schedule, or that it does. */
 
 import { expect } from 'vitest'
+import { show } from '../settings.js'
 import { ENDLESS, explore, type Problem, type State, type Thread } from './explore.js'
 import type { Tree } from './model.js'
 
@@ -30,7 +31,7 @@ function problemOf({ tree, threads, prepare, starts = [0] }: Case): Omit<Problem
  */
 export function losesNothing(of: Case, atLeast: number): void {
   const result = explore({ ...problemOf(of), verdict: (s) => of.tree.broken(s) })
-  if (process.env.STATES) console.log(`${result.states} states: ${expect.getState().currentTestName}`)
+  if (show('states')) console.log(`${result.states} states: ${expect.getState().currentTestName}`)
   expect(result.flaw).toBeNull()
   expect(result.ends).toBeGreaterThan(0)
   expect(result.states).toBeGreaterThan(atLeast)
@@ -40,7 +41,7 @@ export function losesNothing(of: Case, atLeast: number): void {
 export function losesAnEvent(of: Case): readonly string[] {
   const { flaw } = explore({ ...problemOf(of), verdict: (s) => of.tree.lost(s) }, { cycles: false })
   expect(flaw?.what).toMatch(/^port \d+ is lost/)
-  if (process.env.SCHEDULES) console.log(`${expect.getState().currentTestName}\n  ${flaw?.schedule.join('\n  ')}`)
+  if (show('schedules')) console.log(`${expect.getState().currentTestName}\n  ${flaw?.schedule.join('\n  ')}`)
   return flaw!.schedule
 }
 

@@ -17,6 +17,7 @@ import {
   type WantedLevels,
   XenError,
 } from '../../src/index.js'
+import { givenSeed, runsOr } from '../settings.js'
 
 const FRAMES = 96
 /** Beside the guest's first window and the two frames of its peer. */
@@ -57,8 +58,7 @@ interface Channel {
   script: Action[]
 }
 
-const SEED = process.env.EVTCHN_MODEL_SEED
-const RUNS = Number(process.env.EVTCHN_MODEL_RUNS ?? 40)
+const RUNS = runsOr(40)
 
 class Driver {
   readonly xen: Hypervisor
@@ -184,7 +184,7 @@ describe.each(FORMS)('the driver with $bits bits and $levels levels', (form) => 
         driver.check(JSON.stringify(action))
       }
     })
-    fc.assert(property, { numRuns: RUNS, ...(SEED === undefined ? {} : { seed: Number(SEED) }) })
+    fc.assert(property, { numRuns: RUNS, ...(givenSeed === undefined ? {} : { seed: givenSeed }) })
   })
 })
 

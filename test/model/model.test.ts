@@ -1,11 +1,12 @@
 /**
  * The library against the reference, in random sequences: channels that come and go, sends from both ends, masks,
  * unmasks, scans of several vCPUs with buffers of any size, registrations in the middle, resets. Every depth, width and
- * build. A failure prints fast-check's seed; EVTCHN_MODEL_SEED repeats it, EVTCHN_MODEL_RUNS asks for more runs.
+ * build. A failure prints fast-check's seed; EVTCHN_SEED repeats it, EVTCHN_RUNS asks for more runs.
  */
 
 import fc from 'fast-check'
 import { describe, it } from 'vitest'
+import { givenSeed, runsOr } from '../settings.js'
 import { type Command, type Form, Machine, newMemory } from './machine.js'
 
 const FORMS: Form[] = [
@@ -18,8 +19,7 @@ const FORMS: Form[] = [
   { bits: 32, levels: 5, nrPages: 2 },
 ]
 
-const RUNS = Number(process.env.EVTCHN_MODEL_RUNS ?? 30)
-const SEED = process.env.EVTCHN_MODEL_SEED
+const RUNS = runsOr(30)
 
 /** How often each command is drawn. */
 const WEIGHTS: Record<Command['do'], number> = {
@@ -77,6 +77,6 @@ describe.each([{ shared: false }, { shared: true }])('shared memory: $shared', (
       const machine = new Machine(form, memory)
       for (const each of [...first, ...then]) machine.run(each)
     })
-    fc.assert(property, { numRuns: RUNS, ...(SEED === undefined ? {} : { seed: Number(SEED) }) })
+    fc.assert(property, { numRuns: RUNS, ...(givenSeed === undefined ? {} : { seed: givenSeed }) })
   })
 })

@@ -2,6 +2,8 @@
 
 import { describe, expect, it } from 'vitest'
 import { DOMID_SELF, HYPERVISOR, Hypervisor, SCHEDOP, VIRQ } from '../../src/index.js'
+import { random } from '../random.js'
+import { seedOr } from '../settings.js'
 import { plan } from './geometry.js'
 import { ARGUMENT, FIRST_FREE, RawGuest } from './guest.js'
 
@@ -192,14 +194,14 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
 
   it('NL-bad-1: whatever is in its words, no operation touches more than n + 2 words per port', () => {
     const { guest } = machine(bits, levels)
-    const xorshift = random(0xbeef ^ (bits * levels))
+    const next = random(seedOr(0xbeef ^ (bits * levels)))
     const from = guest.tree ? FIRST_FREE * 4096 : 0x1000
     for (let round = 0; round < 120; round++) {
       const byte = [0, 0xff, -1][round % 3]!
-      for (let at = from; at < from + 0xc00; at++) guest.bytes[at] = byte < 0 ? xorshift() : byte
-      if (guest.tree) for (let at = 0x1000; at < 0x1000 + 128; at++) guest.bytes[at] = byte < 0 ? xorshift() : byte
-      const port = 1 + (xorshift() % 69)
-      const op = (['send', 'unmask', 'close'] as const)[round % 7 === 6 ? 2 : xorshift() % 2]!
+      for (let at = from; at < from + 0xc00; at++) guest.bytes[at] = byte < 0 ? next(256) : byte
+      if (guest.tree) for (let at = 0x1000; at < 0x1000 + 128; at++) guest.bytes[at] = byte < 0 ? next(256) : byte
+      const port = 1 + next(69)
+      const op = (['send', 'unmask', 'close'] as const)[round % 7 === 6 ? 2 : next(2)]!
       const found = changes(guest, () => void guest.op(op, { port }))
       expect(found.size, `${op} of ${port} in round ${round}`).toBeLessThanOrEqual(levels + 2)
       const polled = changes(guest, () => void poll(guest, 0, [port, 3]))
@@ -240,15 +242,4 @@ function poll(guest: RawGuest, vcpu: number, ports: number[]): void {
   view.setUint32(wide ? 8 : 4, ports.length, true)
   for (const [i, port] of ports.entries()) view.setUint32(64 + 4 * i, port, true)
   guest.call(HYPERVISOR.sched_op, [SCHEDOP.poll, ARGUMENT], vcpu)
-}
-
-/** Marsaglia's xorshift32: a fixed sequence of bytes and more. */
-function random(seed: number): () => number {
-  let x = seed | 1
-  return () => {
-    x ^= x << 13
-    x ^= x >>> 17
-    x ^= x << 5
-    return x >>> 0
-  }
 }

@@ -2,6 +2,8 @@
 
 import { describe, expect, it, vi } from 'vitest'
 import { DOMID_SELF, Hypervisor, VIRQ } from '../../src/index.js'
+import { random } from '../random.js'
+import { seedOr } from '../settings.js'
 import { channelsOf, PAGE, plan } from './geometry.js'
 import { FIRST_FREE, RawGuest, stateOf } from './guest.js'
 
@@ -111,11 +113,7 @@ describe('a guest that never calls the new operations', () => {
         const guest = new RawGuest(xen, { domid: 1, bits, vcpus: 2, frames: 16, maxEvtchnPort: -1 })
         return { guest, peer: new RawGuest(xen, { domid: 2, frames: 16 }) }
       })
-      let x = 12345
-      const next = (n: number) => {
-        x = (Math.imul(x, 1103515245) + 12345) >>> 0
-        return (x >>> 8) % n
-      }
+      const next = random(seedOr(12345))
       for (let i = 0; i < 3000; i++) {
         const [what, a, b] = [next(12), next(80), next(3)]
         const rcs = hosts.map(({ guest, peer }) => {

@@ -8,6 +8,7 @@ import type { PvSocket } from '../../src/dom0/frontends/index.js'
 import { IO_POLICIES, type IoPolicyName } from '../../src/dom0/index.js'
 import type { Task } from '../../src/dom0/kernel/index.js'
 import { echo } from '../../src/scenarios/pvcalls_scenario.js'
+import { runsOr } from '../settings.js'
 import { accept, bytesOf, drain, PvcallsLab, pattern, SERVER, same, text } from './lab.js'
 
 function connect(lab: PvcallsLab, count: number): PvSocket[] {
@@ -133,8 +134,8 @@ describe('a CPU goes offline', () => {
   })
 })
 
-/** Changes of the long run; PVCALLS_CHANGES=n for more. */
-const CHANGES = Number(process.env.PVCALLS_CHANGES ?? 500)
+/** Changes of the long run; EVTCHN_RUNS=n for more. */
+const CHANGES = runsOr(500)
 
 /** One random run: streams in both directions on all sockets while CPUs change, sockets close and connect. */
 class Traffic {

@@ -8,9 +8,10 @@ import { seeded } from '../../src/cli/random.js'
 import { IO_POLICIES } from '../../src/dom0/backends/index.js'
 import { encodeAddress, INDEX_WORD, PVCALLS } from '../../src/dom0/io/index.js'
 import type { Task } from '../../src/dom0/kernel/index.js'
+import { runsOr } from '../settings.js'
 import { type LabOptions, PvcallsLab } from './lab.js'
 
-const SEEDS = Number(process.env.PVCALLS_SEEDS ?? 25)
+const SEEDS = runsOr(25)
 const STEPS = 150
 const IP = '10.0.0.1'
 /** The port of the network's own server; the guest's are those above. */

@@ -10,23 +10,15 @@ import { IrqLines } from '../../src/host/irq.js'
 import { sharedInts } from '../../src/machine/buffers.js'
 import { fromBase64, toBase64 } from '../../src/migration/base64.js'
 import { Fields, RestoreError, SavedStateError, shown } from '../../src/migration/fields.js'
+import { random } from '../random.js'
+import { seedOr } from '../settings.js'
 
 afterEach(() => void vi.unstubAllGlobals())
 
-/** A xorshift generator; its seed is in the tests' names. */
-function random(seed: number): (below: number) => number {
-  let x = seed
-  return (below) => {
-    x ^= x << 13
-    x ^= x >>> 17
-    x ^= x << 5
-    return (x >>> 0) % below
-  }
-}
-const SEED = Number(process.env.SEED ?? 20260801)
+const SEED = seedOr(20260801)
 
 describe('Summary', () => {
-  it.each([33, 1024, 1025, 40_000])(`finds members and gaps as a plain set does, below %i (SEED=${SEED})`, (size) => {
+  it.each([33, 1024, 1025, 40_000])(`finds members and gaps as a plain set does, below %i (seed ${SEED})`, (size) => {
     const next = random(SEED)
     const summary = new Summary(64)
     summary.grow(size)

@@ -15,22 +15,13 @@ import {
   XenStored,
   XS,
 } from '../../src/xenstore/index.js'
+import { random } from '../random.js'
+import { seedOr } from '../settings.js'
 
 const MESSAGES = 1_000_000
 const CHECK_EVERY = 50_000
 const CLIENTS = 3
 const FIRST_GUEST = 5
-
-/** A generator that can be started again from the seed that a failure prints (mulberry32). */
-function generator(seed: number): (below: number) => number {
-  let state = seed >>> 0
-  return (below) => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) % below
-  }
-}
 
 const PATHS = [
   '/',
@@ -142,7 +133,7 @@ class Fuzz {
   introduced = 0
 
   constructor(seed: number) {
-    this.random = generator(seed)
+    this.random = random(seed)
     const count = (bytes: number) => {
       this.fetchedByGuests += bytes
     }
@@ -274,8 +265,8 @@ class Fuzz {
 }
 
 it('a million random and mutated messages leave a sound store and nothing behind', () => {
-  const seed = Number(process.env.FUZZ_SEED ?? Math.floor(Math.random() * 2 ** 32))
-  const about = `FUZZ_SEED=${seed}`
+  const seed = seedOr(Math.floor(Math.random() * 2 ** 32))
+  const about = `seed ${seed}`
   const fuzz = new Fuzz(seed)
   for (let i = 1; i <= MESSAGES; i++) {
     try {

@@ -5,12 +5,13 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { requireTools, xenUtils } from '../settings.js'
 
 const top = join(dirname(fileURLToPath(import.meta.url)), '../..')
-const folder = process.env.XEN_UTILS ?? join(top, 'build/xen-utils')
+const folder = xenUtils ?? join(top, 'build/xen-utils')
 
 /** True if the tests that need Xen's programs must run. */
-export const required = process.env.EVTCHN_REQUIRE_TOOLS === '1'
+export const required = requireTools
 /** Are the tools of xenstore-utils installed? */
 export const haveTools = spawnSync('xenstore-read', ['-h']).error === undefined
 

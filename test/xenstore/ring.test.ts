@@ -21,6 +21,8 @@ import {
   XS,
 } from '../../src/xenstore/index.js'
 import { fromLatin1 } from '../../src/xenstore/text.js'
+import { random } from '../random.js'
+import { seedOr } from '../settings.js'
 
 const PAGE = 4096
 const RING_GFN = 3
@@ -383,24 +385,19 @@ describe('a hostile guest', () => {
 
   it('XS-adv-326, XS-adv-425: random words and bytes in the page, for ten thousand rounds and new guests', () => {
     const machine = new Machine()
-    let seed = 99
-    const random = (below: number) => {
-      seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0
-      return Math.floor((seed / 2 ** 32) * below)
-    }
+    const next = random(seedOr(99))
     const words = ['req_cons', 'req_prod', 'rsp_cons', 'rsp_prod', 'connection', 'error', 'server_features'] as const
     let { peer, ring, port } = machine.guest(5)
     machine.introduce(5, port)
     for (let round = 0; round < 10_000; round++) {
-      const what = random(10)
-      if (what < 6)
-        put(ring, encodeText(random(30), round, random(3), ['/x\0', 'a\0v', '/\0t\0', '\0', 'T\0'][random(5)]!))
-      else if (what < 7) ring.set(words[random(7)]!, random(2) ? random(2 ** 32) : random(2000))
-      else if (what < 8) peer.page()[random(4096)] = random(256)
+      const what = next(10)
+      if (what < 6) put(ring, encodeText(next(30), round, next(3), ['/x\0', 'a\0v', '/\0t\0', '\0', 'T\0'][next(5)]!))
+      else if (what < 7) ring.set(words[next(7)]!, next(2) ? next(2 ** 32) : next(2000))
+      else if (what < 8) peer.page()[next(4096)] = next(256)
       else ring.read(RESPONSES, 1024)
       peer.channel.notify()
       if (!machine.server.domains.get(5)!.connection!.ignored) continue
-      if (random(2)) {
+      if (next(2)) {
         machine.xen.destroyDomain(5)
         machine.server.domainsChanged()
         ;({ peer, ring, port } = machine.guest(5))

@@ -6,6 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { connectSocket, type SocketServer, serveSocket } from '../../src/node/xenstored_socket.js'
 import { checkStore, encodeText, type XenStoreClient, XenStored, XS } from '../../src/xenstore/index.js'
+import { random } from '../random.js'
+import { seedOr } from '../settings.js'
 import { temporary } from './real.js'
 
 let place: ReturnType<typeof temporary>
@@ -211,16 +213,12 @@ it('a client that vanishes in the midst of a reply hurts nobody', async () => {
 })
 
 it('random bytes from many clients end their connections or are answered, and harm nothing', async () => {
-  let seed = 12345
-  const random = () => {
-    seed = (Math.imul(seed, 1103515245) + 12345) >>> 0
-    return seed / 2 ** 32
-  }
+  const next = random(seedOr(12345))
   for (let i = 0; i < 50; i++) {
     const socket = await raw()
     socket.resume()
     socket.on('error', () => {})
-    socket.write(Buffer.from(Array.from({ length: 200 }, () => Math.floor(random() * (i % 2 ? 256 : 3)))))
+    socket.write(Buffer.from(Array.from({ length: 200 }, () => next(i % 2 ? 256 : 3))))
   }
   expect(await (await client()).control('check')).toBe('OK')
 })

@@ -2,7 +2,7 @@
  * Random stories on a whole host: guests are created and destroyed, change states, are stalled and released, in any order
  * and with several things under way, while threads run and are interrupted as the seed says.
  *
- * Each run is one seed: XENWATCH_SEED=n runs that one alone, XENWATCH_RUNS=n more of them.
+ * Each run is one seed: EVTCHN_SEED=n runs that one alone, EVTCHN_RUNS=n more of them.
  */
 
 import { describe, expect, it } from 'vitest'
@@ -11,14 +11,13 @@ import { guestConfig, type Host, type Job } from '../../src/dom0/index.js'
 import { diskSpec, type Outcome } from '../../src/dom0/toolstack/index.js'
 import { type Design, XenbusWatch } from '../../src/dom0/xenbus/index.js'
 import { differences, inventory } from '../../src/scenarios/inventory.js'
+import { givenSeed, runsOr } from '../settings.js'
 import { InvariantChecker } from './checker.js'
 import { ALL, hostOf, KINDS } from './lab.js'
 
 const STEPS = 30
-const runs = Number(process.env.XENWATCH_RUNS ?? 6)
-const seeds = process.env.XENWATCH_SEED
-  ? [Number(process.env.XENWATCH_SEED)]
-  : Array.from({ length: runs }, (_, i) => 1000 + i)
+const runs = runsOr(6)
+const seeds = givenSeed !== undefined ? [givenSeed] : Array.from({ length: runs }, (_, i) => 1000 + i)
 
 /** An operation of the toolstack under way. */
 interface Under {
