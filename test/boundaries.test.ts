@@ -10,8 +10,10 @@ import { describe, expect, it } from 'vitest'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 
-/** What stands under every room: error numbers, checks of arguments, the clock's interface. */
-const FOUNDATION = ['errno.ts', 'check.ts', 'clock.ts']
+/** What stands under every room: error numbers, checks of arguments, the clock's interface, the queue. */
+const FOUNDATION = ['errno.ts', 'check.ts', 'clock.ts', 'queue.ts']
+/** What other clients of the store are built from. */
+const STORE_CLIENT = ['xenstore/index.ts', 'xenstore/parts.ts']
 const DOM0_KERNEL = ['dom0/kernel/index.ts']
 const XENBUS = [...DOM0_KERNEL, 'dom0/xenbus/index.ts']
 
@@ -20,6 +22,7 @@ const ROOMS: Record<string, readonly string[]> = {
   'errno.ts': [],
   'check.ts': [],
   'clock.ts': ['check.ts'],
+  'queue.ts': [],
   abi: [],
   machine: [...FOUNDATION, 'abi', 'generated'],
   domain: [...FOUNDATION, 'abi', 'machine'],
@@ -55,10 +58,10 @@ const ROOMS: Record<string, readonly string[]> = {
   xenstore: FOUNDATION,
   'dom0/kernel': FOUNDATION,
   'dom0/io': FOUNDATION,
-  'dom0/xenbus': [...FOUNDATION, ...DOM0_KERNEL, 'xenstore/index.ts'],
+  'dom0/xenbus': [...FOUNDATION, ...DOM0_KERNEL, ...STORE_CLIENT],
   'dom0/backends': [...FOUNDATION, ...XENBUS, 'dom0/io'],
   'dom0/frontends': [...FOUNDATION, ...XENBUS, 'dom0/io/index.ts'],
-  'dom0/toolstack': [...FOUNDATION, ...XENBUS, 'xenstore/index.ts'],
+  'dom0/toolstack': [...FOUNDATION, ...XENBUS, ...STORE_CLIENT],
   'dom0/host': [
     ...FOUNDATION,
     ...XENBUS,

@@ -7,6 +7,7 @@
 import type { Domain } from '../domain/domain.js'
 import { upcallDeliverable } from '../domain/upcall.js'
 import type { Vcpu } from '../domain/vcpu.js'
+import { Queue } from '../queue.js'
 import type { Domains } from './domains.js'
 
 /** Where a vCPU is entered; see HypervisorOptions. */
@@ -19,8 +20,8 @@ export interface Entry {
 export class UpcallQueue {
   readonly #domains: Domains
   readonly #entry: Entry
-  readonly #upcalls: Vcpu[] = []
-  readonly #unblocked: Vcpu[] = []
+  readonly #upcalls = new Queue<Vcpu>()
+  readonly #unblocked = new Queue<Vcpu>()
   /** vCPUs that were unblocked while they, or their whole domain, returned to no guest code. */
   readonly #unblockLater = new Set<Vcpu>()
   /** vCPUs in `onUpcall`. */

@@ -10,6 +10,7 @@
  */
 
 import { type Clock, ManualClock } from '../../clock.js'
+import { Queue } from '../../queue.js'
 import type { Task } from './task.js'
 import { DeadlockError, findCircle, Thread, type ThreadState, type Waiting } from './thread.js'
 import { type Timer, Timers } from './timers.js'
@@ -36,8 +37,7 @@ export class Scheduler {
   readonly clock: Clock
   readonly #options: SchedulerOptions
   readonly #timers = new Timers()
-  #ready: Thread[] = []
-  #head = 0
+  readonly #ready = new Queue<Thread>()
   #current: Thread | null = null
   #steps = 0
 
@@ -137,7 +137,7 @@ export class Scheduler {
 
   /** Is a thread ready? */
   get busy(): boolean {
-    return this.#ready.length > this.#head
+    return this.#ready.length > 0
   }
 
   /** Fires the timers that are due and runs threads until none is ready. Answers how many steps that took. */
@@ -163,20 +163,9 @@ export class Scheduler {
 
   #take(): Thread {
     const choose = this.#options.choose
-    const count = this.#ready.length - this.#head
-    if (choose && count > 1) {
-      const at = this.#head + choose(count)
-      const chosen = this.#ready[at]!
-      // Those that were ready longer keep their order.
-      this.#ready.copyWithin(this.#head + 1, this.#head, at)
-      this.#ready[this.#head] = chosen
-    }
-    const thread = this.#ready[this.#head++]!
-    if (this.#head === this.#ready.length || this.#head > 4096) {
-      this.#ready = this.#ready.slice(this.#head)
-      this.#head = 0
-    }
-    return thread
+    const count = this.#ready.length
+    // Threads that were ready longer keep their order.
+    return choose && count > 1 ? this.#ready.takeAt(choose(count))! : this.#ready.shift()!
   }
 
   #step(thread: Thread): void {

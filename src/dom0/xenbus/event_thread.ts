@@ -8,6 +8,7 @@
  * Adding, popping, forwarding and purging never sleep: they are what Linux does under watch_events_lock.
  */
 
+import { Queue } from '../../queue.js'
 import { DeadlockError, type Kernel, type Mutex, type Task, type Thread, type WaitQueue } from '../kernel/index.js'
 import type { XenbusWatch, XsWatchEvent } from './watch.js'
 
@@ -64,8 +65,7 @@ export class EventThread {
   onDrained: (() => void) | null = null
   readonly #options: EventThreadOptions
   readonly #wait: WaitQueue
-  #events: XsWatchEvent[] = []
-  #head = 0
+  readonly #events = new Queue<XsWatchEvent>()
 
   constructor(options: EventThreadOptions) {
     const { kernel, domid, name, fn } = options
@@ -79,11 +79,11 @@ export class EventThread {
 
   /** Queued events, oldest first. */
   get events(): readonly XsWatchEvent[] {
-    return this.#events.slice(this.#head)
+    return [...this.#events]
   }
 
   get length(): number {
-    return this.#events.length - this.#head
+    return this.#events.length
   }
 
   add(event: XsWatchEvent): void {
@@ -95,24 +95,9 @@ export class EventThread {
     this.#wait.wakeAll()
   }
 
-  #pop(): XsWatchEvent | null {
-    if (!this.length) return null
-    const event = this.#events[this.#head]!
-    if (++this.#head === this.#events.length || this.#head > 1024) {
-      this.#events = this.#events.slice(this.#head)
-      this.#head = 0
-    }
-    return event
-  }
-
   /** Takes out the events for which `goes` holds, in their order. */
   extract(goes: (event: XsWatchEvent) => boolean): XsWatchEvent[] {
-    const taken: XsWatchEvent[] = []
-    const kept: XsWatchEvent[] = []
-    for (const event of this.events) (goes(event) ? taken : kept).push(event)
-    this.#events = kept
-    this.#head = 0
-    return taken
+    return this.#events.extract(goes)
   }
 
   /** Removes the events of a watch. */
@@ -149,7 +134,7 @@ export class EventThread {
   }
 
   *#handle(): Task {
-    const event = this.#pop()
+    const event = this.#events.shift()
     if (!event) return
     const { observer, report, onFinished } = this.#options
     const other = this.route?.(event) ?? null
