@@ -24,3 +24,11 @@ declare namespace WebAssembly {
 }
 declare function atob(text: string): string
 declare function btoa(text: string): string
+/** The text coders of the platform. Not declared as globals of the same names: those of Node's types would clash with them. */
+interface PlatformText {
+  readonly TextEncoder: new () => {
+    encode(text: string): Uint8Array
+    encodeInto(text: string, to: Uint8Array): { read: number; written: number }
+  }
+  readonly TextDecoder: new (label: string, options: { ignoreBOM: boolean }) => { decode(bytes: Uint8Array): string }
+}

@@ -3,13 +3,8 @@
 import { existsSync, lstatSync, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
-import {
-  type ClientTransport,
-  type Connection,
-  type Transport,
-  XenStoreClient,
-  type XenStored,
-} from '../xenstore/index.js'
+import { instance, ParameterError, text } from '../check.js'
+import { type ClientTransport, type Connection, type Transport, XenStoreClient, XenStored } from '../xenstore/index.js'
 
 // Enough for many replies at once, little enough for many slow clients.
 const CHUNK = 64 * 1024
@@ -82,6 +77,8 @@ export interface SocketServer {
  * @throws Error if somebody listens there already, if the path is something else, or if it cannot be made.
  */
 export async function serveSocket(daemon: XenStored, path: string): Promise<SocketServer> {
+  aDaemon('serveSocket', 'daemon', daemon)
+  aPath('serveSocket', path)
   await removeStale(path)
   const open = new Set<SocketConnection>()
   const server = createServer({ highWaterMark: 4 * CHUNK, noDelay: false }, (socket) => {
@@ -111,6 +108,12 @@ function listen(server: Server, path: string): Promise<void> {
     })
     process.umask(mask)
   })
+}
+
+const aDaemon = instance(XenStored, 'a XenStored')
+
+function aPath(call: string, path: unknown): void {
+  if (text(call, 'path', path) === '') throw new ParameterError(call, 'path', path, 'the path of a socket')
 }
 
 /** A longer path would be cut off silently, and be another one. */
@@ -165,6 +168,7 @@ export class SocketTransport implements ClientTransport {
 /** Connects to a daemon. Default: where Xen's tools would. */
 export function connectSocket(path: string = defaultSocketPath()): Promise<XenStoreClient> {
   return new Promise((resolve, reject) => {
+    aPath('connectSocket', path)
     mustFit(path)
     const socket = connect(path)
     socket.once('error', reject)

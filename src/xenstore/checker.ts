@@ -5,13 +5,13 @@ import { ownerOf } from './perms.js'
 import type { Accounts } from './quota.js'
 import type { Store } from './store.js'
 import { nodeCost, walk } from './tree.js'
-import type { WatchTable } from './watch.js'
 
 /** What is checked: a server has all of it. */
 export interface Checked {
   readonly store: Store
   readonly connections: readonly Connection[]
-  readonly watches: WatchTable<Connection>
+  /** `size`: number of watched paths. */
+  readonly watches: { readonly size: number }
 }
 
 /** One sentence per fault; none if the store is sound. */
@@ -46,7 +46,7 @@ function checkTree(store: Store): string[] {
 function checkConnections(
   connections: readonly Connection[],
   accounts: Accounts,
-  watches: WatchTable<Connection>,
+  watches: Checked['watches'],
 ): string[] {
   const faults: string[] = []
   const held = new Map<number, { watches: number; transactions: number }>()

@@ -3,20 +3,14 @@
  * at the same time; the daemon handles them in order.
  */
 
-import { errorName, XenStoreError } from './errors.js'
+import { anything, options as checked, func, ParameterError, within } from '../check.js'
+import * as asks from './asks.js'
+import { XenStoreError } from './errors.js'
+import { Exchange } from './exchange.js'
 import { formatPermission, type Permission, parsePermission } from './perms.js'
-import { fromLatin1, fromUtf8, toLatin1, toUtf8 } from './text.js'
+import { fromLatin1, fromUtf8, toUtf8 } from './text.js'
 import { type AbortSignalLike, StoreWatch, type WatchEvent } from './watcher.js'
-import {
-  encodePacket,
-  joinStrings,
-  PAYLOAD_MAX,
-  type Packet,
-  PacketReader,
-  splitStrings,
-  typeName,
-  XS,
-} from './wire.js'
+import { joinStrings, PacketReader, splitStrings, typeName, XS } from './wire.js'
 
 /** The way to a daemon. */
 export interface ClientTransport {
@@ -47,25 +41,38 @@ export interface WatchOptions extends RequestOptions {
   readonly depth?: number
 }
 
-interface Pending {
-  readonly type: number
-  readonly about: string
-  resolve(body: Uint8Array): void
-  reject(error: Error): void
-}
+const WATCH_OPTIONS = { signal: anything, onEvent: func, depth: within(0, 0x7fffffff) }
+const TRANSACTION_OPTIONS = { signal: anything, attempts: within(1, Number.MAX_SAFE_INTEGER) }
 
 /** The requests that work on nodes, inside a transaction or not. Paths may be relative to the caller's home. */
 export abstract class StoreAccess {
   /** Makes one request. @throws XenStoreError with the daemon's answer. */
   abstract request(type: number, body: Uint8Array, about: string, options?: RequestOptions): Promise<Uint8Array>
 
-  async #strings(type: number, path: string, ...more: string[]): Promise<Uint8Array> {
-    return this.request(type, strings(type, path, ...more), path)
+  /** Makes one of the requests that every client knows. */
+  async #ask(ask: asks.Ask): Promise<Uint8Array> {
+    return this.request(ask.type, payload(ask), asks.aboutOf(ask))
+  }
+
+  /** Carries out a request that takes several messages. */
+  async #talk<T>(talk: asks.Talk<T>): Promise<T> {
+    let step = talk.next()
+    while (!step.done) {
+      let body: Uint8Array
+      try {
+        body = await this.#ask(step.value)
+      } catch (error) {
+        step = talk.throw(error)
+        continue
+      }
+      step = talk.next(body)
+    }
+    return step.value
   }
 
   /** Value of a node as bytes. */
-  readBytes(path: string): Promise<Uint8Array> {
-    return this.#strings(XS.READ, path)
+  async readBytes(path: string): Promise<Uint8Array> {
+    return this.#ask(asks.read(path))
   }
 
   /** Value of a node as UTF-8 text. */
@@ -73,67 +80,41 @@ export abstract class StoreAccess {
     return fromUtf8(await this.readBytes(path))
   }
 
-  /** Value of a node as UTF-8 text, or null if there is none. */
-  async readIfExists(path: string): Promise<string | null> {
+  /** Value of a node as UTF-8 text, or undefined if there is none. */
+  async readIfExists(path: string): Promise<string | undefined> {
     return absent(this.read(path))
   }
 
   /** True if there is a node; one that may not be read is an error, not false. */
   async exists(path: string): Promise<boolean> {
-    return (await absent(this.readBytes(path))) !== null
+    return (await absent(this.readBytes(path))) !== undefined
   }
 
-  /** Gives a node a value, making it and its parents if need be. */
+  /** Gives a node a value; makes the node and its parents if they are missing. */
   async write(path: string, value: string | Uint8Array): Promise<void> {
-    const head = strings(XS.WRITE, path)
-    const bytes = typeof value === 'string' ? toUtf8(value) : value
-    const body = new Uint8Array(head.length + bytes.length)
-    body.set(head)
-    body.set(bytes, head.length)
-    await this.request(XS.WRITE, body, path)
+    if (typeof value !== 'string' && !(value instanceof Uint8Array))
+      throw new ParameterError('write', 'value', value, 'a string or a Uint8Array')
+    await this.#ask(asks.write(path, value))
   }
 
   /** Makes an empty node; one that exists stays as it is. */
   async mkdir(path: string): Promise<void> {
-    await this.#strings(XS.MKDIR, path)
+    await this.#ask(asks.mkdir(path))
   }
 
   /** Removes a node with all below it. */
   async rm(path: string): Promise<void> {
-    await this.#strings(XS.RM, path)
+    await this.#ask(asks.rm(path))
   }
 
   /** Names of a node's children, however many (XS-wire-12). */
-  async ls(path: string): Promise<string[]> {
-    try {
-      return list(await this.#strings(XS.DIRECTORY, path))
-    } catch (error) {
-      if (!(error instanceof XenStoreError && error.code === 'E2BIG')) throw error
-    }
-    for (;;) {
-      const names = await this.#parts(path)
-      if (names) return names
-    }
-  }
-
-  /** The list part by part; null if it changed meanwhile. */
-  async #parts(path: string): Promise<string[] | null> {
-    let generation: string | undefined
-    for (let text = ''; ; ) {
-      const body = fromLatin1(await this.#strings(XS.DIRECTORY_PART, path, String(text.length)))
-      const cut = body.indexOf('\0') + 1
-      if (generation !== undefined && generation !== body.slice(0, cut)) return null
-      generation = body.slice(0, cut)
-      // The last part ends in one more empty string: two nuls, or a single one if there are no names.
-      const part = body.slice(cut)
-      if (part === '\0' || part.endsWith('\0\0')) return list(toLatin1(text + part.slice(0, -1)))
-      text += part
-    }
+  ls(path: string): Promise<string[]> {
+    return this.#talk(asks.children(path))
   }
 
   /** Permissions of a node; entry 0 names the owner. */
   async getPermissions(path: string): Promise<Permission[]> {
-    return list(await this.#strings(XS.GET_PERMS, path)).map((text) => {
+    return list(await this.#ask(asks.getPermissions(path))).map((text) => {
       const entry = parsePermission(text)
       if (!entry) throw new XenStoreError('GET_PERMS', path, 'EIO')
       return entry
@@ -143,7 +124,7 @@ export abstract class StoreAccess {
   /** Sets the permissions of a node: entries, or their text such as `['n0', 'r5']`. */
   async setPermissions(path: string, perms: readonly (Permission | string)[]): Promise<void> {
     const texts = perms.map((entry) => (typeof entry === 'string' ? entry : formatPermission(entry)))
-    await this.#strings(XS.SET_PERMS, path, ...texts)
+    await this.#ask(asks.setPermissions(path, texts))
   }
 }
 
@@ -169,9 +150,9 @@ export class ClientTransaction extends StoreAccess {
 export class XenStoreClient extends StoreAccess {
   readonly #transport: ClientTransport
   readonly #reader = new PacketReader()
-  readonly #pending = new Map<number, Pending>()
   readonly #watches = new Map<string, StoreWatch>()
-  #lastRequest = 0
+  // An event for a watch that was taken back meanwhile is dropped (XS-watch-11).
+  readonly #exchange = new Exchange({ event: (path, token) => this.#watches.get(token)?.deliver({ path }) })
   #lastToken = 0
   #closed = false
 
@@ -189,53 +170,32 @@ export class XenStoreClient extends StoreAccess {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) throw signal.reason
       if (this.#closed) throw new XenStoreError(typeName(type), about, 'EIO')
-      if (body.length > PAYLOAD_MAX) throw new XenStoreError(typeName(type), about, 'E2BIG')
-      do this.#lastRequest = (this.#lastRequest + 1) >>> 0
-      while (this.#pending.has(this.#lastRequest))
       const giveUp = () => reject(signal!.reason as Error)
-      // One signal may serve many requests: what has been answered listens no more.
+      // One signal may serve many requests: an answered one stops listening.
       const settled =
         <T>(settle: (value: T) => void) =>
         (value: T) => {
           signal?.removeEventListener('abort', giveUp)
           settle(value)
         }
+      const outcome = { resolve: settled(resolve), reject: settled(reject) }
+      const { packet } = this.#exchange.request(type, txId, body, about, outcome)
       signal?.addEventListener('abort', giveUp)
-      this.#pending.set(this.#lastRequest, { type, about, resolve: settled(resolve), reject: settled(reject) })
-      this.#transport.send(encodePacket(type, this.#lastRequest, txId, body))
+      this.#transport.send(packet)
     })
   }
 
   #receive(bytes: Uint8Array): void {
     this.#reader.push(bytes)
-    for (let packet = this.#reader.next(); packet; packet = this.#reader.next()) this.#take(packet)
+    for (let packet = this.#reader.next(); packet; packet = this.#reader.next()) this.#exchange.accept(packet)
     if (this.#reader.tooLong) this.close()
     else this.#reader.detach()
-  }
-
-  #take({ type, reqId, body }: Packet): void {
-    if (type === XS.WATCH_EVENT) {
-      const [path, token] = splitStrings(body) ?? []
-      // An event for a watch that is gone is nobody's (XS-watch-11).
-      if (path !== undefined && token !== undefined) this.#watches.get(token)?.deliver({ path })
-      return
-    }
-    const pending = this.#pending.get(reqId)
-    if (!pending) return
-    this.#pending.delete(reqId)
-    if (type === pending.type) pending.resolve(body.slice())
-    else
-      pending.reject(
-        new XenStoreError(typeName(pending.type), pending.about, errorName(fromLatin1(body, 0, -1 + body.length))),
-      )
   }
 
   #end(): void {
     if (this.#closed) return
     this.#closed = true
-    for (const { type, about, reject } of this.#pending.values())
-      reject(new XenStoreError(typeName(type), about, 'EIO'))
-    this.#pending.clear()
+    this.#exchange.end()
     for (const watch of this.#watches.values()) watch.end()
     this.#watches.clear()
   }
@@ -255,27 +215,37 @@ export class XenStoreClient extends StoreAccess {
     return this.#closed
   }
 
-  /** Watches a path; resolves when the daemon has accepted it. The first event tells the path itself. */
+  #send(ask: asks.Ask, options: RequestOptions = {}, txId = 0): Promise<Uint8Array> {
+    return this.request(ask.type, payload(ask), asks.aboutOf(ask), options, txId)
+  }
+
+  /** Watches a path; resolves when the daemon has accepted it. The first event names the path itself. */
   async watch(path: string, options: WatchOptions = {}): Promise<StoreWatch> {
+    checked('watch', options, WATCH_OPTIONS)
+    const { signal, depth } = options
     const token = `w${++this.#lastToken}`
-    const more = options.depth === undefined ? [] : [String(options.depth)]
+    const unwatch = () => this.#send(asks.unwatch(path, token))
     const watch = new StoreWatch(path, options.onEvent, async () => {
       this.#watches.delete(token)
-      if (!this.#closed) await this.request(XS.UNWATCH, strings(XS.UNWATCH, path, token), path)
+      if (!this.#closed) await unwatch()
     })
     // Before the request: the first event may come with its reply.
     this.#watches.set(token, watch)
-    try {
-      await this.request(XS.WATCH, strings(XS.WATCH, path, token, ...more), path, options)
-    } catch (error) {
+    const forget = () => {
       this.#watches.delete(token)
       watch.end()
-      // Given up, but the daemon has it: take it back.
-      if (options.signal?.aborted && !this.#closed)
-        this.request(XS.UNWATCH, strings(XS.UNWATCH, path, token), path).catch(() => {})
+    }
+    try {
+      // Given up while it was under way: the daemon has it all the same, so take it back.
+      await unlessAborted(
+        signal,
+        () => this.#send(asks.watch(path, token, depth)),
+        () => void unwatch().catch(() => {}),
+      )
+    } catch (error) {
+      forget()
       throw error
     }
-    const { signal } = options
     const close = () => void watch.close().catch(() => {})
     signal?.addEventListener('abort', close)
     watch.onEnd = () => signal?.removeEventListener('abort', close)
@@ -290,32 +260,40 @@ export class XenStoreClient extends StoreAccess {
     body: (t: ClientTransaction) => Promise<T> | T,
     options: TransactionRunOptions = {},
   ): Promise<T> {
+    func('transaction', 'body', body)
+    checked('transaction', options, TRANSACTION_OPTIONS)
+    const { signal, attempts = Number.POSITIVE_INFINITY } = options
     for (let attempt = 1; ; attempt++) {
-      const id = Number(text(await this.request(XS.TRANSACTION_START, new Uint8Array(1), '', options)))
+      const id = await this.#startTransaction(signal)
       let result: T
       try {
         result = await body(new ClientTransaction(this, id, options))
       } catch (error) {
-        if (!this.#closed) await this.#endTransaction(id, 'F').catch(() => {})
+        if (!this.#closed) await this.#endTransaction(id, 'discard').catch(() => {})
         throw error
       }
       try {
-        await this.#endTransaction(id, 'T')
+        await this.#endTransaction(id, 'commit')
         return result
       } catch (error) {
-        const again = error instanceof XenStoreError && error.code === 'EAGAIN'
-        if (!again || attempt >= (options.attempts ?? Number.POSITIVE_INFINITY)) throw error
-        if (options.signal?.aborted) throw options.signal.reason
+        if (!asks.isRefusal(error, 'EAGAIN') || attempt >= attempts) throw error
+        if (signal?.aborted) throw signal.reason
       }
     }
   }
 
-  #endTransaction(id: number, end: 'T' | 'F'): Promise<Uint8Array> {
-    return this.request(XS.TRANSACTION_END, toLatin1(`${end}\0`), '', {}, id)
+  /** Given up while it is under way, the transaction is discarded as soon as its number is there. */
+  #startTransaction(signal: AbortSignalLike | undefined): Promise<number> {
+    const start = async () => Number(text(await this.#send(asks.startTransaction())))
+    return unlessAborted(signal, start, (id) => void this.#endTransaction(id, 'discard').catch(() => {}))
   }
 
-  async #numbers(type: number, ...numbers: number[]): Promise<string> {
-    return text(await this.request(type, toLatin1(joinStrings(numbers.map(String))), numbers.join(' ')))
+  #endTransaction(id: number, end: 'commit' | 'discard'): Promise<Uint8Array> {
+    return this.#send(asks.endTransaction(end), {}, id)
+  }
+
+  async #numbers(type: number, ...values: number[]): Promise<string> {
+    return text(await this.#send(asks.numbers(type, ...values)))
   }
 
   /** Home of a domain. */
@@ -333,7 +311,7 @@ export class XenStoreClient extends StoreAccess {
     await this.#numbers(XS.RELEASE, domid)
   }
 
-  /** Lets a domain's next shutdown be told again. */
+  /** Makes the daemon report a domain's next shutdown again. */
   async resume(domid: number): Promise<void> {
     await this.#numbers(XS.RESUME, domid)
   }
@@ -350,21 +328,52 @@ export class XenStoreClient extends StoreAccess {
 
   /** A command for the daemon itself. */
   async control(...command: string[]): Promise<string> {
-    return text(await this.request(XS.CONTROL, strings(XS.CONTROL, ...command), command.join(' ')))
+    return text(await this.#send(asks.control(command)))
   }
 
-  /** Drops all watches and transactions of this connection, as a guest does that boots anew. */
+  /** Drops all watches and transactions of this connection, as a guest does at boot. */
   async resetWatches(): Promise<void> {
-    await this.request(XS.RESET_WATCHES, new Uint8Array(1), '')
+    await this.#send(asks.resetWatches())
     for (const watch of this.#watches.values()) watch.end()
     this.#watches.clear()
   }
 }
 
-/** Strings with their nuls. @throws XenStoreError EINVAL if one has a nul inside. */
-function strings(type: number, ...parts: string[]): Uint8Array {
-  if (parts.some((part) => part.includes('\0'))) throw new XenStoreError(typeName(type), parts[0]!, 'EINVAL')
-  return toUtf8(joinStrings(parts))
+/** The payload of a request; text becomes UTF-8. */
+function payload({ strings, value }: asks.Ask): Uint8Array {
+  const head = joinStrings(strings)
+  if (value === undefined) return toUtf8(head)
+  if (typeof value === 'string') return toUtf8(head + value)
+  const front = toUtf8(head)
+  const body = new Uint8Array(front.length + value.length)
+  body.set(front)
+  body.set(value, front.length)
+  return body
+}
+
+/** Waits for `start`'s result unless the signal is aborted first; a result that comes after that goes to `late`. */
+async function unlessAborted<T>(
+  signal: AbortSignalLike | undefined,
+  start: () => Promise<T>,
+  late: (value: T) => void,
+): Promise<T> {
+  if (!signal) return start()
+  if (signal.aborted) throw signal.reason
+  return new Promise((resolve, reject) => {
+    const giveUp = () => reject(signal.reason as Error)
+    signal.addEventListener('abort', giveUp)
+    start().then(
+      (value) => {
+        signal.removeEventListener('abort', giveUp)
+        if (signal.aborted) late(value)
+        else resolve(value)
+      },
+      (error) => {
+        signal.removeEventListener('abort', giveUp)
+        reject(error)
+      },
+    )
+  })
 }
 
 function list(body: Uint8Array): string[] {
@@ -375,11 +384,11 @@ function text(body: Uint8Array): string {
   return fromLatin1(body).replace(/\0$/, '')
 }
 
-async function absent<T>(result: Promise<T>): Promise<T | null> {
+async function absent<T>(result: Promise<T>): Promise<T | undefined> {
   try {
     return await result
   } catch (error) {
-    if (error instanceof XenStoreError && error.code === 'ENOENT') return null
+    if (asks.isRefusal(error, 'ENOENT')) return undefined
     throw error
   }
 }

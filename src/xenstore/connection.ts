@@ -29,7 +29,7 @@ export interface ConnectionConfig {
   readonly usage: Usage
   readonly transport: Transport
   /** Domain whose device model it is, at present. */
-  readonly target: () => number | null
+  readonly target: () => number | undefined
   /** Called when the connection has become due: there is output, or its account has become lighter. */
   readonly due: (connection: Connection) => void
 }
@@ -62,7 +62,7 @@ export class Connection implements Subject {
     this.usage = config.usage
   }
 
-  get target(): number | null {
+  get target(): number | undefined {
     return this.#config.target()
   }
 
@@ -74,17 +74,17 @@ export class Connection implements Subject {
   }
 
   /** A ticket on this connection's account; a privileged connection pays nothing. */
-  ticket(): Ticket | null {
-    return this.privileged ? null : new Ticket(this.usage, () => this.#config.due(this))
+  ticket(): Ticket | undefined {
+    return this.privileged ? undefined : new Ticket(this.usage, () => this.#config.due(this))
   }
 
   /** Queues a packet whose payload is text of one character per byte. */
-  send(type: number, reqId: number, txId: number, text: string, ticket: Ticket | null): void {
+  send(type: number, reqId: number, txId: number, text: string, ticket?: Ticket): void {
     this.sendPacket(encodeText(type, reqId, txId, text), ticket)
   }
 
-  /** Queues a packet; `key` names an event that need not be told twice while it waits. */
-  sendPacket(bytes: Uint8Array, ticket: Ticket | null, key: string | null = null, deadline?: number): void {
+  /** Queues a packet; `key` names an event that is queued only once while it waits. */
+  sendPacket(bytes: Uint8Array, ticket?: Ticket, key?: string, deadline?: number): void {
     if (this.ignored || this.closed) return
     this.output.push(bytes, ticket, key, deadline)
     this.#config.due(this)

@@ -37,13 +37,13 @@ export interface KnownDomain {
   /** Store generation when it became known: what was written before does not mean this domain (XS-perm-7). */
   readonly born: number
   /** Its connection over a ring. */
-  connection: Connection | null
+  connection: Connection | undefined
   /** Closes the ring's mapping and port. */
-  unmap: (() => void) | null
+  unmap: (() => void) | undefined
   gfn: number
   port: number
   /** Domain whose device model it is. */
-  target: number | null
+  target: number | undefined
   /** It was seen shut down: `@releaseDomain` was fired for it (XS-dom-6). */
   shutdown: boolean
 }
@@ -73,11 +73,11 @@ export class Domains {
     const domain: KnownDomain = {
       domid,
       born: domid === 0 ? 0 : this.#store.nextGeneration(),
-      connection: null,
-      unmap: null,
+      connection: undefined,
+      unmap: undefined,
       gfn: 0,
       port: 0,
-      target: null,
+      target: undefined,
       shutdown: false,
     }
     this.#known.set(domid, domain)
@@ -89,7 +89,7 @@ export class Domains {
 
   forget(domid: number): void {
     this.#known.delete(domid)
-    for (const other of this.#known.values()) if (other.target === domid) other.target = null
+    for (const other of this.#known.values()) if (other.target === domid) other.target = undefined
   }
 
   /** A list of its own, for domains come and go while it is gone through (XS-adv-425). */

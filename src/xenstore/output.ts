@@ -6,6 +6,7 @@
  * (XS-quota-3), counted by tickets.
  */
 
+import { ByteQueue } from './byte_queue.js'
 import type { Usage } from './quota.js'
 
 /** One thing under way on a domain's account: a reply, or a request with all the events that it caused. */
@@ -33,25 +34,23 @@ export class Ticket {
 
 interface Item {
   readonly bytes: Uint8Array
-  readonly ticket: Ticket | null
-  /** Path and token of an event that need not be told twice; null for replies and special names. */
-  readonly key: string | null
+  readonly ticket: Ticket | undefined
+  /** Path and token of an event that is queued only once; undefined for replies and special names. */
+  readonly key: string | undefined
   readonly deadline: number
 }
 
 /** Packets in the order in which they are to be sent. */
 export class OutputQueue {
-  #items: Item[] = []
-  /** Index of the first item not wholly sent. */
-  #head = 0
-  /** Bytes of it that are sent. */
-  #sent = 0
-  #bytes = 0
   readonly #keys = new Set<string>()
+  readonly #queue = new ByteQueue<Item>((item) => {
+    if (item.key !== undefined) this.#keys.delete(item.key)
+    item.ticket?.release()
+  })
 
   /** Bytes to be sent. */
   get bytes(): number {
-    return this.#bytes
+    return this.#queue.bytes
   }
 
   /** Is this event already waiting? */
@@ -59,84 +58,36 @@ export class OutputQueue {
     return this.#keys.has(key)
   }
 
-  push(bytes: Uint8Array, ticket: Ticket | null, key: string | null = null, deadline = Number.POSITIVE_INFINITY): void {
-    this.#items.push({ bytes, ticket, key, deadline })
-    this.#bytes += bytes.length
-    if (key !== null) this.#keys.add(key)
+  push(bytes: Uint8Array, ticket: Ticket | undefined, key?: string, deadline = Number.POSITIVE_INFINITY): void {
+    this.#queue.push({ bytes, ticket, key, deadline })
+    if (key !== undefined) this.#keys.add(key)
     ticket?.hold()
   }
 
   /** Moves up to `max` bytes to `to`, from `at` on; returns how many. */
   copy(to: Uint8Array, at: number, max: number): number {
-    let done = 0
-    while (done < max && this.#head < this.#items.length) {
-      const item = this.#items[this.#head]!
-      const run = Math.min(max - done, item.bytes.length - this.#sent)
-      to.set(run === item.bytes.length ? item.bytes : item.bytes.subarray(this.#sent, this.#sent + run), at + done)
-      done += run
-      this.#sent += run
-      this.#bytes -= run
-      if (this.#sent === item.bytes.length) this.#shift(item)
-    }
-    return done
+    return this.#queue.copy(to, at, max)
   }
 
   /** Up to about `max` bytes as one piece. */
   take(max: number): Uint8Array {
-    const only = this.#items[this.#head]
-    if (only && this.#sent === 0 && only.bytes.length === this.#bytes) {
-      this.#bytes = 0
-      this.#shift(only)
-      return only.bytes
-    }
-    const piece = new Uint8Array(Math.min(max, this.#bytes))
-    this.copy(piece, 0, piece.length)
-    return piece
-  }
-
-  #shift(item: Item): void {
-    this.#head++
-    this.#sent = 0
-    if (this.#head === this.#items.length || this.#head > 1024) {
-      this.#items = this.#items.slice(this.#head)
-      this.#head = 0
-    }
-    this.#forget(item)
-  }
-
-  #forget(item: Item): void {
-    if (item.key !== null) this.#keys.delete(item.key)
-    item.ticket?.release()
+    return this.#queue.take(max)
   }
 
   /** Drops the events whose time is over, unless their transmission has begun. */
   expire(now: number): void {
-    const begun = this.#sent > 0 ? 1 : 0
-    const over = (item: Item, i: number) => i >= this.#head + begun && item.deadline <= now
-    const dropped = this.#items.filter(over)
-    if (!dropped.length) return
-    this.#items = this.#items.filter((item, i) => i >= this.#head && !over(item, i))
-    this.#head = 0
-    for (const item of dropped) {
-      this.#bytes -= item.bytes.length
-      this.#forget(item)
-    }
+    if (this.#queue.bytes) this.#queue.drop(({ deadline }) => deadline <= now)
   }
 
   /** Earliest deadline; Infinity if nothing times out. */
   get deadline(): number {
     let first = Number.POSITIVE_INFINITY
-    for (let i = this.#head; i < this.#items.length; i++) first = Math.min(first, this.#items[i]!.deadline)
+    for (const { deadline } of this.#queue.items()) first = Math.min(first, deadline)
     return first
   }
 
   /** Drops everything. */
   clear(): void {
-    const items = this.#items.slice(this.#head)
-    this.#items = []
-    this.#head = 0
-    this.#sent = 0
-    this.#bytes = 0
-    for (const item of items) this.#forget(item)
+    this.#queue.clear()
   }
 }

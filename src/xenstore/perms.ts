@@ -33,7 +33,7 @@ export interface Subject {
   /** Domain 0 and every socket connection. */
   readonly privileged: boolean
   /** Domain whose device model this one is (SET_TARGET). */
-  readonly target: number | null
+  readonly target: number | undefined
 }
 
 /** What rights are judged by. */

@@ -115,10 +115,10 @@ function watch(call: Call): undefined {
   const { server, connection } = call
   const [given, token, depthText] = several(call, 2, server.profile.watchDepth ? 3 : 2) as [string, string, string?]
   const path = pathIn(call, given)
-  const depth = depthText === undefined ? null : atoi(depthText)
-  if (depth !== null && depth < 0) refuse('EINVAL')
-  const made = server.addWatch(connection, path, token, given !== path, depth)
-  call.afterwards = () => server.sendEvent(made, path, connection.ticket())
+  const depth = depthText === undefined ? undefined : atoi(depthText)
+  if (depth !== undefined && depth < 0) refuse('EINVAL')
+  const made = server.watches.add(connection, { path, token, relative: given !== path, depth })
+  call.afterwards = () => server.watches.send(made, path, connection.ticket())
 }
 
 function unwatch(call: Call): undefined {
@@ -126,7 +126,7 @@ function unwatch(call: Call): undefined {
   const { server, connection } = call
   // The C daemon does not look at the path: none that is not valid can have been watched.
   const path = absolutePath(given, connection.domid, Number.POSITIVE_INFINITY)
-  if (path === null || !server.removeWatch(connection, path, token)) refuse('ENOENT')
+  if (path === null || !server.watches.remove(connection, path, token)) refuse('ENOENT')
 }
 
 function transactionEnd(call: Call): undefined {
@@ -144,7 +144,7 @@ function domid(call: Call): number {
 function introduce(call: Call): undefined {
   const [id, gfn, port] = several(call, 3).map(atoi) as [number, number, number]
   if (port <= 0) refuse('EINVAL')
-  call.server.introduce(id, gfn, port)
+  call.server.introductions.introduce(id, gfn, port)
 }
 
 function setTarget(call: Call): undefined {
@@ -168,14 +168,14 @@ const kinds = new Map<number, RequestKind>([
   [XS.TRANSACTION_START, { handle: (call) => `${call.server.startTransaction(call.connection, call.transaction)}\0` }],
   [XS.TRANSACTION_END, { handle: transactionEnd }],
   [XS.INTRODUCE, { privileged: true, handle: introduce }],
-  [XS.RELEASE, { privileged: true, handle: (call) => void call.server.release(domid(call)) }],
+  [XS.RELEASE, { privileged: true, handle: (call) => void call.server.introductions.release(domid(call)) }],
   [XS.GET_DOMAIN_PATH, { handle: (call) => `${domainPath(domid(call))}\0` }],
   [XS.WRITE, { handle: writeValue }],
   [XS.MKDIR, { handle: (call) => onNode(call, mkdir) }],
   [XS.RM, { handle: (call) => onNode(call, remove) }],
   [XS.SET_PERMS, { handle: setPerms }],
   [XS.IS_DOMAIN_INTRODUCED, { privileged: true, handle: introduced }],
-  [XS.RESUME, { privileged: true, handle: (call) => void call.server.resumeDomain(domid(call)) }],
+  [XS.RESUME, { privileged: true, handle: (call) => void call.server.introductions.resume(domid(call)) }],
   [XS.SET_TARGET, { privileged: true, handle: setTarget }],
   [XS.RESET_WATCHES, { handle: (call) => void call.server.dropRequests(call.connection) }],
   [XS.DIRECTORY_PART, { handle: directoryPart }],

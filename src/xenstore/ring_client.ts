@@ -1,5 +1,6 @@
 /** A guest's end of a ring: requests into the page, responses out of it. */
 
+import { ByteQueue } from './byte_queue.js'
 import type { ClientTransport } from './client.js'
 import { CORRUPT, REQUESTS, RESPONSES, Ring, type RingPeer } from './ring.js'
 
@@ -7,8 +8,7 @@ import { CORRUPT, REQUESTS, RESPONSES, Ring, type RingPeer } from './ring.js'
 export class RingClientTransport implements ClientTransport {
   readonly #peer: RingPeer
   readonly #ring: Ring
-  readonly #waiting: Uint8Array[] = []
-  #sent = 0
+  readonly #waiting = new ByteQueue()
   #receive: (bytes: Uint8Array) => void = () => {}
   #closed: () => void = () => {}
   #running = false
@@ -27,7 +27,7 @@ export class RingClientTransport implements ClientTransport {
   }
 
   send(bytes: Uint8Array): void {
-    this.#waiting.push(bytes)
+    this.#waiting.push({ bytes })
     this.pump()
   }
 
@@ -68,26 +68,11 @@ export class RingClientTransport implements ClientTransport {
   }
 
   #write(): boolean {
-    if (!this.#waiting.length) return false
-    const written = this.#ring.write(REQUESTS, (to, at, max) => this.#fill(to, at, max))
+    if (!this.#waiting.bytes) return false
+    const written = this.#ring.write(REQUESTS, (to, at, max) => this.#waiting.copy(to, at, max))
     if (written === CORRUPT) return this.#corrupt()
     if (written) this.#peer.channel.notify()
     return written > 0
-  }
-
-  #fill(to: Uint8Array, at: number, max: number): number {
-    let done = 0
-    while (done < max && this.#waiting.length) {
-      const first = this.#waiting[0]!
-      const run = Math.min(max - done, first.length - this.#sent)
-      to.set(first.subarray(this.#sent, this.#sent + run), at + done)
-      done += run
-      this.#sent += run
-      if (this.#sent < first.length) continue
-      this.#waiting.shift()
-      this.#sent = 0
-    }
-    return done
   }
 
   #read(): boolean {

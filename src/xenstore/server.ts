@@ -7,12 +7,11 @@
 
 import type { Call, Daemon } from './call.js'
 import { Connection, RING_ERROR, type Transport } from './connection.js'
-import { type DomainHost, Domains, type KnownDomain, NO_HYPERVISOR, SpecialNames } from './domains.js'
+import { type DomainHost, Domains, NO_HYPERVISOR, SpecialNames } from './domains.js'
 import { Refusal, refuse } from './errors.js'
+import { Introductions } from './introductions.js'
 import type { Scene } from './operations.js'
-import type { Ticket } from './output.js'
-import { domainPath, INTRODUCE_DOMAIN, isSpecial, RELEASE_DOMAIN } from './path.js'
-import { NEED, permits } from './perms.js'
+import { checkOptions, type XenStoredOptions } from './options.js'
 import { C_4_17, type Profile } from './profile.js'
 import { DEFAULT_QUOTAS, type Quotas } from './quota.js'
 import { WriteRate } from './rate.js'
@@ -21,27 +20,12 @@ import type { RingPeer } from './ring.js'
 import { RingTransport } from './ring_server.js'
 import { Store } from './store.js'
 import { Transaction } from './transaction.js'
-import { type Change, DirectView } from './view.js'
-import { eventText, type Watch, WatchTable, watchBytes, watchKey } from './watch.js'
-import { encodeText, oneString, PAYLOAD_MAX, type Packet, XS } from './wire.js'
+import { DirectView } from './view.js'
+import { Watches } from './watches.js'
+import { oneString, PAYLOAD_MAX, type Packet, XS } from './wire.js'
 
-/** Options of a daemon. */
-export interface XenStoredOptions {
-  /** Which daemon it takes after. Default: the C daemon of Xen 4.17. */
-  profile?: Profile
-  /** Limits for guests. Default: the C daemon's. */
-  quotas?: Partial<Quotas>
-  /** The hypervisor. Default: one that has every domain and maps none. */
-  host?: DomainHost
-  /** Time in milliseconds, never going back. Without it nothing times out and writes have no rate limit. */
-  now?: () => number
-  /** Bytes that may wait for a privileged client before its requests wait too. Default 256 KiB. */
-  outputHigh?: number
-  /** Bytes that may wait for a privileged client that does not read before it is cut off. Default 16 MiB. */
-  outputMax?: number
-  /** A guest came near its memory limit. */
-  onMemoryWarning?: (domid: number, bytes: number) => void
-}
+const OUTPUT_HIGH = 256 * 1024
+const OUTPUT_MAX = 16 * 1024 * 1024
 
 /** A xenstore daemon. */
 export class XenStored implements Daemon {
@@ -50,27 +34,35 @@ export class XenStored implements Daemon {
   readonly store = new Store()
   readonly domains: Domains
   readonly specials: SpecialNames
-  readonly watches: WatchTable<Connection>
+  readonly watches: Watches
+  readonly introductions: Introductions
+  readonly host: DomainHost
   readonly #options: XenStoredOptions
   readonly #connections = new Set<Connection>()
   readonly #due = new Set<Connection>()
-  readonly #rate: WriteRate | null
+  readonly #rate: WriteRate | undefined
   readonly #warned = new Set<number>()
   #ids = 0
-  #watchSeq = 0
   #openTransactions = 0
   #handling = false
   #flushing = false
 
   constructor(options: XenStoredOptions = {}) {
-    this.#options = options
+    this.#options = checkOptions(options)
     this.profile = options.profile ?? C_4_17
     this.quotas = { ...DEFAULT_QUOTAS, ...options.quotas }
-    this.domains = new Domains(options.host ?? NO_HYPERVISOR, this.store)
+    this.host = options.host ?? NO_HYPERVISOR
+    this.domains = new Domains(this.host, this.store)
     this.specials = new SpecialNames(this.profile.releaseDomainOpen)
-    this.watches = new WatchTable(this.profile.watchOrder === 'newest')
-    this.#rate = options.now ? new WriteRate(options.now) : null
+    this.watches = new Watches(this)
+    this.introductions = new Introductions(this)
+    this.#rate = options.now && new WriteRate(options.now)
     this.domains.know(0)
+  }
+
+  /** Time in milliseconds; undefined if nothing times out. */
+  now(): number | undefined {
+    return this.#options.now?.()
   }
 
   /** For permissions: since when a domain is known. */
@@ -87,17 +79,18 @@ export class XenStored implements Daemon {
 
   /** A new privileged connection of domain 0, as a socket is (XS-sock-1). */
   connect(transport: Transport): Connection {
-    return this.#open(0, transport)
+    return this.open(0, transport)
   }
 
-  #open(domid: number, transport: Transport): Connection {
+  /** A new connection of a domain. */
+  open(domid: number, transport: Transport): Connection {
     const connection = new Connection({
       id: ++this.#ids,
       domid,
       privileged: domid === 0,
       usage: this.store.accounts.of(domid),
       transport,
-      target: () => this.domains.get(domid)?.target ?? null,
+      target: () => this.domains.get(domid)?.target,
       due: (each) => void this.#due.add(each),
     })
     this.#connections.add(connection)
@@ -133,7 +126,7 @@ export class XenStored implements Daemon {
 
   /** RESET_WATCHES: all watches and transactions of a connection (XS-watch-12). */
   dropRequests(connection: Connection): void {
-    for (const watch of connection.watches.values()) this.#forgetWatch(watch)
+    this.watches.removeAll(connection)
     for (const id of [...connection.transactions.keys()]) this.#forgetTransaction(connection, id)
   }
 
@@ -143,7 +136,7 @@ export class XenStored implements Daemon {
   mayServe(connection: Connection): boolean {
     if (connection.ignored || connection.closed) return false
     const { output, domid, usage } = connection
-    if (connection.privileged) return output.bytes < (this.#options.outputHigh ?? 256 * 1024)
+    if (connection.privileged) return output.bytes < (this.#options.outputHigh ?? OUTPUT_HIGH)
     if (usage.outstanding >= this.quotas.outstanding) return false
     if (this.#rate?.inDebt(domid)) return false
     return !this.#overMemory(connection)
@@ -196,7 +189,7 @@ export class XenStored implements Daemon {
 
   #overLong(connection: Connection, { reqId, txId }: Packet): void {
     if (this.profile.overLong === 'E2BIG') {
-      connection.send(XS.ERROR, reqId, txId, 'E2BIG\0', null)
+      connection.send(XS.ERROR, reqId, txId, 'E2BIG\0')
       connection.transport.wake()
     }
     this.fault(connection, RING_ERROR.protocol)
@@ -222,14 +215,14 @@ export class XenStored implements Daemon {
   #turn(connection: Connection): void {
     do {
       this.#serve(connection)
-      if (connection.output.bytes > (this.#options.outputMax ?? 16 * 1024 * 1024)) this.disconnect(connection)
+      if (connection.output.bytes > (this.#options.outputMax ?? OUTPUT_MAX)) this.disconnect(connection)
       else connection.transport.wake()
     } while (connection.input.ready && this.mayServe(connection))
   }
 
   /** Lets time take effect: drops events that nobody fetched, and lets guests go on that had to wait. */
   tick(): void {
-    const now = this.#options.now?.()
+    const now = this.now()
     if (now === undefined) return
     for (const connection of this.connections) {
       if (connection.privileged) continue
@@ -241,7 +234,7 @@ export class XenStored implements Daemon {
 
   /** When `tick` has something to do next, on the clock that was passed in; Infinity if never. */
   get nextTick(): number {
-    const now = this.#options.now?.()
+    const now = this.now()
     let next = Number.POSITIVE_INFINITY
     if (now === undefined) return next
     for (const { privileged, domid, output } of this.#connections) {
@@ -257,10 +250,10 @@ export class XenStored implements Daemon {
   #handle(connection: Connection, packet: Packet): void {
     const { type, reqId, txId } = packet
     const reply = connection.ticket()
-    let call: Call | null = null
+    let call: Call | undefined
     try {
       const kind = this.#kind(connection, packet)
-      const transaction = kind.outside || txId === 0 ? null : this.#transaction(connection, txId)
+      const transaction = kind.outside || txId === 0 ? undefined : this.#transaction(connection, txId)
       call = { server: this, connection, packet, transaction }
       const text = kind.handle(call) ?? 'OK\0'
       if (text.length > PAYLOAD_MAX) refuse('E2BIG')
@@ -286,10 +279,11 @@ export class XenStored implements Daemon {
 
   /** What a request reads from: its transaction, or the store. */
   scene({ connection, transaction }: Call): Scene {
-    return { view: transaction ?? this.#direct(), who: connection, rules: this }
+    return { view: transaction ?? this.direct(), who: connection, rules: this }
   }
 
-  #direct(): DirectView {
+  /** A view that changes the store. */
+  direct(): DirectView {
     return new DirectView(this.store, this.birth, this.profile.removalOrder === 'top')
   }
 
@@ -300,11 +294,11 @@ export class XenStored implements Daemon {
       this.#mutateInside(transaction, connection, operation)
       return
     }
-    const view = this.#direct()
+    const view = this.direct()
     operation({ view, who: connection, rules: this })
     view.commit()
     this.#debit(connection, this.#openTransactions)
-    this.#fire(view.changes, connection)
+    this.watches.fire(view.changes, connection)
   }
 
   #mutateInside(transaction: Transaction, who: Connection, operation: (scene: Scene) => void): void {
@@ -325,7 +319,7 @@ export class XenStored implements Daemon {
   // --- transactions --------------------------------------------------------------------------------------------------
 
   /** Opens a transaction and returns its number. */
-  startTransaction(connection: Connection, inside: Transaction | null): number {
+  startTransaction(connection: Connection, inside: Transaction | undefined): number {
     if (inside) refuse('EBUSY')
     const { usage, privileged } = connection
     const limit = this.quotas.transactions + this.profile.slack.transactions
@@ -345,7 +339,7 @@ export class XenStored implements Daemon {
     const limit = connection.privileged ? Number.POSITIVE_INFINITY : this.quotas.nodes + this.profile.slack.nodes
     const changes = transaction.commit(connection.domid, limit)
     if (transaction.modified) this.#debit(connection, this.#openTransactions)
-    this.#fire(changes, connection)
+    this.watches.fire(changes, connection)
   }
 
   #forgetTransaction(connection: Connection, id: number): void {
@@ -354,166 +348,38 @@ export class XenStored implements Daemon {
     this.#openTransactions--
   }
 
-  // --- watches -------------------------------------------------------------------------------------------------------
-
-  /** Registers a watch; `relative` says that its path was given without the home of the domain. */
-  addWatch(
-    connection: Connection,
-    path: string,
-    token: string,
-    relative: boolean,
-    depth: number | null,
-  ): Watch<Connection> {
-    const { usage, privileged, domid, watches } = connection
-    const key = watchKey(path, token)
-    if (watches.has(key)) refuse('EEXIST')
-    const limit = this.quotas.watches + this.profile.slack.watches
-    if (!privileged && usage.watches >= limit) refuse(this.profile.tooManyWatches)
-    const cut = relative ? domainPath(domid).length + 1 : 0
-    const watch = { connection, path, token, cut, depth, seq: ++this.#watchSeq }
-    watches.set(key, watch)
-    this.watches.add(watch)
-    usage.watches++
-    usage.watchBytes += watchBytes(watch)
-    return watch
-  }
-
-  /** Takes a watch away; false if there is none. */
-  removeWatch(connection: Connection, path: string, token: string): boolean {
-    const watch = connection.watches.get(watchKey(path, token))
-    if (watch) this.#forgetWatch(watch)
-    return watch !== undefined
-  }
-
-  #forgetWatch(watch: Watch<Connection>): void {
-    const { connection, path, token } = watch
-    connection.watches.delete(watchKey(path, token))
-    this.watches.remove(watch)
-    connection.usage.watches--
-    connection.usage.watchBytes -= watchBytes(watch)
-  }
-
-  #fire(changes: readonly Change[], cause: Connection | null): void {
-    if (!changes.length || !this.watches.size) return
-    const ticket = cause?.ticket() ?? null
-    for (const { path, exact, readers } of changes)
-      for (const watch of this.watches.concerned(path, exact)) {
-        const { connection } = watch
-        if (connection.privileged || readers.some((node) => permits(node, connection, NEED.read, this.birth)))
-          this.sendEvent(watch, path, ticket)
-      }
-  }
-
-  /** Tells the watches of a special name about a domain (XS-watch-9, XS-watch-14). */
-  #fireSpecial(name: string, domid: number): void {
-    const guarded = this.specials.get(name)!
-    for (const watch of this.watches.concerned(name, true))
-      if (permits(guarded, watch.connection, NEED.read, this.birth))
-        this.sendEvent(watch, watch.depth ? `${name}/${domid}` : name, null)
-  }
-
-  /** Queues an event. One that is too long is dropped (XS-wire-8), as is one that is waiting already (XS-watch-10). */
-  sendEvent(watch: Watch<Connection>, path: string, ticket: Ticket | null): void {
-    const { connection } = watch
-    const text = eventText(watch, path)
-    if (text.length > PAYLOAD_MAX) return
-    const key = isSpecial(path) ? null : text
-    if (key !== null && connection.output.has(key)) return
-    const now = connection.privileged ? undefined : this.#options.now?.()
-    const deadline = now === undefined ? undefined : now + this.quotas.eventTimeoutMs
-    connection.sendPacket(encodeText(XS.WATCH_EVENT, 0, 0, text), ticket, key, deadline)
-  }
-
   // --- domains -------------------------------------------------------------------------------------------------------
 
-  /** INTRODUCE: connects a domain by its ring, or anew (XS-dom-1, XS-dom-3). */
+  /** Connects a domain by its ring, as INTRODUCE does (XS-dom-1, XS-dom-3). */
   introduce(domid: number, gfn: number, port: number): void {
-    const domain = this.domains.know(domid) ?? refuse('EINVAL')
-    if (domain.connection && this.profile.introduceOnce && (domain.gfn !== gfn || domain.port !== port))
-      refuse('EINVAL')
-    domain.unmap?.()
-    domain.unmap = null
-    const peer = (this.#options.host ?? NO_HYPERVISOR).connect(domid, gfn, port)
-    if (!peer) refuse('EINVAL')
-    this.#attach(domain, (connection) => this.#startRing(connection, peer!))
-    domain.gfn = gfn
-    domain.port = port
+    this.introductions.introduce(domid, gfn, port)
+    this.#flush()
   }
 
-  #startRing(connection: Connection, peer: RingPeer): Transport {
+  /** Connects a domain by a transport in the same program instead of a ring, as INTRODUCE does. */
+  attachDomain(domid: number, transport: Transport): Connection {
+    const connection = this.introductions.attach(domid, transport)
+    this.#flush()
+    return connection
+  }
+
+  /** VIRQ_DOM_EXC: some domain changed; all are looked at (XS-dom-6). */
+  domainsChanged(): void {
+    this.introductions.scan()
+    this.#flush()
+  }
+
+  /** Serves a connection over a ring. */
+  startRing(connection: Connection, peer: RingPeer): Transport {
     const transport = new RingTransport(this, connection, peer, this.profile.features)
     transport.start()
     return transport
   }
 
-  /** Connects a domain by a transport in the same program instead of a ring, as INTRODUCE does. */
-  attachDomain(domid: number, transport: Transport): Connection {
-    const domain = this.domains.know(domid)
-    if (!domain) throw new Error(`there is no domain ${domid}`)
-    domain.unmap?.()
-    this.#attach(domain, () => transport)
-    this.#flush()
-    return domain.connection!
-  }
-
-  #attach(domain: KnownDomain, transport: (connection: Connection) => Transport): void {
-    const fresh = !domain.connection
-    const connection = domain.connection ?? this.#open(domain.domid, NOWHERE)
-    domain.connection = connection
-    this.reset(connection)
-    connection.ignored = false
-    connection.transport = transport(connection)
-    domain.unmap = () => connection.transport.end()
-    if (fresh) this.#fireSpecial(INTRODUCE_DOMAIN, domain.domid)
-  }
-
-  #connected(domid: number): KnownDomain {
-    if (domid === 0) refuse(this.profile.releaseDomain0)
-    const domain = this.domains.get(domid)
-    return domain?.connection ? domain : refuse(this.profile.releaseUnknown)
-  }
-
-  /** RELEASE: as if the domain had died, though it may run on (XS-dom-5). */
-  release(domid: number): void {
-    this.#bury(this.#connected(domid))
-  }
-
-  /** RESUME: its next shutdown is told again (XS-dom-6). */
-  resumeDomain(domid: number): void {
-    this.#connected(domid).shutdown = false
-  }
-
-  /** VIRQ_DOM_EXC: some domain changed; all are looked at (XS-dom-6). */
-  domainsChanged(): void {
-    const host = this.#options.host ?? NO_HYPERVISOR
-    for (const domain of this.domains.all()) {
-      if (domain.domid === 0) continue
-      const state = host.state(domain.domid)
-      if (state?.shutdown && !domain.shutdown && domain.connection) {
-        domain.shutdown = true
-        this.#fireSpecial(RELEASE_DOMAIN, domain.domid)
-      }
-      if (!state || state.dying) this.#bury(domain)
-    }
-    this.#flush()
-  }
-
-  /** XS-dom-7, in its order. */
-  #bury(domain: KnownDomain): void {
-    const { domid, connection } = domain
-    const view = this.#direct()
-    view.removeOwnedBy(domid)
-    if (this.profile.deadEntriesDeleted) view.dropEntries(domid)
-    view.commit()
-    this.#fire(view.changes, null)
-    this.specials.drop(domid)
-    this.domains.forget(domid)
-    if (connection) this.disconnect(connection)
+  /** Drops the accounts of a domain that is gone. */
+  closeAccounts(domid: number): void {
     this.store.accounts.close(domid)
     this.#rate?.forget(domid)
     this.#warned.delete(domid)
-    if (connection) this.#fireSpecial(RELEASE_DOMAIN, domid)
   }
 }
-
-const NOWHERE: Transport = { wake: () => {}, fail: () => {}, end: () => {} }

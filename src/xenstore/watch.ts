@@ -15,8 +15,8 @@ export interface Watch<W extends Watcher = Watcher> {
   readonly token: string
   /** Characters to cut off a reported path: the home of the domain, if the watch was set with a relative path (XS-watch-5). */
   readonly cut: number
-  /** How many levels below are reported (XS-watch-14); null: all. */
-  readonly depth: number | null
+  /** How many levels below are reported (XS-watch-14); undefined: all. */
+  readonly depth: number | undefined
   /** Order of registration. */
   readonly seq: number
 }
@@ -76,7 +76,7 @@ export class WatchTable<W extends Watcher> {
       at = parentPath(at)
       distance++
       const set = this.#byPath.get(at)
-      if (set) for (const watch of set) if (watch.depth === null || watch.depth >= distance) found.push(watch)
+      if (set) for (const watch of set) if (watch.depth === undefined || watch.depth >= distance) found.push(watch)
     }
   }
 }

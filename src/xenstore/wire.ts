@@ -156,6 +156,11 @@ export class PacketReader {
     return this.#tooLong
   }
 
+  /** Bytes that the header at hand announces. */
+  get announced(): number {
+    return this.held < HEADER_SIZE ? 0 : getU32(this.#bytes, this.#at + 12)
+  }
+
   /** The header that was too long, for a daemon that answers it. */
   get refusedHeader(): Packet | null {
     if (!this.#tooLong) return null

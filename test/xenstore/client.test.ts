@@ -19,7 +19,7 @@ describe('nodes', () => {
     expect(await client.exists('/a/dir')).toBe(true)
     await client.rm('/a')
     expect(await client.exists('/a/dir')).toBe(false)
-    expect(await client.readIfExists('/a/text')).toBeNull()
+    expect(await client.readIfExists('/a/text')).toBeUndefined()
     await client.setPermissions('/tool', ['n0', { letter: 'r', domid: 5 }])
     expect(await client.getPermissions('/tool')).toEqual([
       { letter: 'n', domid: 0 },

@@ -55,8 +55,8 @@ it('XS-dom-3: INTRODUCE of a known domain binds anew and drops what it had, sile
     ['a', 0, 'INTRODUCE', '5|100|3|', 'OK|', ['b @introduceDomain|t|']],
   )
   const [, , guest] = s.server.connections
-  s.server.addWatch(guest!, '/x', 't', false, null)
-  s.server.startTransaction(guest!, null)
+  s.server.watches.add(guest!, { path: '/x', token: 't', relative: false, depth: undefined })
+  s.server.startTransaction(guest!, undefined)
   calls.length = 0
   s.run(['a', 0, 'INTRODUCE', '5|101|4|', 'OK|', []])
   expect(calls).toEqual(['close 5 3', 'connect 5 101 4', 'notify 5 4'])
@@ -191,7 +191,7 @@ it('XS-dom-10: SET_TARGET wants two connected domains', () => {
     ['g5', 0, 'SET_TARGET', '5|6|', 'EACCES'],
   )
   s.run(['a', 0, 'RELEASE', '6|', 'OK|'])
-  expect(s.peer('g5').connection.target).toBeNull()
+  expect(s.peer('g5').connection.target).toBeUndefined()
 })
 
 it('XS-adv-425: connections that end while others are gone through leave nothing stale', () => {
@@ -209,12 +209,12 @@ it('XS-adv-425: connections that end while others are gone through leave nothing
       const next = [...Array(20).keys()].find((i) => server.domains.get(i + 1)?.connection)
       if (next === undefined) return
       seen.push(`release ${next + 1}`)
-      server.release(next + 1)
+      server.introductions.release(next + 1)
     },
     fail: () => {},
     end: () => {},
   })
-  server.addWatch(watcher, '@releaseDomain', 't', false, null)
+  server.watches.add(watcher, { path: '@releaseDomain', token: 't', relative: false, depth: undefined })
   for (let domid = 1; domid <= 20; domid += 2) states.delete(domid)
   server.domainsChanged()
   expect(seen.length).toBeGreaterThan(0)

@@ -282,7 +282,7 @@ it('a million random and mutated messages leave a sound store and nothing behind
   expect(fuzz.introduced, about).toBeGreaterThan(500)
   // Everybody leaves: nothing stays but the nodes, and domain 0 can remove these.
   const { server } = fuzz
-  for (const domid of [5, 6]) if (server.domains.get(domid)?.connection) server.release(domid)
+  for (const domid of [5, 6]) if (server.domains.get(domid)?.connection) server.introductions.release(domid)
   for (const connection of server.connections) server.disconnect(connection)
   expect(server.watches.size, about).toBe(0)
   const last = fuzz.client()

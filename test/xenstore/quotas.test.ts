@@ -153,7 +153,7 @@ it('XS-adv-483: a domain that takes over a number begins with no usage', () => {
   expect(s.server.store.accounts.of(5).outstanding).toBe(1)
   s.peer('g5').reading = false
   s.send('g5', 0, 'READ', '/g|')
-  s.server.release(5)
+  s.server.introductions.release(5)
   s.connect('h5')
   expect(s.server.store.accounts.of(5)).toEqual({
     nodes: 0,
@@ -173,7 +173,7 @@ it('privileged clients have no quota, but what waits for one of them is bounded'
     ended = true
   }
   const connection = server.connect({ wake: () => {}, fail: () => {}, end })
-  server.addWatch(connection, '/', 't', false, null)
+  server.watches.add(connection, { path: '/', token: 't', relative: false, depth: undefined })
   const client = connectInProcess(server)
   for (let i = 0; i < 1000 && !ended; i++) await client.write(`/x${i}`, 'v')
   expect(ended).toBe(true)

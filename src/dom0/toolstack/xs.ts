@@ -3,32 +3,18 @@
  * libxenstore to the toolstack's libxl.
  */
 
-import {
-  type ClientTransport,
-  encodeText,
-  type Packet,
-  PacketReader,
-  typeName,
-  XenStoreError,
-  XS,
-  type XsErrorName,
-} from '../../xenstore/index.js'
+import { type ClientTransport, PacketReader } from '../../xenstore/index.js'
+import { AwaitedOutcome, Exchange, toLatin1 } from '../../xenstore/parts.js'
 import type { Kernel, Task, WaitQueue } from '../kernel/index.js'
-import { bytesToText, StoreTasks } from '../xenbus/index.js'
-
-interface Reply {
-  readonly type: number
-  readonly body: Uint8Array
-}
+import { StoreTasks } from '../xenbus/index.js'
 
 /** A connection of a process. */
 export class XsHandle extends StoreTasks {
   readonly #transport: ClientTransport
   readonly #reader = new PacketReader()
-  readonly #replies = new Map<number, Reply>()
   readonly #wait: WaitQueue
   readonly #watches = new Map<string, (path: string) => void>()
-  #lastId = 0
+  readonly #exchange = new Exchange({ event: (path, token) => this.#watches.get(token)?.(path) })
   #lastToken = 0
 
   constructor(kernel: Kernel, transport: ClientTransport) {
@@ -37,20 +23,17 @@ export class XsHandle extends StoreTasks {
     this.#wait = kernel.waitQueue()
     transport.listen(
       (bytes) => this.#receive(bytes),
-      () => {},
+      () => this.#exchange.end(),
     )
   }
 
   *request(type: number, body: string, tx = 0): Task<Uint8Array> {
-    this.#lastId = (this.#lastId + 1) >>> 0
-    const id = this.#lastId
-    this.#transport.send(encodeText(type, id, tx, body))
-    yield* this.#wait.until(() => this.#replies.has(id), { state: 'S', what: 'the store' })
-    const reply = this.#replies.get(id)!
-    this.#replies.delete(id)
-    if (reply.type === type) return reply.body
-    const code = bytesToText(reply.body).replace(/\0$/, '') as XsErrorName
-    throw new XenStoreError(typeName(type), body.split('\0', 1)[0]!, code)
+    const outcome = new AwaitedOutcome(() => this.#wait.wakeAll())
+    const about = body.slice(0, 200).split('\0', 1)[0]!
+    this.#transport.send(this.#exchange.request(type, tx, toLatin1(body), about, outcome).packet)
+    const waiting = { state: 'S' as const, what: 'the store' }
+    yield* this.#wait.until(() => outcome.here, waiting)
+    return outcome.take()
   }
 
   /** Watches a path: `onEvent` is called with each event's path. Returns what ends it. */
@@ -71,17 +54,7 @@ export class XsHandle extends StoreTasks {
 
   #receive(bytes: Uint8Array): void {
     this.#reader.push(bytes)
-    for (let packet = this.#reader.next(); packet; packet = this.#reader.next()) this.#take(packet)
+    for (let packet = this.#reader.next(); packet; packet = this.#reader.next()) this.#exchange.accept(packet)
     this.#reader.detach()
-  }
-
-  #take({ type, reqId, body }: Packet): void {
-    if (type === XS.WATCH_EVENT) {
-      const [path, token] = bytesToText(body).split('\0')
-      this.#watches.get(token!)?.(path!)
-      return
-    }
-    this.#replies.set(reqId, { type, body: body.slice() })
-    this.#wait.wakeAll()
   }
 }

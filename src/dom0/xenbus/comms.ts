@@ -10,43 +10,12 @@
  * follows Linux since 4.11: see XS-ring-4.
  */
 
-import {
-  encodeText,
-  HEADER_SIZE,
-  PAYLOAD_MAX,
-  REQUESTS,
-  RESPONSES,
-  RING_SIZE,
-  Ring,
-  type RingPeer,
-  typeName,
-  XenStoreError,
-  XS,
-  type XsErrorName,
-} from '../../xenstore/index.js'
+import { PacketReader, REQUESTS, RESPONSES, RING_SIZE, Ring, type RingPeer, typeName } from '../../xenstore/index.js'
+import { AwaitedOutcome, ByteQueue, Exchange, toLatin1 } from '../../xenstore/parts.js'
 import type { Kernel, Mutex, Task, Thread, WaitQueue } from '../kernel/index.js'
-import { bytesToText } from './store_tasks.js'
-
-/** A request under way. */
-export interface PendingRequest {
-  readonly type: number
-  readonly about: string
-  reply: Uint8Array | null
-  error: Error | null
-}
 
 /** Who gets watch events, in the thread `xenbus`. It must not sleep. */
 export type WatchMessageSink = (path: string, token: string) => void
-
-/** An incoming message, as far as it has come. */
-interface Incoming {
-  readonly header: Uint8Array
-  headerBytes: number
-  body: Uint8Array | null
-  bodyBytes: number
-}
-
-const ERROR_NAME = /^[A-Z0-9]+$/
 
 /** The kernel's end of the ring. */
 export class XenbusComms {
@@ -55,21 +24,19 @@ export class XenbusComms {
   /** Messages that could not be understood and were dropped. */
   readonly badMessages: string[] = []
   readonly #kernel: Kernel
-  readonly #events: WatchMessageSink
   readonly #wait: WaitQueue
   readonly #replied: WaitQueue
-  readonly #pending = new Map<number, PendingRequest>()
+  readonly #exchange: Exchange
+  readonly #output = new ByteQueue()
+  readonly #input = new PacketReader()
   #peer: RingPeer
   #ring: Ring
-  #output: Uint8Array[] = []
-  #outputHead = 0
-  #sent = 0
-  #incoming: Incoming | null = null
-  #lastId = 0
+  /** A message has begun to arrive: its first byte was read under the response mutex, which is still held. */
+  #receiving = false
 
   constructor(kernel: Kernel, peer: RingPeer, events: WatchMessageSink) {
     this.#kernel = kernel
-    this.#events = events
+    this.#exchange = new Exchange({ event: events, bad: (problem) => this.badMessages.push(problem) })
     this.#wait = kernel.waitQueue()
     this.#replied = kernel.waitQueue()
     this.responseMutex = kernel.mutex('xs_response_mutex')
@@ -89,43 +56,38 @@ export class XenbusComms {
     if (peer && peer !== this.#peer) this.#peer.channel.onEvent(() => {})
     this.#peer = peer ?? this.#peer
     this.#ring = this.#attach(this.#peer)
-    this.#output = []
-    this.#outputHead = 0
-    this.#sent = 0
-    this.#incoming = null
+    this.#output.clear()
+    this.#input.reset()
+    this.#receiving = false
   }
 
   /** Requests that wait for their replies. */
   get pending(): number {
-    return this.#pending.size
+    return this.#exchange.pending
   }
 
   /** Sends a request and waits for the reply with its id. @throws XenStoreError with the daemon's answer. */
   *talk(type: number, body: string, tx: number): Task<Uint8Array> {
-    if (body.length > PAYLOAD_MAX) throw new XenStoreError(typeName(type), body.slice(0, 40), 'E2BIG')
-    const request: PendingRequest = { type, about: body.split('\0', 1)[0]!, reply: null, error: null }
-    do this.#lastId = (this.#lastId + 1) >>> 0
-    while (this.#pending.has(this.#lastId))
-    const id = this.#lastId
-    this.#pending.set(id, request)
-    this.#output.push(encodeText(type, id, tx, body))
+    const about = body.slice(0, 200).split('\0', 1)[0]!
+    const outcome = new AwaitedOutcome(() => this.#replied.wakeAll())
+    const { id, packet } = this.#exchange.request(type, tx, toLatin1(body), about, outcome)
+    this.#output.push({ bytes: packet })
     this.#wait.wakeAll()
     const { frames } = this.#kernel.scheduler.running
     frames.push('read_reply')
     try {
-      const options = { what: `the reply to ${typeName(type)} ${request.about}` }
-      yield* this.#replied.until(() => request.reply !== null || request.error !== null, options)
+      const options = { what: `the reply to ${typeName(type)} ${about}` }
+      yield* this.#replied.until(() => outcome.here, options)
     } finally {
       frames.pop()
-      this.#pending.delete(id)
+      this.#exchange.forget(id)
     }
-    if (request.error) throw request.error
-    return request.reply!
+    return outcome.take()
   }
 
   *#loop(): Task {
     for (;;) {
-      yield* this.#wait.until(() => this.#readable || (this.#writable && this.#outputHead < this.#output.length), {
+      yield* this.#wait.until(() => this.#readable || (this.#writable && this.#output.bytes > 0), {
         state: 'S',
         what: 'the ring',
       })
@@ -146,44 +108,37 @@ export class XenbusComms {
   /** One message, or as much of it as is there (XW-base-3). */
   *#processMessage(): Task {
     if (!this.#readable) return
-    if (!this.#incoming) {
+    if (!this.#receiving) {
       yield* this.responseMutex.lock()
       // A suspend may have held it, and the ring may be another one now.
       if (!this.#readable) {
         this.responseMutex.unlock()
         return
       }
-      this.#incoming = { header: new Uint8Array(HEADER_SIZE), headerBytes: 0, body: null, bodyBytes: 0 }
+      this.#receiving = true
     }
-    const { header } = this.#incoming
-    if (!this.#receive(this.#incoming)) return
-    const { body } = this.#incoming
-    this.#incoming = null
-    if (body) this.#dispatch(header, body)
+    if (!this.#receive()) return
+    this.#receiving = false
     this.responseMutex.unlock()
   }
 
-  /** True if the message is whole, or cannot become so: then its body is null. */
-  #receive(message: Incoming): boolean {
-    while (message.headerBytes < HEADER_SIZE) {
-      const part = this.#take(HEADER_SIZE - message.headerBytes)
+  /** Reads up to the end of one message and hands it over; false if more bytes must come. */
+  #receive(): boolean {
+    for (;;) {
+      const packet = this.#input.next()
+      if (packet) {
+        this.#exchange.accept(packet)
+        return true
+      }
+      if (this.#input.tooLong) {
+        this.badMessages.push(`a message of ${this.#input.announced} bytes (EINVAL)`)
+        this.#input.reset()
+        return true
+      }
+      const part = this.#take(this.#input.wanted)
       if (!part.length) return false
-      message.header.set(part, message.headerBytes)
-      message.headerBytes += part.length
+      this.#input.push(part)
     }
-    const length = u32(message.header, 12)
-    if (length > PAYLOAD_MAX) {
-      this.badMessages.push(`a message of ${length} bytes (EINVAL)`)
-      return true
-    }
-    message.body ??= new Uint8Array(length)
-    while (message.bodyBytes < length) {
-      const part = this.#take(length - message.bodyBytes)
-      if (!part.length) return false
-      message.body.set(part, message.bodyBytes)
-      message.bodyBytes += part.length
-    }
-    return true
   }
 
   #take(max: number): Uint8Array {
@@ -195,31 +150,11 @@ export class XenbusComms {
     return bytes
   }
 
-  #dispatch(header: Uint8Array, body: Uint8Array): void {
-    const type = u32(header, 0)
-    if (type === XS.WATCH_EVENT) {
-      const strings = bytesToText(body).split('\0')
-      // Exactly two strings, each with its nul (XW-base-5).
-      if (strings.length === 3 && strings[2] === '') this.#events(strings[0]!, strings[1]!)
-      else this.badMessages.push(`a watch event of ${strings.length - 1} strings (EINVAL)`)
-      return
-    }
-    const id = u32(header, 4)
-    const request = this.#pending.get(id)
-    if (!request) {
-      this.badMessages.push(`a reply to request ${id}, which nobody made (ENOENT)`)
-      return
-    }
-    if (type === request.type) request.reply = body
-    else request.error = new XenStoreError(typeName(request.type), request.about, errorOf(body))
-    this.#replied.wakeAll()
-  }
-
   /** As much as the ring takes; the rest goes on from there. */
   #processWrites(): void {
     const before = this.#ring.get('req_prod')
     for (;;) {
-      const written = this.#ring.write(REQUESTS, (to, at, max) => this.#fill(to, at, max))
+      const written = this.#ring.write(REQUESTS, (to, at, max) => this.#output.copy(to, at, max))
       if (written < 0) throw new Error('the store ring is corrupt')
       if (!written) break
     }
@@ -228,31 +163,4 @@ export class XenbusComms {
     if (after !== before && (after - this.#ring.get('req_cons')) >>> 0 <= (after - before) >>> 0)
       this.#peer.channel.notify()
   }
-
-  #fill(to: Uint8Array, at: number, max: number): number {
-    let done = 0
-    while (done < max && this.#outputHead < this.#output.length) {
-      const first = this.#output[this.#outputHead]!
-      const run = Math.min(max - done, first.length - this.#sent)
-      to.set(first.subarray(this.#sent, this.#sent + run), at + done)
-      done += run
-      this.#sent += run
-      if (this.#sent < first.length) break
-      this.#sent = 0
-      if (++this.#outputHead === this.#output.length) {
-        this.#output = []
-        this.#outputHead = 0
-      }
-    }
-    return done
-  }
-}
-
-function u32(bytes: Uint8Array, at: number): number {
-  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0
-}
-
-function errorOf(body: Uint8Array): XsErrorName {
-  const text = bytesToText(body).replace(/\0$/, '')
-  return ERROR_NAME.test(text) ? (text as XsErrorName) : 'EINVAL'
 }

@@ -1,5 +1,6 @@
 /** xenbus: a kernel's client of the store, its watches and who runs them, and dom0's bus of backends. */
 
+export { isRefusal as isAnswer } from '../../xenstore/parts.js'
 export { BackendBus, backendPathDomid } from './backend_bus.js'
 export { DESIGNS, type Delivery, type Design, type ThreadReference } from './delivery.js'
 export { XenbusDevice, type XenbusDriver } from './device.js'
@@ -7,7 +8,7 @@ export { type DeliveryObserver, EventThread } from './event_thread.js'
 export { OnDemandDelivery } from './on_demand.js'
 export { MTWATCH_NODE } from './rfc.js'
 export { parseState, stateName, XenbusState, type XenbusStateName } from './state.js'
-export { bytesToText, isAnswer, StoreTasks, type TransactionId } from './store_tasks.js'
+export { StoreTasks, type TransactionId } from './store_tasks.js'
 export {
   type ThreadChoice,
   type WatchCallback,

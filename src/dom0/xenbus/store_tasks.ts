@@ -3,21 +3,11 @@
  * to a process. How a request travels is the subclass's: over a ring, or over a socket.
  */
 
-import { splitStrings, XenStoreError, XS } from '../../xenstore/index.js'
+import { asks, fromLatin1, XS } from '../../xenstore/parts.js'
 import type { Task } from '../kernel/index.js'
 
 /** Number of a transaction; 0 = none. */
 export type TransactionId = number
-
-/** Bytes as text of one character each: paths and numbers are ASCII. */
-export function bytesToText(bytes: Uint8Array): string {
-  let text = ''
-  for (const byte of bytes) text += String.fromCharCode(byte)
-  return text
-}
-
-/** Strings with their nuls. */
-const joined = (...strings: string[]): string => `${strings.join('\0')}\0`
 
 /** A way to the store for code that runs in threads. */
 export abstract class StoreTasks {
@@ -27,9 +17,29 @@ export abstract class StoreTasks {
    */
   abstract request(type: number, body: string, tx?: TransactionId): Task<Uint8Array>
 
+  *#ask(ask: asks.Ask, tx: TransactionId = 0): Task<Uint8Array> {
+    return yield* this.request(ask.type, asks.textOf(ask), tx)
+  }
+
+  /** Carries out a request that takes several messages. */
+  *#talk<T>(talk: asks.Talk<T>, tx: TransactionId): Task<T> {
+    let step = talk.next()
+    while (!step.done) {
+      let body: Uint8Array
+      try {
+        body = yield* this.#ask(step.value, tx)
+      } catch (error) {
+        step = talk.throw(error)
+        continue
+      }
+      step = talk.next(body)
+    }
+    return step.value
+  }
+
   /** Value of a node. @throws XenStoreError */
   *read(path: string, tx: TransactionId = 0): Task<string> {
-    return bytesToText(yield* this.request(XS.READ, joined(path), tx))
+    return fromLatin1(yield* this.#ask(asks.read(path), tx))
   }
 
   /** Value of a node, or null if there is none. */
@@ -37,7 +47,7 @@ export abstract class StoreTasks {
     try {
       return yield* this.read(path, tx)
     } catch (error) {
-      if (isAnswer(error, 'ENOENT')) return null
+      if (asks.isRefusal(error, 'ENOENT')) return null
       throw error
     }
   }
@@ -48,32 +58,24 @@ export abstract class StoreTasks {
   }
 
   *write(path: string, value: string | number, tx: TransactionId = 0): Task {
-    yield* this.request(XS.WRITE, `${path}\0${value}`, tx)
+    yield* this.#ask(asks.write(path, String(value)), tx)
   }
 
   *mkdir(path: string, tx: TransactionId = 0): Task {
-    yield* this.request(XS.MKDIR, joined(path), tx)
+    yield* this.#ask(asks.mkdir(path), tx)
   }
 
   *rm(path: string, tx: TransactionId = 0): Task {
-    yield* this.request(XS.RM, joined(path), tx)
+    yield* this.#ask(asks.rm(path), tx)
   }
 
   *setPermissions(path: string, perms: readonly string[], tx: TransactionId = 0): Task {
-    yield* this.request(XS.SET_PERMS, joined(path, ...perms), tx)
+    yield* this.#ask(asks.setPermissions(path, perms), tx)
   }
 
   /** Names of a node's children; a list of more than 4096 bytes part by part (XW-talk-3). */
-  *directory(path: string, tx: TransactionId = 0): Task<string[]> {
-    try {
-      return splitStrings(yield* this.request(XS.DIRECTORY, joined(path), tx)) ?? []
-    } catch (error) {
-      if (!isAnswer(error, 'E2BIG')) throw error
-    }
-    for (;;) {
-      const names = yield* this.#parts(path, tx)
-      if (names) return names
-    }
+  directory(path: string, tx: TransactionId = 0): Task<string[]> {
+    return this.#talk(asks.children(path), tx)
   }
 
   /** Names of a node's children; none if there is no such node. */
@@ -81,52 +83,36 @@ export abstract class StoreTasks {
     try {
       return yield* this.directory(path, tx)
     } catch (error) {
-      if (isAnswer(error, 'ENOENT')) return []
+      if (asks.isRefusal(error, 'ENOENT')) return []
       throw error
-    }
-  }
-
-  /** The list by DIRECTORY_PART; null if it changed meanwhile (XS-wire-12). */
-  *#parts(path: string, tx: TransactionId): Task<string[] | null> {
-    let generation: string | null = null
-    for (let text = ''; ; ) {
-      const body = bytesToText(yield* this.request(XS.DIRECTORY_PART, joined(path, String(text.length)), tx))
-      const cut = body.indexOf('\0')
-      if (generation !== null && generation !== body.slice(0, cut)) return null
-      generation = body.slice(0, cut)
-      const part = body.slice(cut + 1)
-      // One more empty string marks the end of the list.
-      const last = part === '\0' || part.endsWith('\0\0')
-      text += last ? part.slice(0, -1) : part
-      if (last) return text === '' ? [] : text.slice(0, -1).split('\0')
     }
   }
 
   /** Sets a watch on the connection itself; events go where the subclass takes them. */
   *watchPath(path: string, token: string): Task {
-    yield* this.request(XS.WATCH, joined(path, token))
+    yield* this.#ask(asks.watch(path, token))
   }
 
   *unwatchPath(path: string, token: string): Task {
-    yield* this.request(XS.UNWATCH, joined(path, token))
+    yield* this.#ask(asks.unwatch(path, token))
   }
 
   /** INTRODUCE: connects a domain by its ring. */
   *introduce(domid: number, gfn: number, port: number): Task {
-    yield* this.request(XS.INTRODUCE, joined(String(domid), String(gfn), String(port)))
+    yield* this.#ask(asks.numbers(XS.INTRODUCE, domid, gfn, port))
   }
 
   *startTransaction(): Task<TransactionId> {
-    return Number.parseInt(bytesToText(yield* this.request(XS.TRANSACTION_START, '\0')), 10)
+    return Number.parseInt(fromLatin1(yield* this.#ask(asks.startTransaction())), 10)
   }
 
   /** Commits or discards. False: EAGAIN, nothing was done. */
   *endTransaction(tx: TransactionId, commit: boolean): Task<boolean> {
     try {
-      yield* this.request(XS.TRANSACTION_END, commit ? 'T\0' : 'F\0', tx)
+      yield* this.#ask(asks.endTransaction(commit ? 'commit' : 'discard'), tx)
       return true
     } catch (error) {
-      if (isAnswer(error, 'EAGAIN')) return false
+      if (asks.isRefusal(error, 'EAGAIN')) return false
       throw error
     }
   }
@@ -163,12 +149,7 @@ export abstract class StoreTasks {
     try {
       yield* this.rm(path, tx)
     } catch (error) {
-      if (!isAnswer(error, 'ENOENT')) throw error
+      if (!asks.isRefusal(error, 'ENOENT')) throw error
     }
   }
-}
-
-/** Is this the daemon's answer `code`? */
-export function isAnswer(error: unknown, code: XenStoreError['code']): boolean {
-  return error instanceof XenStoreError && error.code === code
 }

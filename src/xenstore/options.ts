@@ -1,0 +1,66 @@
+/** The options of a daemon, and their check: a wrong or misspelt one is refused, with the nearest name. */
+
+import {
+  anything,
+  type Check,
+  options as checked,
+  func,
+  having,
+  nested,
+  object,
+  ParameterError,
+  within,
+} from '../check.js'
+import type { DomainHost } from './domains.js'
+import { C_4_17, type Profile } from './profile.js'
+import { DEFAULT_QUOTAS, type Quotas } from './quota.js'
+
+/** Options of a daemon. */
+export interface XenStoredOptions {
+  /** Which daemon it takes after. Default: the C daemon of Xen 4.17. */
+  profile?: Profile
+  /** Limits for guests. Default: the C daemon's. */
+  quotas?: Partial<Quotas>
+  /** The hypervisor. Default: one that has every domain and maps none. */
+  host?: DomainHost
+  /** Time in milliseconds, never going back. Without it nothing times out and writes have no rate limit. */
+  now?: () => number
+  /** Bytes that may wait for a privileged client before its requests wait too. Default 256 KiB. */
+  outputHigh?: number
+  /** Bytes that may wait for a privileged client that does not read before it is cut off. Default 16 MiB. */
+  outputMax?: number
+  /** A guest came near its memory limit. */
+  onMemoryWarning?: (domid: number, bytes: number) => void
+}
+
+const count = within(0, Number.MAX_SAFE_INTEGER)
+const quotaTable = Object.fromEntries(Object.keys(DEFAULT_QUOTAS).map((name) => [name, count])) as Record<
+  keyof Quotas,
+  Check
+>
+
+/** A profile is one of those that are exported, or a copy with some members changed. */
+const profile: Check = (call, parameter, value) => {
+  const allowed = 'a profile such as C_4_17, or a copy of one'
+  const given = object(call, parameter, value, allowed) as Record<string, unknown>
+  const table = Object.fromEntries(Object.keys(C_4_17).map((name) => [name, anything]))
+  nested<Record<string, unknown>>(table)(call, parameter, given)
+  for (const [name, usual] of Object.entries(C_4_17))
+    if (typeof given[name] !== typeof usual)
+      throw new ParameterError(call, `${parameter}.${name}`, given[name], `a ${typeof usual}, as in C_4_17`)
+}
+
+const TABLE = {
+  profile,
+  quotas: nested<Partial<Quotas>>(quotaTable),
+  host: having('state', 'connect'),
+  now: func,
+  outputHigh: within(1, Number.MAX_SAFE_INTEGER),
+  outputMax: within(1, Number.MAX_SAFE_INTEGER),
+  onMemoryWarning: func,
+}
+
+/** Returns the options of `new XenStored`. @throws ParameterError */
+export function checkOptions(options: XenStoredOptions): XenStoredOptions {
+  return checked<XenStoredOptions>('XenStored', options, TABLE)
+}
