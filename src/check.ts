@@ -208,6 +208,40 @@ export function known<T extends object>(
   return given
 }
 
+// --- members of C structs ---------------------------------------------------------------------------------------------
+
+/** The members of a C struct: the bytes of each, and who fills it in ('in' is the caller). */
+interface Members {
+  readonly [name: string]: { readonly size: number; readonly dir: string }
+}
+
+/**
+ * Returns the members of a C struct that the caller fills in, each an integer that it can hold. All must be given but
+ * `pad` and `flags`, which are 0 then. Members that are not the caller's may be given if `named` has their direction.
+ */
+export function members(
+  call: string,
+  fields: Members,
+  given: Readonly<Record<string, unknown>>,
+  named: readonly string[] = ['in'],
+): Record<string, number> {
+  object(call, 'args', given)
+  const args: Record<string, number> = {}
+  for (const [name, value] of Object.entries(given)) {
+    const field = Object.hasOwn(fields, name) ? fields[name]! : undefined
+    if (field && named.includes(field.dir)) continue
+    const allowed = Object.keys(fields).filter((each) => named.includes(fields[each]!.dir))
+    throw new ParameterError(call, name, value, `only ${allowed.join(', ') || 'no members'}`)
+  }
+  for (const [name, { size, dir }] of Object.entries(fields)) {
+    if (dir !== 'in' && given[name] === undefined) continue
+    const missing = name === 'pad' || name === 'flags' ? 0 : undefined
+    const max = size === 8 ? Number.MAX_SAFE_INTEGER : 2 ** (8 * size) - 1
+    args[name] = integer(call, name, given[name] === undefined ? missing : given[name], 0, max)
+  }
+  return args
+}
+
 // --- the nearest name ------------------------------------------------------------------------------------------------
 
 /** The name that was probably meant, if one is near: `onUpCall` for `onUpcall`, `xen_mtwatch` for `xenMtwatch`. */

@@ -20,16 +20,16 @@ export class FrameAllocator {
     return this.#end - this.#next + this.#free.length
   }
 
-  /** `count` frame numbers, not necessarily neighbours; null if there are not so many. */
-  allocate(count: number): number[] | null {
-    if (count > this.available) return null
+  /** Takes `count` frame numbers, not necessarily neighbours; undefined if there are too few. */
+  allocate(count: number): number[] | undefined {
+    if (count > this.available) return undefined
     const gfns: number[] = []
     while (gfns.length < count) gfns.push(this.#free.pop() ?? this.#next++)
     return gfns
   }
 
-  /** `count` frames that are neighbours, ascending; null if there is no such run. */
-  allocateRun(count: number): number[] | null {
+  /** Takes `count` frames that are neighbours, ascending; undefined if there is no such run. */
+  allocateRun(count: number): number[] | undefined {
     const run = (from: number) => Array.from({ length: count }, (_, i) => from + i)
     // Sorted, neighbours stand side by side: one pass finds the lowest run.
     const free = this.#free.sort((a, b) => b - a)
@@ -41,7 +41,7 @@ export class FrameAllocator {
       free.splice(at, count)
       return run(first)
     }
-    if (count > this.#end - this.#next) return null
+    if (count > this.#end - this.#next) return undefined
     this.#next += count
     return run(this.#next - count)
   }

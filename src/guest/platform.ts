@@ -18,6 +18,9 @@ import {
 import { type Refusal, XenError } from '../errno.js'
 import type { GuestMemory } from '../machine/memory.js'
 
+/** Takes the reason why one hypercall was refused. */
+export type OnRefusal = (refusal: Refusal) => void
+
 /** A machine as its kernel finds it at boot. `Hypervisor.platform` makes one for a domain. */
 export interface GuestPlatform {
   readonly memory: GuestMemory
@@ -26,7 +29,7 @@ export interface GuestPlatform {
   readonly vcpus: number
   readonly sharedInfoGfn: number
   /** Makes a hypercall on a vCPU: number, registers. Returns 0 or more, or -errno, whose reason goes to `onRefusal`. */
-  hypercall(vcpuId: number, op: number, args: readonly number[], onRefusal?: (refusal: Refusal) => void): number
+  hypercall(vcpuId: number, op: number, args: readonly number[], onRefusal?: OnRefusal): number
 }
 
 /** Bytes of one frame of the argument stack: the largest struct and room for what it points to. */
@@ -44,32 +47,50 @@ export class GuestHypercalls {
     this.#stackGpa = gfn * PAGE_SIZE
   }
 
-  /** An event channel operation: 0 or more, or -errno; OUT members are stored in `args` on success. */
-  evtchn(vcpuId: number, op: EvtchnOpName, args: Args): number {
+  /**
+   * An event channel operation. Returns 0 or more, or -errno, whose reason goes to `onRefusal`. On success `args` gets the
+   * OUT members.
+   */
+  evtchn(vcpuId: number, op: EvtchnOpName, args: Args, onRefusal?: OnRefusal): number {
     return this.#push((gpa) => {
       const layout = EVTCHN_STRUCTS[op]
       const { memory } = this.#platform
       encode(layout, memory.data, args, gpa)
-      const rc = this.#platform.hypercall(vcpuId, HYPERVISOR.event_channel_op, [EVTCHNOP[op], gpa])
+      const rc = this.#platform.hypercall(vcpuId, HYPERVISOR.event_channel_op, [EVTCHNOP[op], gpa], onRefusal)
       if (rc >= 0) Object.assign(args, decode(layout, memory.data, 'out', gpa))
       return rc
     })
   }
 
-  /** The same; throws XenError on failure. Returns `args` with the OUT members. */
+  /** The same. Returns `args` with the OUT members. @throws XenError with the hypervisor's reason. */
   must(vcpuId: number, op: EvtchnOpName, args: Args): Args {
-    const rc = this.evtchn(vcpuId, op, args)
-    if (rc < 0) throw new XenError(`EVTCHNOP_${op}`, rc, JSON.stringify(args))
+    const why = new Reason()
+    const rc = this.evtchn(vcpuId, op, args, why.take)
+    if (rc < 0) throw why.error(`EVTCHNOP_${op}`, rc)
     return args
   }
 
   /** Any other hypercall whose one pointer argument is `bytes`; `registers` gets the address and makes the registers. */
-  raw(vcpuId: number, op: number, bytes: Uint8Array, registers: (gpa: number) => number[]): number {
+  raw(
+    vcpuId: number,
+    op: number,
+    bytes: Uint8Array,
+    registers: (gpa: number) => number[],
+    onRefusal?: OnRefusal,
+  ): number {
     return this.#push((gpa) => {
       const { memory } = this.#platform
       memory.view().set(bytes, gpa)
-      return this.#platform.hypercall(vcpuId, op, registers(gpa))
+      return this.#platform.hypercall(vcpuId, op, registers(gpa), onRefusal)
     })
+  }
+
+  /** The same. `name` is that of the operation, for errors. @throws XenError with the hypervisor's reason. */
+  mustRaw(name: string, vcpuId: number, op: number, bytes: Uint8Array, registers: (gpa: number) => number[]): number {
+    const why = new Reason()
+    const rc = this.raw(vcpuId, op, bytes, registers, why.take)
+    if (rc < 0) throw why.error(name, rc)
+    return rc
   }
 
   /** A view of the guest's own bytes. */
@@ -87,5 +108,24 @@ export class GuestHypercalls {
     } finally {
       this.#depth--
     }
+  }
+}
+
+/** The reason of one hypercall's refusal, if the platform tells it. */
+export class Reason {
+  #refusal: Refusal | undefined
+
+  /** What is passed as `onRefusal`. */
+  readonly take: OnRefusal = (refusal) => {
+    this.#refusal = refusal
+  }
+
+  get text(): string {
+    return this.#refusal?.text ?? ''
+  }
+
+  /** The error for operation `op` that returned `rc`. */
+  error(op: string, rc: number): XenError {
+    return new XenError(op, rc, this.text)
   }
 }

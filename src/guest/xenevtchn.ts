@@ -12,9 +12,11 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
 import { DOMID_FIRST_RESERVED } from '../abi/index.js'
-import { options as checkOptions, having, integer, ParameterError, within } from '../check.js'
+import { options as checkOptions, having, integer, ParameterError, type Table, within } from '../check.js'
 import { Errno, XenError } from '../errno.js'
 import { GuestKernel } from './index.js'
+
+const U32_MAX = 2 ** 32 - 1
 
 /** What the library needs of an AbortSignal. */
 export interface Abortable {
@@ -32,6 +34,7 @@ export interface EvtchnOpenOptions {
   ringSize?: number
 }
 
+const OPEN: Table<EvtchnOpenOptions> = { flags: within(0, U32_MAX), ringSize: within(1, 2 ** 20) }
 const WAIT_OPTIONS = { signal: having('addEventListener', 'removeEventListener') }
 
 interface User {
@@ -55,8 +58,7 @@ export class EvtchnDevice {
    * @throws XenError EINVAL for unknown flags; ParameterError for a ring size out of range.
    */
   open(options: EvtchnOpenOptions = {}): EvtchnHandle {
-    const table = { flags: within(0, 2 ** 32 - 1), ringSize: within(1, 2 ** 20) }
-    const { flags = 0, ringSize = 1024 } = checkOptions('xenevtchn_open', options, table)
+    const { flags = 0, ringSize = 1024 } = checkOptions('xenevtchn_open', options, OPEN)
     if (flags & ~1) throw new XenError('xenevtchn_open', Errno.EINVAL, `flags are ${flags}, only bit 0 is known`)
     return new EvtchnHandle(this.#kernel, this.#users, ringSize)
   }
@@ -67,7 +69,10 @@ interface Waiter {
   reject(error: unknown): void
 }
 
-/** One user's ports. Made by `EvtchnDevice.open`. All errors are XenErrors named after the C function. */
+/**
+ * One user's ports. Made by `EvtchnDevice.open`. What the handle refuses is a XenError named after the C function; what the
+ * hypervisor refuses is the XenError of its operation, with its reason.
+ */
 export class EvtchnHandle implements Disposable, AsyncIterable<number> {
   readonly #kernel: GuestKernel
   readonly #users: Map<number, User>
@@ -76,7 +81,7 @@ export class EvtchnHandle implements Disposable, AsyncIterable<number> {
   readonly #waiters: Waiter[] = []
   #overflow = false
   #closed = false
-  #restricted: number | null = null
+  #restricted: number | undefined
 
   /** @internal */
   constructor(kernel: GuestKernel, users: Map<number, User>, ringSize: number) {
@@ -122,28 +127,31 @@ export class EvtchnHandle implements Disposable, AsyncIterable<number> {
 
   #allowed(op: string, domid: number): void {
     this.#open(op)
-    if (this.#restricted !== null && this.#restricted !== domid)
+    integer(`xenevtchn_${op}`, 'domid', domid, 0, 0xffff)
+    if (this.#restricted !== undefined && this.#restricted !== domid)
       this.#fail(op, Errno.EACCES, `the handle is restricted to domain ${this.#restricted}`)
   }
 
   /** A port that `domid` may bind to (xenevtchn_bind_unbound_port). */
   bindUnboundPort(domid: number): number {
     this.#allowed('bind_unbound_port', domid)
-    return this.#bind((handler) => this.#kernel.allocUnbound(domid, { handler }))
+    return this.#bind((handler) => this.#kernel.allocUnbound(domid, handler))
   }
 
   /** A port connected to another domain's (xenevtchn_bind_interdomain). Fires once at first (EC-inter-8). */
   bindInterdomain(domid: number, remotePort: number): number {
     this.#allowed('bind_interdomain', domid)
-    return this.#bind((handler) => this.#kernel.bindInterdomain(domid, remotePort, { handler }))
+    integer('xenevtchn_bind_interdomain', 'remotePort', remotePort, 0, U32_MAX)
+    return this.#bind((handler) => this.#kernel.bindInterdomain(domid, remotePort, handler))
   }
 
   /** A port for a VIRQ on vCPU 0 (xenevtchn_bind_virq). EACCES on a restricted handle. */
   bindVirq(virq: number): number {
     this.#open('bind_virq')
-    if (this.#restricted !== null)
+    if (this.#restricted !== undefined)
       this.#fail('bind_virq', Errno.EACCES, `the handle is restricted to domain ${this.#restricted}`)
-    return this.#bind((handler) => this.#kernel.bindVirq(virq, { handler }))
+    integer('xenevtchn_bind_virq', 'virq', virq, 0, U32_MAX)
+    return this.#bind((handler) => this.#kernel.bindVirq(virq, handler))
   }
 
   /** Closes one port (xenevtchn_unbind). What it still had in the ring is dropped. */
@@ -242,16 +250,16 @@ export class EvtchnHandle implements Disposable, AsyncIterable<number> {
   /** From now on only channels to `domid`, a guest other than domain 0, and no VIRQs (xenevtchn_restrict). Once. */
   restrict(domid: number): void {
     this.#open('restrict')
-    if (this.#restricted !== null)
+    if (this.#restricted !== undefined)
       this.#fail('restrict', Errno.EACCES, `the handle is restricted to domain ${this.#restricted}`)
     if (integer('xenevtchn_restrict', 'domid', domid, 0, 0xffff) >= DOMID_FIRST_RESERVED || domid === 0)
-      this.#fail('restrict', Errno.EINVAL, `${domid} is no guest's number`)
+      this.#fail('restrict', Errno.EINVAL, `domain ${domid} is not a guest beside domain 0`)
     this.#restricted = domid
   }
 
   /**
-   * Unbinds everything; waiting calls reject with EBADF. Closing twice is nothing.
-   * @throws XenError what the first port that could not be unbound answered: EAGAIN while the guest is frozen for a
+   * Unbinds everything; waiting calls reject with EBADF. Closing twice does nothing.
+   * @throws XenError the refusal of the first port that could not be unbound: EAGAIN while the guest is frozen for a
    * migration, ESRCH when it is gone. The others are unbound, and closing again tries the rest.
    */
   close(): void {

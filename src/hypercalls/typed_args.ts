@@ -4,7 +4,7 @@
  */
 
 import { type Args, EVTCHN_STRUCTS, EVTCHNOP, type EvtchnOpName } from '../abi/index.js'
-import { integer, object, ParameterError } from '../check.js'
+import { members, ParameterError } from '../check.js'
 import { Vcpu } from '../domain/vcpu.js'
 import type { Register } from './dispatch.js'
 
@@ -15,19 +15,7 @@ import type { Register } from './dispatch.js'
 export function checkArgs(op: EvtchnOpName, given: Readonly<Args>): Args {
   if (typeof op !== 'string' || !Object.hasOwn(EVTCHNOP, op))
     throw new ParameterError('eventChannelOp', 'op', op, Object.keys(EVTCHNOP).join(', '))
-  const call = `EVTCHNOP_${op}`
-  const { fields } = EVTCHN_STRUCTS[op]
-  object(call, 'args', given)
-  const args: Args = {}
-  for (const name of Object.keys(given))
-    if (fields[name]?.dir !== 'in')
-      throw new ParameterError(call, name, given[name], `only ${inNames(op).join(', ') || 'no members'}`)
-  for (const name of inNames(op)) {
-    const max = fields[name]!.size === 8 ? Number.MAX_SAFE_INTEGER : 2 ** (8 * fields[name]!.size) - 1
-    const missing = name === 'pad' || name === 'flags' ? 0 : undefined
-    args[name] = integer(call, name, given[name] === undefined ? missing : given[name], 0, max)
-  }
-  return args
+  return members(`EVTCHNOP_${op}`, EVTCHN_STRUCTS[op].fields, given)
 }
 
 /** The OUT members that the operation stored. */
@@ -36,11 +24,6 @@ export function outArgs(op: EvtchnOpName, args: Readonly<Args>): Args {
   for (const [name, field] of Object.entries(EVTCHN_STRUCTS[op].fields))
     if (field.dir === 'out' && args[name] !== undefined) out[name] = args[name]
   return out
-}
-
-function inNames(op: EvtchnOpName): string[] {
-  const { fields } = EVTCHN_STRUCTS[op]
-  return Object.keys(fields).filter((name) => fields[name]!.dir === 'in')
 }
 
 /** Is this a hypercall that a guest could make? What is in the registers is the guest's. @throws ParameterError */

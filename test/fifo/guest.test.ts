@@ -7,6 +7,7 @@ import {
   DOMID_SELF,
   type Domain,
   type DomainOptions,
+  Errno,
   EVTCHN_FIFO_BUSY,
   EVTCHN_FIFO_LINKED,
   EVTCHN_FIFO_MASKED,
@@ -207,15 +208,11 @@ describe('the guest driver on FIFO', () => {
     const machine = boot({ vcpus: 2 })
     const { kernel, domain, xen } = machine
     const on: number[] = []
-    const port = kernel.allocUnbound(0, { handler: () => {} })
+    const port = kernel.allocUnbound(0, () => void on.push(domain.vcpus.findIndex((v) => v.upcallPending === 0)))
     const local = connect(machine, port)
     for (const vcpu of domain.vcpus) vcpu.setUpcallMask(1)
     send(machine, local)
     kernel.moveToVcpu(port, 1)
-    kernel.bindHandler(port, {
-      vcpu: 1,
-      handler: () => void on.push(domain.vcpus.findIndex((v) => v.upcallPending === 0)),
-    })
     for (const vcpu of [0, 1]) on.push(-1 - kernel.upcall(vcpu))
     expect(on.filter((n) => n < 0)).toEqual([-2, -1])
     send(machine, local)
@@ -322,7 +319,7 @@ describe('resume', () => {
     old.createDomain({ domid: 0 })
     const report = kernel.resume(old.platform(old.restoreDomain(xen.saveDomain(1))))
     expect([report.levels, report.rebound.length, report.lost.length]).toEqual([2, 4095, 905])
-    expect(report.lost[0]).toEqual({ name: 'c4096', oldPort: 4096, reason: 'ENOSPC' })
+    expect(report.lost[0]).toMatchObject({ name: 'c4096', oldPort: 4096, errno: Errno.ENOSPC })
     expect(() => kernel.op('set_priority', { port: 1, priority: 1 })).toThrow(XenError)
   })
 })

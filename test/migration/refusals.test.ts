@@ -3,6 +3,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import {
   Errno,
+  errnoName,
   GuestKernel,
   type HypervisorOptions,
   RestoreError,
@@ -198,7 +199,7 @@ describe('a guest that makes its channels again', () => {
       expect([report.levels, kernel.levels]).toEqual([expected.levels, expected.levels])
       expect(report.rebound.map(({ name }) => name)).toEqual(names.slice(0, expected.fit))
       expect(rebound).toEqual(names.slice(0, expected.fit))
-      expect(report.lost.map(({ name, reason }) => `${name}: ${reason}`)).toEqual(
+      expect(report.lost.map(({ name, errno }) => `${name}: ${errnoName(errno)}`)).toEqual(
         names.slice(expected.fit).map((name) => `${name}: ENOSPC`),
       )
       expect(lost).toEqual(report.lost.map(({ name, reason }) => `${name}: ${reason}`))

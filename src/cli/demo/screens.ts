@@ -1,6 +1,6 @@
 /** What the demo prints of each act. */
 
-import type { ResumeReport } from '../../index.js'
+import { errnoName, type ResumeReport } from '../../index.js'
 import { abiName } from '../abi.js'
 import { costTable } from '../bench.js'
 import type { CostRow } from '../cost/measure.js'
@@ -92,7 +92,9 @@ function describe({ host, report, ns }: Migration): string[] {
   const first = report.lost[0]
   const last = report.lost.at(-1)
   if (first && last)
-    lines.push(`  lost: ${first.name} (${first.reason}) … ${last.name} (${last.reason}); kept: ${keptNames(report)}`)
+    lines.push(
+      `  lost: ${first.name} (${errnoName(first.errno)}) … ${last.name} (${errnoName(last.errno)}); kept: ${keptNames(report)}`,
+    )
   return lines
 }
 

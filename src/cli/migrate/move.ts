@@ -2,6 +2,7 @@
 
 import {
   type Domain,
+  errnoName,
   type GuestKernel,
   type Migration,
   RestoreError,
@@ -134,7 +135,7 @@ function cooperate(source: Source, target: Machine, domain: Domain, dom0: GuestK
   const report = kernel.resume(target.xen.platform(domain))
   outcome.attempts = report.attempts.map(({ levels, answer }) => `${abiName(levels)}: ${answer}`)
   outcome.lost = report.lost.length
-  outcome.lostNames = report.lost.map(({ name, reason }) => `${name} (${reason})`)
+  outcome.lostNames = report.lost.map(({ name, errno }) => `${name} (${errnoName(errno)})`)
   const byPort = new Map(source.guestPorts.map((port, i) => [port, i]))
   source.ends.fill(0)
   outcome.connected = 0

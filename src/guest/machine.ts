@@ -1,0 +1,144 @@
+/**
+ * The guest as all parts of its driver see it: the platform that it runs on, and what the driver keeps in the guest's RAM.
+ *
+ *     argument frame     structs of hypercalls (platform.ts)
+ *     vcpu_info          in shared_info for the first 32 vCPUs, in frames of the driver's for the others (EC-vi-2)
+ *     scan buffers       a frame a vCPU: the ports that one round of its scan found
+ *     the form           the words of the channels: a tree (tree.ts) or FIFO queues (queues.ts)
+ */
+
+import {
+  type Args,
+  type EvtchnOpName,
+  encode,
+  HYPERVISOR,
+  PAGE_SIZE,
+  REGISTER_VCPU_INFO,
+  sharedInfo,
+  UPCALL_MASK,
+  UPCALL_PENDING,
+  VCPU_INFO_SIZE,
+  VCPUOP,
+  XEN_LEGACY_MAX_VCPUS,
+} from '../abi/index.js'
+import { integer } from '../check.js'
+import { Errno, XenError } from '../errno.js'
+import type { Attempt, ChannelForm } from './form.js'
+import { FrameAllocator, fillFrame } from './frames.js'
+import { type BootOptions, type CheckedBootOptions, checkBoot, checkPlatform } from './options.js'
+import { GuestHypercalls, type GuestPlatform } from './platform.js'
+import { registerForm } from './register.js'
+
+/** What the parts of one driver share. */
+export class GuestMachine {
+  readonly options: CheckedBootOptions
+  readonly frames: FrameAllocator
+  platform: GuestPlatform
+  calls: GuestHypercalls
+  form!: ChannelForm
+  attempts: Attempt[] = []
+  /** The vCPU whose code runs: the one that is in an upcall, else vCPU 0. */
+  current = 0
+  readonly #argumentGfn: number
+  #infoGpas: number[] = []
+  #outGfns: number[] = []
+  /** Frames for the vcpu_info of vCPUs beyond the legacy 32, by 64 vCPUs. */
+  readonly #infoFrames = new Map<number, number>()
+
+  /** @throws ParameterError for a platform or an option of the wrong type or range. */
+  constructor(platform: GuestPlatform, options: BootOptions) {
+    const call = 'GuestKernel.boot'
+    this.options = checkBoot(call, options)
+    this.platform = checkPlatform(call, platform)
+    const { memory, sharedInfoGfn } = platform
+    const { firstFreeGfn: first = sharedInfoGfn + 1 } = this.options
+    this.frames = new FrameAllocator(
+      integer(call, 'firstFreeGfn', first, 0, memory.frames - 1),
+      sharedInfoGfn >= first ? sharedInfoGfn : memory.frames,
+    )
+    this.#argumentGfn = this.#frame('the arguments of hypercalls')
+    this.calls = new GuestHypercalls(platform, this.#argumentGfn)
+  }
+
+  #frame(what: string): number {
+    const gfn = this.frames.allocate(1)?.[0]
+    if (gfn === undefined)
+      throw new XenError('GuestKernel.boot', Errno.ENOMEM, `the guest has no free frame for ${what}`)
+    fillFrame(this.platform.memory, gfn, 0)
+    return gfn
+  }
+
+  /**
+   * Masks every channel, places vcpu_info and scan buffers, registers a form, enables upcalls. The caller scans every
+   * vCPU afterwards: registering raises all their flags and selectors (NL-sel-3).
+   */
+  start(): void {
+    const { vcpus, memory, bits, sharedInfoGfn } = this.platform
+    const { mask, words } = sharedInfo(bits)
+    const shared = sharedInfoGfn * PAGE_SIZE
+    memory.view().fill(0xff, shared + mask, shared + mask + (words * bits) / 8)
+    this.#infoGpas = Array.from({ length: vcpus }, (_, vcpu) => this.#placeInfo(vcpu))
+    this.#outGfns = Array.from({ length: vcpus }, () => this.#frame('scan buffers'))
+    this.attempts = []
+    const by = { platform: this.platform, calls: this.calls, frames: this.frames, infoGpas: this.#infoGpas }
+    this.form = registerForm(by, this.options, this.attempts)
+    for (const gpa of this.#infoGpas) memory.view()[gpa + UPCALL_MASK] = 0
+  }
+
+  /** Starts anew in a restored domain: RAM is the same, so the frames of the old form are the guest's own and free again. */
+  restart(platform: GuestPlatform): void {
+    this.form.release()
+    this.frames.release(this.#outGfns)
+    this.frames.release(this.#infoFrames.values())
+    this.#infoFrames.clear()
+    this.#goTo(platform)
+    this.start()
+  }
+
+  /** Goes on in a domain that was restored with all that belongs to it. */
+  moveTo(platform: GuestPlatform): void {
+    this.#goTo(platform)
+    this.form.moveTo(platform, this.calls)
+  }
+
+  #goTo(platform: GuestPlatform): void {
+    this.platform = platform
+    this.calls = new GuestHypercalls(platform, this.#argumentGfn)
+  }
+
+  /** Returns the address of a vCPU's vcpu_info. A vCPU beyond the legacy 32 registers an area of its own (EC-vi-2). */
+  #placeInfo(vcpu: number): number {
+    if (vcpu < XEN_LEGACY_MAX_VCPUS) return this.platform.sharedInfoGfn * PAGE_SIZE + vcpu * VCPU_INFO_SIZE
+    const perFrame = PAGE_SIZE / VCPU_INFO_SIZE
+    const index = Math.floor(vcpu / perFrame)
+    const gfn = this.#infoFrames.get(index) ?? this.#frame('vcpu_info')
+    this.#infoFrames.set(index, gfn)
+    const offset = (vcpu % perFrame) * VCPU_INFO_SIZE
+    const bytes = new Uint8Array(REGISTER_VCPU_INFO.size)
+    encode(REGISTER_VCPU_INFO, new DataView(bytes.buffer), { mfn: gfn, offset })
+    this.calls.mustRaw('VCPUOP_register_vcpu_info', vcpu, HYPERVISOR.vcpu_op, bytes, (gpa) => [
+      VCPUOP.register_vcpu_info,
+      vcpu,
+      gpa,
+    ])
+    return gfn * PAGE_SIZE + offset
+  }
+
+  /**
+   * An event channel operation by a vCPU. Returns `args` with the OUT members.
+   * @throws XenError with the hypervisor's reason.
+   */
+  op(op: EvtchnOpName, args: Args, vcpu = this.current): Args {
+    return this.calls.must(vcpu, op, args)
+  }
+
+  /** Is a vCPU's evtchn_upcall_pending set? */
+  upcallPending(vcpu: number): boolean {
+    return this.platform.memory.data.getUint8(this.#infoGpas[vcpu]! + UPCALL_PENDING) !== 0
+  }
+
+  /** Guest-physical address of a vCPU's scan buffer. */
+  scanBuffer(vcpu: number): number {
+    return this.#outGfns[vcpu]! * PAGE_SIZE
+  }
+}

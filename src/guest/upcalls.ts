@@ -1,0 +1,108 @@
+/**
+ * Upcalls: what a vCPU does when the hypervisor enters the guest. It scans until its flag stays 0, a bounded buffer a
+ * round, in cyclic order of port numbers, so that no port can starve another (NL-scan-3).
+ *
+ *     flag 0 → scan: up to `batch` ports, pending bits cleared → their handlers → flag set meanwhile? again
+ */
+
+import type { Binding } from './bindings.js'
+import type { GuestMachine } from './machine.js'
+
+/** The upcalls of one guest's vCPUs. */
+export class Upcalls {
+  readonly #machine: GuestMachine
+  readonly #find: (port: number) => Binding | undefined
+  /** Per vCPU: it is in its upcall, or may not be entered. */
+  #held: boolean[] = []
+  /** Runs once when no vCPU is in its upcall any more. */
+  #afterwards: (() => void) | undefined
+
+  /** `find` returns the binding of a port. */
+  constructor(machine: GuestMachine, find: (port: number) => Binding | undefined) {
+    this.#machine = machine
+    this.#find = find
+  }
+
+  /** Is any vCPU in its upcall? */
+  get busy(): boolean {
+    return this.#held.includes(true)
+  }
+
+  /** No upcall is entered until `letGo`. */
+  hold(): void {
+    this.#held = Array(this.#machine.platform.vcpus).fill(true)
+  }
+
+  /** Upcalls are entered again. Each vCPU scans once, for what came meanwhile. */
+  letGo(): void {
+    this.#held.fill(false)
+    for (let vcpu = 0; vcpu < this.#held.length; vcpu++) this.run(vcpu)
+  }
+
+  /** Runs `body` when the upcalls that are under way have ended. */
+  afterwards(body: () => void): void {
+    this.#afterwards = body
+  }
+
+  /**
+   * The upcall of a vCPU. Returns how many events were handled. In an upcall of the same vCPU it does nothing: that one
+   * continues until the flag is 0.
+   * @throws what a handler threw, after all other handlers have run.
+   */
+  run(vcpu: number): number {
+    if (this.#held[vcpu]) return 0
+    const machine = this.#machine
+    this.#held[vcpu] = true
+    const before = machine.current
+    machine.current = vcpu
+    const errors: unknown[] = []
+    let handled = 0
+    try {
+      do handled += this.#round(vcpu, errors)
+      while (machine.upcallPending(vcpu))
+    } finally {
+      this.#held[vcpu] = false
+      machine.current = before
+    }
+    if (this.#afterwards && !this.busy) {
+      const body = this.#afterwards
+      this.#afterwards = undefined
+      body()
+    }
+    if (errors.length === 1) throw errors[0]
+    throwAll(errors)
+    return handled
+  }
+
+  /** One scan and its handlers. */
+  #round(vcpu: number, errors: unknown[]): number {
+    const { form, platform, options } = this.#machine
+    const { memory } = platform
+    const out = this.#machine.scanBuffer(vcpu)
+    const count = form.round(vcpu, memory.base + out, options.batch ?? form.batch)
+    let handled = 0
+    // Handlers may nest upcalls of other vCPUs, which have buffers of their own; this vCPU's next scan comes after.
+    for (let i = 0; i < count; i++) {
+      const port = memory.data.getUint32(out + 4 * i, true)
+      const binding = this.#find(port)
+      if (!binding?.handler) continue
+      if (form.isMasked(port)) {
+        // Masked by an earlier handler of this round: the event goes back and waits for the unmask.
+        form.setPending(port)
+        continue
+      }
+      handled++
+      try {
+        binding.handler(port)
+      } catch (error) {
+        errors.push(error)
+      }
+    }
+    return handled
+  }
+}
+
+/** Throws what handlers threw, all of it together. */
+export function throwAll(errors: readonly unknown[]): void {
+  if (errors.length) throw new AggregateError(errors, `${errors.length} event handlers failed`)
+}
