@@ -1,11 +1,25 @@
 /** The evtchn command as a user meets it: help, exit codes, what goes to which stream, nonsense. Runs what was built. */
 
 import { spawnSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { closeSync, openSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
+import { run } from '../src/cli/run.js'
 
 const MAIN = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
+
+/** Runs the command in this process: what it printed, and its exit code. */
+async function here(...args: string[]) {
+  const out = vi.spyOn(process.stdout, 'write').mockReturnValue(true)
+  const err = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+  const text = ({ mock }: typeof out) => mock.calls.map(([each]) => each).join('')
+  try {
+    const status = await run(args)
+    return { status, stdout: text(out), stderr: text(err) }
+  } finally {
+    vi.restoreAllMocks()
+  }
+}
 
 function evtchn(...args: string[]) {
   const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], { encoding: 'utf8' })
@@ -52,8 +66,8 @@ describe('evtchn', () => {
     [['dump', 'extra'], 'unexpected argument "extra"'],
     [['dump', '-x'], 'unknown option -x'],
     [['dump', '--abi', '-5'], 'evtchn dump: --abi is "-5"; allowed: 2, 3, 4, 5, fifo.\n'],
-  ])('%j is refused with a message that names the mistake, exit code 2', (args, message) => {
-    const { status, stdout, stderr } = evtchn(...args)
+  ])('%j is refused with a message that names the mistake, exit code 2', async (args, message) => {
+    const { status, stdout, stderr } = await here(...args)
     expect(stderr).toContain(message)
     expect(stderr).not.toContain('    at ')
     expect(stdout).toBe('')
@@ -62,40 +76,40 @@ describe('evtchn', () => {
 
   it.each(['demo', 'bench', 'dump', 'migrate', 'xenwatch'])(
     '%s --help tells its options, and so does -h',
-    (command) => {
-      const { status, stdout } = evtchn(command, '--help')
+    async (command) => {
+      const { status, stdout } = await here(command, '--help')
       expect(status).toBe(0)
       expect(stdout).toContain(`usage: evtchn ${command}`)
       expect(stdout).toContain('--json')
       expect(stdout).toContain('--help, -h')
-      expect(evtchn(command, '-h')).toEqual({ status: 0, stdout, stderr: '' })
+      expect(await here(command, '-h')).toEqual({ status: 0, stdout, stderr: '' })
     },
   )
 
   it.each(['demo', 'bench', 'dump', 'migrate', 'pvcalls', 'xenstored', 'xenwatch'])(
     'help %s prints what --help prints, no line wider than 80 columns',
-    (command) => {
-      const help = evtchn('help', command)
-      expect(help).toEqual(evtchn(command, '--help'))
+    async (command) => {
+      const help = await here('help', command)
+      expect(help).toEqual(await here(command, '--help'))
       expect(help.status).toBe(0)
       for (const line of help.stdout.split('\n')) expect(line.length, line).toBeLessThanOrEqual(80)
     },
   )
 
-  it('--version prints that of the package', () => {
+  it('--version prints that of the package', async () => {
     const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
-    expect(evtchn('--version')).toEqual({ status: 0, stdout: `evtchn ${version}\n`, stderr: '' })
+    expect(await here('--version')).toEqual({ status: 0, stdout: `evtchn ${version}\n`, stderr: '' })
   })
 
-  it('five levels are for 32-bit guests', () => {
-    const { status, stdout } = evtchn('dump', '--abi', '5', '--bits', '32', '--channels', '3', '--domid', '1')
+  it('five levels are for 32-bit guests', async () => {
+    const { status, stdout } = await here('dump', '--abi', '5', '--bits', '32', '--channels', '3', '--domid', '1')
     expect(status).toBe(0)
     expect(stdout).toMatch(/1 \[1\/1\/0000\]: s=3/)
   })
 
-  it('bench measures five levels of 32-bit words too', () => {
+  it('bench measures five levels of 32-bit words too', async () => {
     const args = ['--abi', '2,5,fifo', '--bits', '32', '--pending', '1,300', '--samples', '3', '--json']
-    const { rows } = JSON.parse(evtchn('bench', ...args).stdout).result
+    const { rows } = JSON.parse((await here('bench', ...args)).stdout).result
     expect(rows.map((row: { levels: number; pending: number }) => [row.levels, row.pending])).toEqual(
       [1, 300].flatMap((k) => [2, 5, 'fifo'].map((levels) => [levels, k])),
     )
@@ -145,6 +159,24 @@ describe('evtchn', () => {
     expect(about).toMatchObject({ format: 1, command: 'evtchn demo', seed: 1, options: { abi: '3', sends: 1000 } })
     expect(result.exchange.delivered + result.exchange.merged).toBe(1000)
     expect(result.dumps.length).toBe(2)
+  })
+
+  it.each(['dump', '--help'])('%s into a full disk ends with a message, exit code 1', (command) => {
+    const full = openSync('/dev/full', 'w')
+    const { status, stderr } = spawnSync(process.execPath, [MAIN, command], {
+      encoding: 'utf8',
+      stdio: ['ignore', full, 'pipe'],
+    })
+    closeSync(full)
+    expect(status).toBe(1)
+    expect(stderr).toContain('evtchn: standard output: ENOSPC')
+    expect(stderr).not.toContain('    at ')
+  })
+
+  it('a reader that goes away ends it quietly', () => {
+    const script = `"$0" "$1" dump --channels 20000 2>/dev/null | head -1; echo "\${PIPESTATUS[0]}"`
+    const { stdout, stderr } = spawnSync('bash', ['-c', script, process.execPath, MAIN], { encoding: 'utf8' })
+    expect([stdout, stderr]).toEqual(["'e' pressed -> dumping event-channel info\n0\n", ''])
   })
 
   it('bench --json=FILE that cannot be written is told at once, exit code 1', () => {

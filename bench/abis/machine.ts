@@ -1,11 +1,12 @@
 /** A guest with n channels of one ABI, as the bench drives it: the library's own path on both sides, and a count of what came. */
 
+import { abiName, formOf } from '../../src/cli/abi.js'
+import { CheckError } from '../../src/cli/errors.js'
 import { type Bits, fullTreePages, GuestKernel, Hypervisor, PAGE_BITS, PAGE_SIZE } from '../../src/index.js'
 
 /** The ABIs that are compared. */
-export type Abi = 2 | 3 | 'fifo'
-export const ABIS: readonly Abi[] = [2, 3, 'fifo']
-export const nameOf = (abi: Abi): string => (abi === 'fifo' ? 'FIFO' : `${abi} levels`)
+export const ABIS = ['2', '3', 'fifo'] as const
+export type Abi = (typeof ABIS)[number]
 
 /** How a machine is made. */
 export interface Shape {
@@ -18,9 +19,6 @@ export interface Shape {
   /** Events a scan takes at a time; default what the driver takes by itself. */
   batch?: number
 }
-
-/** Channels that an ABI can have, port 0 apart. */
-export const mostChannels = (abi: Abi, bits: Bits): number => (abi === 'fifo' ? 2 ** 17 : bits ** abi) - 1
 
 /** A booted guest. Upcalls run when the bench says so. */
 export class Machine {
@@ -44,14 +42,14 @@ export class Machine {
     const frames = 512 + Math.ceil(channels / 1024)
     const domain = xen.createDomain({ domid: 1, bits, frames, shared: threads, maxEvtchnPort: -1 })
     // As many leaf pages as these channels need.
-    const nrPages = abi === 3 ? Math.min(fullTreePages(bits, 3), Math.ceil((channels + 1) / PAGE_BITS)) : undefined
+    const nrPages = abi === '3' ? Math.min(fullTreePages(bits, 3), Math.ceil((channels + 1) / PAGE_BITS)) : undefined
     this.kernel = GuestKernel.boot(xen.platform(domain), {
-      levels: abi,
+      levels: formOf(abi),
       ...(nrPages && { nrPages }),
       ...(batch && { batch }),
     })
-    if (this.kernel.levels !== abi)
-      throw new Error(`${nameOf(abi)} cannot be had: ${JSON.stringify(this.kernel.attempts)}`)
+    if (this.kernel.levels !== formOf(abi))
+      throw new CheckError(`${abiName(abi)} cannot be had: ${JSON.stringify(this.kernel.attempts)}`)
     this.ports = new Uint32Array(channels)
     const count = () => void this.handled++
     const urgent = () => {
@@ -67,7 +65,7 @@ export class Machine {
     this.#frames = domain.memory.heldFrames
     // Beside the port table, which is the same for all: addresses of pages, and FIFO's tails and locks.
     this.#private =
-      abi === 'fifo' ? (128 + 3 + 33) * 4 : abi === 3 ? (2 * nrPages! + Math.ceil(nrPages! / bits)) * 4 : 8
+      abi === 'fifo' ? (128 + 3 + 33) * 4 : abi === '3' ? (2 * nrPages! + Math.ceil(nrPages! / bits)) * 4 : 8
   }
 
   /** Raises ports, as a send does once its checks are through. */
@@ -84,7 +82,7 @@ export class Machine {
   /** Bytes for the ABI's words: frames that the guest gave, or for two levels the bitmaps in shared_info. */
   get guestBytes(): number {
     const { abi, bits } = this.shape
-    return abi === 2 ? (2 * bits * bits) / 8 : this.#frames * PAGE_SIZE
+    return abi === '2' ? (2 * bits * bits) / 8 : this.#frames * PAGE_SIZE
   }
   /** Bytes of the hypervisor's own, beside the port table. */
   get privateBytes(): number {

@@ -3,9 +3,9 @@
  * one run on one machine: a look at the rows tells more. Nothing here changes the exit code.
  */
 
+import { count, digits } from '../../src/cli/format.js'
 import { NAMES, OPS, type Op } from './contender.js'
 import { type Measured, type Results, ratioOf } from './results.js'
-import { digits, grouped } from './table.js'
 
 export interface Bound {
   readonly bound: string
@@ -28,7 +28,7 @@ const FLAT_FACTOR = 100
 const NATIVE_FACTOR = 1.4
 
 function whereOf(m: Measured, levels: number): string {
-  return `${m.op}, ${m.bits}-bit, ${levels} levels, ${grouped(m.k)} ${m.placement}`
+  return `${m.op}, ${m.bits}-bit, ${levels} levels, ${count(m.k)} ${m.placement}`
 }
 
 /** Judges cases by an upper or a lower limit; nothing to judge is no bound. */
@@ -117,10 +117,10 @@ export function bounds({ measured }: Results): Bound[] {
 }
 
 /** The summary. C has no bound of its own in one level more: its lines show what the ports' places cost by themselves. */
-export function describeBounds(all: readonly Bound[]): string {
+export function describeBounds(all: readonly Bound[]): string[] {
   const lines = all.flatMap(({ met, bound, worst, where, meeting, of }) => [
     `${(bound.startsWith(`${NAMES.native}:`) ? '' : met ? 'met' : 'NOT MET').padEnd(8)} ${bound}`,
     `${' '.repeat(9)}${meeting} of ${of} rows; worst ${digits(worst)}× at ${where}`,
   ])
-  return `${['Bounds', '', ...lines].join('\n')}\n`
+  return ['Bounds', '', ...lines]
 }

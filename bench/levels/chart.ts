@@ -1,10 +1,12 @@
 /**
  * The chart that --svg writes: ns per event against pending events, both on logarithmic axes, one line a depth; sends
- * above, scans below, a column for each placement. 64-bit words, the build for shared memory.
+ * above, scans below, a column for each placement. The build for shared memory, 64-bit words unless only 32-bit ones were
+ * measured. Axes, columns and legend name what was measured and nothing else.
  */
 
+import { count } from '../../src/cli/format.js'
 import { NAMES, OPS } from './contender.js'
-import { PENDING } from './plan.js'
+import { PLACEMENTS } from './plan.js'
 import { nsOf, type Results } from './results.js'
 
 interface Point {
@@ -12,10 +14,9 @@ interface Point {
   readonly ns: number
   readonly levels: string
   readonly op: string
-  readonly placement: string
+  readonly placement: (typeof PLACEMENTS)[number]
 }
 
-const PLACEMENTS = ['spread', 'near', 'clustered']
 const DEPTHS = [
   { levels: '2 levels', color: '#1b6ca8' },
   { levels: '3 levels', color: '#c8372d' },
@@ -39,14 +40,17 @@ interface Jsdom {
 const load = async <T>(name: string): Promise<T> => (await import(name)) as T
 
 function pointsOf(results: Results): Point[] {
+  const bits = results.measured.some((m) => m.bits === 64) ? 64 : 32
+  const runs = results.measured.some((m) => m.placement === 'clustered')
   return results.measured
-    .filter((m) => m.bits === 64)
+    .filter((m) => m.bits === bits)
     .flatMap((m) =>
       [2, 3, 4].flatMap((levels) => {
         const ns = nsOf(m, NAMES.core, levels)
         const point = { ns: ns ?? 0, levels: `${levels} levels`, op: m.op, k: m.k }
         // One port is a run as well, and is not measured twice.
-        const placements = m.k === 1 && m.placement === 'near' ? ['near', 'clustered'] : [m.placement]
+        const placements =
+          runs && m.k === 1 && m.placement === 'near' ? (['near', 'clustered'] as const) : [m.placement]
         return ns === undefined ? [] : placements.map((placement) => ({ ...point, placement }))
       }),
     )
@@ -65,6 +69,9 @@ export async function chart(results: Results): Promise<string> {
   const { JSDOM } = await load<Jsdom>('jsdom')
   const points = pointsOf(results)
   const ticks = powersAround(points.map(({ ns }) => ns))
+  const pending = [...new Set(points.map(({ k }) => k))].sort((a, b) => a - b)
+  const placements = PLACEMENTS.filter((each) => points.some(({ placement }) => placement === each))
+  const depths = DEPTHS.filter(({ levels }) => points.some((point) => point.levels === levels))
   const where = { x: 'k', y: 'ns', fx: 'placement', fy: 'op' }
   const svg = Plot.plot({
     document: new JSDOM('').window.document,
@@ -79,8 +86,10 @@ export async function chart(results: Results): Promise<string> {
       type: 'log',
       base: 2,
       label: 'pending events',
-      ticks: PENDING,
-      tickFormat: (k: number) => k.toLocaleString('en-US'),
+      // One point has no axis: half an octave around it.
+      domain: [pending[0]! / (pending.length > 1 ? 1 : 1.4), pending.at(-1)! * (pending.length > 1 ? 1 : 1.4)],
+      ticks: pending,
+      tickFormat: count,
       grid: true,
       insetLeft: 8,
       insetRight: 8,
@@ -94,16 +103,16 @@ export async function chart(results: Results): Promise<string> {
       tickFormat: String,
       grid: true,
     },
-    fx: { label: null, domain: PLACEMENTS, padding: 0.08 },
+    fx: { label: null, domain: placements, padding: 0.08 },
     fy: { label: null, domain: OPS, padding: 0.08 },
-    color: { domain: DEPTHS.map(({ levels }) => levels), range: DEPTHS.map(({ color }) => color) },
+    color: { domain: depths.map(({ levels }) => levels), range: depths.map(({ color }) => color) },
     marks: [
       Plot.frame({ stroke: '#ccc' }),
-      Plot.line(points, { ...where, stroke: 'levels', strokeWidth: 2 }),
+      Plot.line(points, { ...where, stroke: 'levels', z: 'levels', strokeWidth: 2 }),
       Plot.dot(points, { ...where, fill: 'levels', r: 3 }),
       // The legend, where no line goes.
-      ...DEPTHS.map(({ levels, color }, i) =>
-        Plot.text([{ levels, op: 'send', placement: 'clustered' }], {
+      ...depths.map(({ levels, color }, i) =>
+        Plot.text([{ levels, op: 'send', placement: placements.at(-1) }], {
           fx: 'placement',
           fy: 'op',
           text: 'levels',

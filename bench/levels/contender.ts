@@ -6,7 +6,7 @@ import type { Group } from './plan.js'
 export type Op = 'send' | 'scan'
 export const OPS = ['send', 'scan'] as const
 
-/** What a contender is told at the start of a group: the depth and the ports, lists × trees × k. */
+/** What a contender is given at the start of a group: the depth and the ports, lists × trees × k. */
 export interface Task {
   readonly group: Group
   readonly levels: number
@@ -19,9 +19,9 @@ export interface Task {
 export interface Contender {
   /** Trees that it raises and scans in a cycle. */
   readonly trees: number
-  /** Raises the ports of a list in the first `trees` trees; answers how many vCPUs had to be told: one a tree. */
+  /** Raises the ports of a list in the first `trees` trees; returns how many vCPUs must be notified: one a tree. */
   send(list: number, trees: number): number
-  /** Scans the first `trees` trees; answers how many ports it delivered. */
+  /** Scans the first `trees` trees; returns how many ports it delivered. */
   scan(trees: number): number
   /** The ports that the last scan delivered in a tree. */
   delivered(tree: number): ArrayLike<number>
@@ -35,12 +35,12 @@ export interface Contender {
 export interface Runner {
   readonly name: string
   readonly levels: number
-  /** True if `check` and `sample` answer with promises. */
+  /** True if `check` and `sample` return promises. */
   readonly remote: boolean
   /** Events in a cycle. */
   readonly events: number
   /**
-   * Raises and scans the first lists and throws a CheckError unless the ports delivered are the ports raised. Answers a
+   * Raises and scans the first lists and throws a CheckError unless the ports delivered are the ports raised. Returns a
    * digest of the ports in the order of their delivery, or nothing if the contender has an order of its own.
    */
   check(): number | undefined | Promise<number | undefined>
@@ -51,9 +51,6 @@ export interface Runner {
 
 /** Lists that a check goes through; all of them would take minutes where the leaf is walked. */
 export const CHECKED_LISTS = 32
-
-/** A contender's result is wrong: no time of it may be printed. */
-export class CheckError extends Error {}
 
 /** Names of the contenders, in the order of the tables. `threads` is the build for shared memory, with real atomics. */
 export const NAMES = {

@@ -15,7 +15,8 @@
  *     uncounted with it, in favour of the sets that allocate.
  */
 
-import { CHECKED_LISTS, CheckError, type Contender, type Op, type Runner, type Task } from './contender.js'
+import { CheckError } from '../../src/cli/errors.js'
+import { CHECKED_LISTS, type Contender, type Op, type Runner, type Task } from './contender.js'
 
 /** Puts the cycle around a contender. */
 export class LocalRunner implements Runner {

@@ -1,21 +1,40 @@
-/** `npm run bench`: measures, prints, writes files. Exit code 0; 1 if a result was wrong; 2 for a bad command line. */
+/** `npm run bench`, first part: raising and scanning at 2, 3 and 4 levels, against C, a flat scan and JavaScript sets. */
 
-import { writeFileSync } from 'node:fs'
+import { CheckError } from '../../src/cli/errors.js'
+import type { Screen } from '../../src/cli/screen.js'
+import { summarize } from '../../src/cli/statistics.js'
+import { BENCH, benchCommand } from '../options.js'
 import { bounds, describeBounds } from './bounds.js'
 import { cast } from './cast.js'
 import { chart } from './chart.js'
-import { CheckError, OPS, type Runner } from './contender.js'
-import { describe, machine } from './machine.js'
-import { HELP, type Options, parseOptions, UsageError } from './options.js'
-import { type Group, plan } from './plan.js'
-import { report } from './report.js'
+import { OPS, type Runner } from './contender.js'
+import { compiler, describe } from './machine.js'
+import { type Group, LEVELS, PENDING, PLACEMENTS, plan, QUICK_PENDING } from './plan.js'
+import { LEGEND, report } from './report.js'
 import type { Measured, Results } from './results.js'
-import { median, runRounds } from './rounds.js'
+import { runRounds } from './rounds.js'
 import { groupWords } from './words.js'
 
-/** A line that says how far it is, on a terminal only. */
-function progress(text: string): void {
-  if (process.stderr.isTTY) process.stderr.write(`\r${text}\x1b[K`)
+const ABOUT = `Raises and scans events at 2, 3 and 4 levels, and compares the core with a C program, a flat scan and JavaScript sets. Then, unless data is printed, two levels, three levels and FIFO through the whole library (bench:abis).`
+
+const OPTIONS = {
+  abi: BENCH.abi(
+    LEVELS.map((levels) => String(levels) as '2' | '3' | '4'),
+    ['2', '3', '4'],
+  ),
+  bits: BENCH.widths,
+  pending: BENCH.pending(PENDING),
+  placed: BENCH.placed(PLACEMENTS),
+  samples: BENCH.samples(15, 5),
+  seed: BENCH.seed('for the choice of ports'),
+  svg: BENCH.svg,
+}
+
+/** What a run is given beside its groups. */
+interface Effort {
+  readonly seed: number
+  readonly samples: number
+  readonly sampleMs: number
 }
 
 /** Contenders that share an order of delivery must deliver the same ports in the same order. */
@@ -31,15 +50,17 @@ async function check(runners: readonly Runner[]): Promise<void> {
   }
 }
 
-async function measure(group: Group, options: Options): Promise<Measured[]> {
+async function measure(group: Group, { seed, samples, sampleMs }: Effort): Promise<Measured[]> {
   const { bits, k, placement } = group
-  const runners = await cast(group, options.seed)
+  const runners = await cast(group, seed)
   try {
     await check(runners)
-    const effort = { rounds: options.rounds, sampleMs: options.quick ? 0.3 : 1 }
     const measured: Measured[] = []
-    const words = Object.fromEntries(group.levels.map((levels) => [levels, groupWords(group, levels, options.seed)]))
-    for (const op of OPS) measured.push({ op, bits, k, placement, words, rows: await runRounds(runners, op, effort) })
+    const words = Object.fromEntries(group.levels.map((levels) => [levels, groupWords(group, levels, seed)]))
+    for (const op of OPS) {
+      const rows = await runRounds(runners, op, { rounds: samples, sampleMs })
+      measured.push({ op, bits, k, placement, words, rows })
+    }
     await check(runners)
     return measured
   } finally {
@@ -47,65 +68,44 @@ async function measure(group: Group, options: Options): Promise<Measured[]> {
   }
 }
 
-async function run(options: Options): Promise<Results> {
-  const groups = plan(options.quick)
+async function measureAll(groups: readonly Group[], effort: Effort, screen: Screen): Promise<Results> {
   const measured: Measured[] = []
   for (const [i, group] of groups.entries()) {
-    progress(`${i + 1}/${groups.length}  ${group.bits}-bit words, ${group.k} pending, ${group.placement}`)
-    measured.push(...(await measure(group, options)))
+    screen.steps(`${group.bits}-bit words, ${group.k} pending, ${group.placement}: group`, i, groups.length)
+    measured.push(...(await measure(group, effort)))
   }
-  progress('')
-  const { seed, rounds, quick } = options
-  return { machine: machine(), date: new Date().toISOString(), seed, rounds, quick, measured }
+  return { compiler: compiler(), measured }
 }
 
-/** The results as JSON: samples to three decimals, with their median. */
-function toJson(results: Results): string {
+/** The results as data: samples to three decimals, with their median and quartiles. */
+function toJson(results: Results): object {
   const round = (ns: number) => Math.round(ns * 1000) / 1000
   const measured = results.measured.map((m) => ({
     ...m,
-    rows: m.rows.map((row) => ({ ...row, ns: round(median(row.samples)), samples: row.samples.map(round) })),
+    rows: m.rows.map(({ samples, ...row }) => ({
+      ...row,
+      ns: summarize(samples.map(round)),
+      samples: samples.map(round),
+    })),
   }))
-  return `${JSON.stringify({ ...results, measured, bounds: bounds(results) }, null, 1)}\n`
+  return { unit: 'ns per event', compiler: results.compiler, measured, bounds: bounds(results) }
 }
 
-/** Opens the files before minutes are spent on what goes into them. */
-function touch(options: Options): void {
-  for (const path of [options.json, options.svg])
-    try {
-      if (path !== undefined) writeFileSync(path, '', { flag: 'a' })
-    } catch (error) {
-      throw new UsageError((error as Error).message)
-    }
-}
-
-async function main(args: readonly string[]): Promise<number> {
-  try {
-    const options = parseOptions(args)
-    if (!options) {
-      process.stdout.write(HELP)
-      return 0
-    }
-    touch(options)
-    const { rounds, seed } = options
-    process.stdout.write(`${describe(machine())}\n${rounds} rounds, seed ${seed}\n\n`)
-    const results = await run(options)
-    process.stdout.write(`${report(results)}\n${describeBounds(bounds(results))}`)
-    if (options.json !== undefined) writeFileSync(options.json, toJson(results))
-    if (options.svg !== undefined) writeFileSync(options.svg, await chart(results))
-    return 0
-  } catch (error) {
-    progress('')
-    if (error instanceof UsageError) {
-      process.stderr.write(`bench: ${error.message}\nTry --help.\n`)
-      return 2
-    }
-    if (error instanceof CheckError) {
-      process.stderr.write(`bench: wrong result: ${error.message}\n`)
-      return 1
-    }
-    throw error
+await benchCommand('bench', ABOUT, OPTIONS, async ({ values, screen }) => {
+  const { quick, seed } = values
+  const samples = values.samples ?? (quick ? 5 : 15)
+  const groups = plan({
+    bits: values.bits.map((bits) => (bits === '32' ? 32 : 64)),
+    levels: values.abi.map(Number),
+    pending: quick ? values.pending.filter((k) => QUICK_PENDING.includes(k)) : values.pending,
+    placed: values.placed,
+  })
+  const results = await measureAll(groups, { seed, samples, sampleMs: quick ? 0.3 : 1 }, screen)
+  return {
+    about: [`${describe(results.compiler)}; ${samples} rounds, seed ${seed}`],
+    tables: report(results),
+    notes: [...LEGEND, '', ...describeBounds(bounds(results))],
+    result: toJson(results),
+    svg: () => chart(results),
   }
-}
-
-process.exitCode = await main(process.argv.slice(2))
+})

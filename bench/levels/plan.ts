@@ -13,6 +13,9 @@ import { type Placement, PortDraw } from './ports.js'
 
 export const LEVELS = [2, 3, 4] as const
 export const PENDING = [1, 16, 256, 4096, 65536] as const
+/** Of these, what a quick look takes. */
+export const QUICK_PENDING: readonly number[] = [1, 256, 4096]
+export const PLACEMENTS = ['spread', 'near', 'clustered'] as const
 
 /** Contenders of one group run in turn, round by round. */
 export interface Group {
@@ -44,21 +47,28 @@ export function rangeOf(bits: Bits, levels: number, placement: Placement, k: num
   return LEVELS.map((n) => fullTree(bits, n)).find((ports) => ports >= k) ?? near
 }
 
-/** All groups, or a selection that still shows every kind. */
-export function plan(quick: boolean): Group[] {
+/** What is measured: each of these with each other, where it can be. */
+export interface Selection {
+  readonly bits: readonly Bits[]
+  readonly levels: readonly number[]
+  readonly pending: readonly number[]
+  readonly placed: readonly Placement[]
+}
+
+/** All groups of a selection. */
+export function plan({ bits: widths, levels: depths, pending, placed }: Selection): Group[] {
   const groups: Group[] = []
-  for (const bits of [64, 32] as const)
-    for (const k of PENDING) {
-      if (quick && k !== 1 && k !== 256 && k !== 4096) continue
-      for (const placement of ['spread', 'near', 'clustered'] as const) {
+  for (const bits of widths)
+    for (const k of pending)
+      for (const placement of placed) {
+        // One port is a run as well; see above.
         if (k === 1 && placement === 'clustered') continue
-        const levels = LEVELS.filter((n) => k <= Math.min(fullTree(bits, n), rangeOf(bits, n, placement, k)))
+        const levels = depths.filter((n) => k <= Math.min(fullTree(bits, n), rangeOf(bits, n, placement, k)))
         if (levels.length === 0) continue
         const trees = Math.min(MAX_TREES, Math.ceil(CYCLE_PORTS / k))
         const lists = Math.max(2, Math.min(SETS, PORTS / k) / trees)
         groups.push({ bits, k, placement, levels, trees, lists })
       }
-    }
   return groups
 }
 

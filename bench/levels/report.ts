@@ -1,17 +1,21 @@
-/** The tables on the screen. */
+/** The tables of the levels. */
 
+import { count, digits as threeDigits } from '../../src/cli/format.js'
+import type { Column, Row } from '../../src/cli/table.js'
+import type { BenchTable } from '../options.js'
 import { NAMES, OPS, type Op } from './contender.js'
 import { type Measured, nsOf, type Results, ratioOf } from './results.js'
-import { type Column, digits, grouped, table } from './table.js'
+
+const digits = (value: number | undefined) => (value === undefined ? undefined : threeDigits(value))
 
 const WORDS: Record<Op, string> = { send: 'Send', scan: 'Scan' }
 
 /** Each row of a table: a number of ports, a placement and a depth. */
-function rowsOf(measured: readonly Measured[], cells: (m: Measured, levels: number) => (string | undefined)[]) {
-  const rows: (string | undefined)[][] = []
+function rowsOf(measured: readonly Measured[], cells: (m: Measured, levels: number) => Row): Row[] {
+  const rows: Row[] = []
   for (const m of measured) {
     const depths = [...new Set(m.rows.map(({ levels }) => levels))]
-    for (const levels of depths) rows.push([grouped(m.k), m.placement, String(levels), ...cells(m, levels)])
+    for (const levels of depths) rows.push([count(m.k), m.placement, String(levels), ...cells(m, levels)])
   }
   return rows
 }
@@ -19,10 +23,11 @@ function rowsOf(measured: readonly Measured[], cells: (m: Measured, levels: numb
 const KEYS: Column[] = ['pending', 'placed', 'levels'].map((name) => ({
   head: ['', '', name],
   left: name === 'placed',
+  key: true,
 }))
 
 /** The core in both builds and both uses, and C; and what a level more costs. */
-function coreTable(measured: readonly Measured[], native: boolean): string[] {
+function coreTable(title: string, measured: readonly Measured[], native: boolean): BenchTable {
   const columns: Column[] = [
     ...KEYS,
     { head: ['', 'core', 'ns'] },
@@ -50,7 +55,7 @@ function coreTable(measured: readonly Measured[], native: boolean): string[] {
     digits(m.words[levels]),
     levels === 2 || !m.words[2] ? undefined : digits(m.words[levels]! / m.words[2]),
   ])
-  return table(columns, rows)
+  return { title, columns, rows }
 }
 
 /** Peers, each with the factor to the use of the core that it would replace. */
@@ -63,34 +68,32 @@ const PEERS: readonly (readonly [name: string, to: string, head: readonly [strin
   [NAMES.set, NAMES.callsSingle, ['', 'Set']],
 ]
 
-function peerTable(measured: readonly Measured[]): string[] {
+function peerTable(title: string, measured: readonly Measured[]): BenchTable {
   const columns: Column[] = [...KEYS]
   for (const [, , head] of PEERS) columns.push({ head: [...head, 'ns'] }, { head: ['', '', '×'] })
   const rows = rowsOf(measured, (m, levels) =>
     PEERS.flatMap(([name, to]) => [digits(nsOf(m, name, levels)), digits(ratioOf(m, name, levels, to))]),
   )
-  return table(columns, rows)
+  return { title, columns, rows }
 }
 
-const LEGEND = `ns per event, medians of the rounds; factors (×) are medians of the rounds' ratios.
-placed   spread: over all ports of the depth, at 4 levels mostly cache and TLB misses; near: over the first W² ports;
-         clustered: one run. The last two are the same ports at every depth.
-words    selector and leaf words that an event touches, shared ones in shares: a count, no time. It explains the
-         factors to 2 levels.
-core     build for shared memory (atomics), loop inside wasm; single: build for one thread; calls: each step a call
-         from JavaScript, as the library does it. C: same algorithm, atomic builtins, loop inside.
-peers    flat: the leaf walked word by word in wasm, × core; Atomics: the core's algorithm in TypeScript, × calls; bitset,
-         typedfastbitset and Set, × calls, single: they do less, having no mask, no upcall flag and no second thread.`
+/** What the columns mean. */
+export const LEGEND: readonly string[] = [
+  "ns per event, medians of the rounds; factors (×) are medians of the rounds' ratios.",
+  'placed   spread: over all ports of the depth, at 4 levels mostly cache and TLB misses; near: over the first W² ports; clustered: one run. The last two are the same ports at every depth.',
+  'words    selector and leaf words that an event touches, shared ones in shares: a count, no time. It explains the factors to 2 levels.',
+  'core     build for shared memory (atomics), loop inside wasm; single: build for one thread; calls: each step a call from JavaScript, as the library does it. C: same algorithm, atomic builtins, loop inside.',
+  "peers    flat: the leaf walked word by word in wasm, × core; Atomics: the core's algorithm in TypeScript, × calls; bitset, typedfastbitset and Set, × calls, single: they do less, having no mask, no upcall flag and no second thread.",
+]
 
 /** All tables. */
-export function report({ measured, machine }: Results): string {
-  const lines: string[] = []
-  for (const bits of [64, 32])
-    for (const op of OPS) {
+export function report({ measured, compiler }: Results): BenchTable[] {
+  return [64, 32].flatMap((bits) =>
+    OPS.flatMap((op) => {
       const part = measured.filter((m) => m.op === op && m.bits === bits)
-      if (part.length === 0) continue
-      lines.push(`${WORDS[op]}, ${bits}-bit words: the core`, '', ...coreTable(part, machine.cc !== undefined), '')
-      lines.push(`${WORDS[op]}, ${bits}-bit words: peers`, '', ...peerTable(part), '')
-    }
-  return `${lines.join('\n')}\n${LEGEND}\n`
+      if (part.length === 0) return []
+      const title = `${WORDS[op]}, ${bits}-bit words`
+      return [coreTable(`${title}: the core`, part, compiler !== undefined), peerTable(`${title}: peers`, part)]
+    }),
+  )
 }

@@ -1,10 +1,10 @@
 /** What was measured, and how to look things up in it. */
 
 import type { Bits } from 'evtchn/abi'
+import { median } from '../../src/cli/statistics.js'
 import type { Op } from './contender.js'
-import type { Machine } from './machine.js'
 import type { Placement } from './ports.js'
-import { median, type Row, ratio } from './rounds.js'
+import { type Row, ratio } from './rounds.js'
 
 /** One half of the cycles of one group. */
 export interface Measured {
@@ -17,13 +17,10 @@ export interface Measured {
   readonly words: Readonly<Record<number, number>>
 }
 
-/** A complete run: what --json writes, with medians added for readers that want no samples. */
+/** A complete run. */
 export interface Results {
-  readonly machine: Machine
-  readonly date: string
-  readonly seed: number
-  readonly rounds: number
-  readonly quick: boolean
+  /** Version of the C compiler, if there is one. */
+  readonly compiler: string | undefined
   readonly measured: readonly Measured[]
 }
 

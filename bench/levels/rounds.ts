@@ -7,7 +7,9 @@
  */
 
 import { Bench } from 'tinybench'
-import { CheckError, type Op, type Runner } from './contender.js'
+import { CheckError } from '../../src/cli/errors.js'
+import { median } from '../../src/cli/statistics.js'
+import type { Op, Runner } from './contender.js'
 
 /** Samples of one contender in a group, ns per event, one a round. */
 export interface Row {
@@ -94,13 +96,6 @@ async function calibrate(runner: Runner, op: Op, sampleMs: number): Promise<Size
   const wall = median(last.map((trial) => trial.wall))
   const cycles = Math.ceil(Math.min((sampleMs * 1e6) / region, (sampleMs * MOST_UNTIMED) / wall))
   return { cycles: Math.max(1, cycles), limit: INTERRUPTED * region + INTERRUPTED_NS }
-}
-
-/** The middle one; of an even number the mean of the middle two. */
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((x, y) => x - y)
-  const middle = sorted.length >> 1
-  return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
 }
 
 /** Median of the ratios of two rows' samples, round by round. None where a sample is lost in the noise. */

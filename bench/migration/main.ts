@@ -1,42 +1,39 @@
 /**
- * What a migration costs: time and bytes to save and to restore a domain, by channels and by RAM in use.
- *
- *     npm run bench:migration                    tables
- *     npm run bench:migration -- --markdown      the same for docs/migration.md
- *     npm run bench:migration -- --json          every sample's median as data
+ * `npm run bench:migration`: time and bytes to save and to restore a domain, by channels and by RAM in use.
  *
  * Each figure is the median of several moves of the same domain; what was restored is compared with what was saved
  * before a time counts. The frozen time of a move is the sum of save, text, parse and restore.
  */
 
-import { cpus } from 'node:os'
-import { parseArgs } from 'node:util'
+import { CheckError } from '../../src/cli/errors.js'
+import { bytes, count } from '../../src/cli/format.js'
 import { seeded } from '../../src/cli/random.js'
+import { type Summary, summarize } from '../../src/cli/statistics.js'
 import { type Domain, GuestKernel, Hypervisor, PAGE_SIZE, type SavedDomain } from '../../src/index.js'
+import { BENCH, benchCommand } from '../options.js'
 
 /** A domain to move. */
 interface Shape {
-  channels: number
+  readonly channels: number
   /** Frames that are not zero. */
-  usedFrames: number
+  readonly usedFrames: number
 }
 
-/** Medians of one shape, times in ms. */
+/** Figures of one shape, times in ms. */
 interface Row extends Shape {
   mode: 'cooperative' | 'transparent'
   ramMiB: number
   totalMiB: number
   stateBytes: number
-  saveMs: number
-  textMs: number
-  parseMs: number
+  saveMs: Summary
+  textMs: Summary
+  parseMs: Summary
   /** On a host that has none of the peers. */
-  restoreMs: number
+  restoreMs: Summary
   /** In the place of the source, every channel connected; transparent mode only. */
-  replaceMs: number | null
+  replaceMs?: Summary
 }
 
-const SAMPLES = 5
 /** 64 MiB, and twice what is in use where that is more. */
 const ramFrames = ({ usedFrames }: Shape) => Math.max(2 ** 14, 2 * usedFrames)
 
@@ -61,8 +58,6 @@ function build(shape: Shape): { xen: Hypervisor; guest: Domain } {
   return { xen, guest }
 }
 
-const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1]!
-
 /** Runs `body` and notes its ms in `into`. */
 function timed<T>(into: number[], body: () => T): T {
   const start = performance.now()
@@ -72,7 +67,7 @@ function timed<T>(into: number[], body: () => T): T {
 }
 
 function check(holds: boolean, problem: string): asserts holds {
-  if (!holds) throw new Error(`this does not add up: ${problem}`)
+  if (!holds) throw new CheckError(`bench:migration: inconsistent: ${problem}`)
 }
 
 function measure(shape: Shape, mode: Row['mode'], samples: number): Row {
@@ -113,20 +108,20 @@ function measure(shape: Shape, mode: Row['mode'], samples: number): Row {
     ramMiB: (shape.usedFrames * PAGE_SIZE) / 2 ** 20,
     totalMiB: (ramFrames(shape) * PAGE_SIZE) / 2 ** 20,
     stateBytes,
-    saveMs: median(times.save!),
-    textMs: median(times.text!),
-    parseMs: median(times.parse!),
-    restoreMs: median(times.restore!),
-    replaceMs: times.replace!.length ? median(times.replace!) : null,
+    saveMs: summarize(times.save!),
+    textMs: summarize(times.text!),
+    parseMs: summarize(times.parse!),
+    restoreMs: summarize(times.restore!),
+    ...(times.replace!.length && { replaceMs: summarize(times.replace!) }),
   }
 }
 
-const bytes = (n: number) => (n < 2 ** 20 ? `${(n / 1024).toFixed(0)} KiB` : `${(n / 2 ** 20).toFixed(1)} MiB`)
-const ms = (value: number | null) => (value === null ? '–' : value < 10 ? value.toFixed(1) : value.toFixed(0))
+const ms = (value: Summary | undefined): string | undefined =>
+  value && (value.median < 10 ? value.median.toFixed(1) : value.median.toFixed(0))
 
-const HEADER = ['channels', 'RAM in use', 'of', 'mode', 'state', 'save', 'to text', 'from text', 'restore', 'replace']
-const cells = (row: Row): string[] => [
-  row.channels.toLocaleString('en-US'),
+const COLUMNS = ['channels', 'RAM in use', 'of', 'mode', 'state', 'save', 'to text', 'from text', 'restore', 'replace']
+const cells = (row: Row) => [
+  count(row.channels),
   `${row.ramMiB} MiB`,
   `${row.totalMiB} MiB`,
   row.mode,
@@ -138,40 +133,24 @@ const cells = (row: Row): string[] => [
   ms(row.replaceMs),
 ]
 
-function plain(rows: readonly string[][]): string[] {
-  const widths = HEADER.map((_, i) => Math.max(...[HEADER, ...rows].map((row) => row[i]!.length)))
-  return [HEADER, ...rows].map((row) => row.map((cell, i) => cell.padStart(widths[i]!)).join('  '))
-}
+/** Pages in use beside many channels, and the other way round. */
+const SHAPES: readonly Shape[] = [
+  ...[0, 1000, 10_000, 100_000, 200_000].map((channels) => ({ channels, usedFrames: 1024 })),
+  ...[4096, 16_384, 32_768].map((usedFrames) => ({ channels: 100_000, usedFrames })),
+]
+const QUICK: readonly Shape[] = [{ channels: 1000, usedFrames: 256 }]
 
-const markdown = (rows: readonly string[][]): string[] =>
-  [HEADER, HEADER.map(() => '---:'), ...rows].map((row) => `| ${row.join(' | ')} |`)
+const ABOUT = `Moves a domain in both modes and times each step: save, state to text, text to state, restore on another host, and restore in the place of the source.`
 
-function main(): void {
-  const { values } = parseArgs({
-    options: {
-      json: { type: 'boolean' },
-      markdown: { type: 'boolean' },
-      samples: { type: 'string', default: String(SAMPLES) },
-      quick: { type: 'boolean' },
-    },
+await benchCommand('bench:migration', ABOUT, { samples: BENCH.samples(5, 5) }, ({ values, screen }) => {
+  const samples = values.samples ?? 5
+  const moves = (values.quick ? QUICK : SHAPES).flatMap((shape) =>
+    (['cooperative', 'transparent'] as const).map((mode) => ({ shape, mode })),
+  )
+  const rows = moves.map(({ shape, mode }, i) => {
+    screen.steps('move', i, moves.length)
+    return measure(shape, mode, samples)
   })
-  const samples = Number(values.samples)
-  if (!Number.isInteger(samples) || samples < 1) throw new Error(`--samples is ${values.samples}; allowed: 1 or more`)
-  const shapes: Shape[] = values.quick
-    ? [{ channels: 1000, usedFrames: 256 }]
-    : [
-        ...[0, 1000, 10_000, 100_000, 200_000].map((channels) => ({ channels, usedFrames: 1024 })),
-        ...[4096, 16_384, 32_768].map((usedFrames) => ({ channels: 100_000, usedFrames })),
-      ]
-  const rows: Row[] = []
-  for (const shape of shapes)
-    for (const mode of ['cooperative', 'transparent'] as const) rows.push(measure(shape, mode, samples))
-  const machine = { cpu: cpus()[0]?.model ?? 'unknown', node: process.version, samples }
-  if (values.json) console.log(JSON.stringify({ ...machine, rows }, null, 2))
-  else {
-    console.log(`ms, medians of ${samples}; ${machine.cpu}, Node ${machine.node}\n`)
-    for (const line of (values.markdown ? markdown : plain)(rows.map(cells))) console.log(line)
-  }
-}
-
-main()
+  const table = { title: 'Migration', unit: `ms, medians of ${samples}`, columns: COLUMNS, rows: rows.map(cells) }
+  return { tables: [table], result: { unit: 'ms', rows } }
+})

@@ -4,12 +4,12 @@
  * that what the machine does meanwhile touches all; a ratio is taken within a round, and the median round is shown.
  */
 
-import { writeFileSync } from 'node:fs'
-import { cpus } from 'node:os'
-import { table } from '../../src/cli/table.js'
+import { whole } from '../../src/cli/options.js'
+import type { Screen } from '../../src/cli/screen.js'
+import { type Summary, summarize } from '../../src/cli/statistics.js'
 import { IO_POLICIES, type IoPolicyName } from '../../src/dom0/index.js'
 import { TcpHost } from '../../src/node/tcp_host.js'
-import { type BenchOption, type BenchValues, benchCommand } from '../options.js'
+import { BENCH, type BenchTable, benchCommand } from '../options.js'
 import { Peers, plain, through, type Way } from './streams.js'
 
 /** What runs in a round. */
@@ -18,42 +18,47 @@ interface Contender {
   run(): Promise<number>
 }
 
-/** Median MB/s, and median of the ratios to the round's own plain run. */
+/** MB/s, and its ratio to the same round's plain run. */
 interface Figure {
-  readonly mbPerSecond: number
-  readonly ratio: number
+  readonly mbPerSecond: Summary
+  readonly ratio: Summary
 }
 
-const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1]!
+/** How much is measured, and where progress is shown. */
+interface Effort {
+  readonly rounds: number
+  readonly bytes: number
+  readonly screen: Screen
+}
 
 /** Runs rounds; the first contender is what the others are compared with. One more round before warms up. */
-async function rounds(contenders: readonly Contender[], count: number, progress: string): Promise<Map<string, Figure>> {
+async function runRounds(
+  contenders: readonly Contender[],
+  { rounds, screen }: Effort,
+  what: string,
+): Promise<Map<string, Figure>> {
   const rates = new Map(contenders.map(({ name }) => [name, [] as number[]]))
-  for (let round = -1; round < count; round++) {
-    if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${progress}: round ${round + 1} of ${count}`)
+  for (let round = -1; round < rounds; round++) {
+    screen.steps(`${what}: round`, round + 1, rounds + 1)
     for (let i = 0; i < contenders.length; i++) {
       const { name, run } = contenders[(i + round + 1) % contenders.length]!
       const rate = await run()
       if (round >= 0) rates.get(name)!.push(rate)
     }
   }
-  if (process.stderr.isTTY) process.stderr.write('\r\x1b[K')
   const base = rates.get(contenders[0]!.name)!
   return new Map(
     [...rates].map(([name, each]) => [
       name,
-      { mbPerSecond: median(each), ratio: median(each.map((rate, i) => rate / base[i]!)) },
+      { mbPerSecond: summarize(each), ratio: summarize(each.map((rate, i) => rate / base[i]!)) },
     ]),
   )
 }
 
 const ABOUT = `MB/s through pvcalls over TCP on loopback, by ring order and by number of sockets, beside plain sockets.`
-const OPTIONS: Readonly<Record<string, BenchOption>> = {
-  quick: { short: 'q', help: '3 rounds of 8 MiB, and fewer sockets, unless told otherwise' },
-  rounds: { short: 'r', value: 'N', help: 'rounds of all contenders (default 11)' },
-  mib: { short: 'm', value: 'N', help: 'MiB of a run (default 64)' },
-  json: { short: 'j', help: 'print JSON instead of tables' },
-  output: { short: 'o', value: 'FILE', help: 'write the JSON to a file as well' },
+const OPTIONS = {
+  samples: BENCH.samples(11, 3),
+  mib: whole('MiB of a run', { min: 1, max: 4096, shown: '64; 8 with --quick' }),
 }
 const ORDERS = [1, 2, 3, 4, 5, 6, 7, 8, 9]
 const WAYS: readonly Way[] = ['to the guest', 'from the guest']
@@ -72,44 +77,23 @@ interface OrderRow {
 /** What was measured with so many sockets, which share the bytes. */
 interface SocketsRow {
   readonly sockets: number
-  readonly plain: number
+  readonly plain: Summary
   readonly policies: Readonly<Record<IoPolicyName, Readonly<Record<Way, Figure>>>>
 }
 
 const hostOf = (policy: IoPolicyName): TcpHost => new TcpHost({ policy, frames: 8192, cpus: CPUS })
 
-async function main(values: BenchValues): Promise<void> {
-  const quick = values.is('quick')
-  const count = values.text('rounds') === undefined ? (quick ? 3 : 11) : values.number('rounds', 1, 1000)
-  const mib = values.text('mib') === undefined ? (quick ? 8 : 64) : values.number('mib', 1, 4096)
-  const bytes = mib * 2 ** 20
-  const output = values.text('output')
-  const peers = await Peers.listen()
-  const { plainMbPerSecond, orders } = await byOrder(peers, count, bytes)
-  const many = await bySockets(peers, count, bytes, quick ? [1, 16] : [1, 4, 16, 64, 256])
-  peers.close()
-  const about = { cpu: cpus()[0]?.model ?? 'unknown', node: process.version, rounds: count, bytes, cpusOfDom0: CPUS }
-  const json = JSON.stringify({ ...about, plainMbPerSecond, orders, manyOrder: MANY_ORDER, many }, null, 2)
-  if (output) writeFileSync(output, `${json}\n`)
-  if (values.is('json')) process.stdout.write(`${json}\n`)
-  else {
-    const text = `${about.cpu}, Node ${about.node}; medians of ${count} rounds of ${mib} MiB; MB per second of processor time`
-    const second = `ring order ${MANY_ORDER}, ${CPUS} CPUs`
-    const lines = [text, '', ...orderTable(plainMbPerSecond, orders), '', second, ...socketsTable(many)]
-    process.stdout.write(`${lines.join('\n')}\n`)
-  }
-}
-
-async function byOrder(peers: Peers, count: number, bytes: number) {
+async function byOrder(peers: Peers, effort: Effort) {
+  const { bytes } = effort
   const host = hostOf('bounded')
-  const figures = await rounds(
+  const figures = await runRounds(
     [
       { name: 'plain', run: () => plain(peers, 1, bytes) },
       ...WAYS.flatMap((way) =>
         ORDERS.map((order) => ({ name: `${way} ${order}`, run: () => through(host, peers, way, 1, bytes, order) })),
       ),
     ],
-    count,
+    effort,
     'ring orders',
   )
   host.close()
@@ -122,11 +106,11 @@ async function byOrder(peers: Peers, count: number, bytes: number) {
   return { plainMbPerSecond: figures.get('plain')!.mbPerSecond, orders }
 }
 
-async function bySockets(peers: Peers, count: number, bytes: number, sizes: readonly number[]): Promise<SocketsRow[]> {
+async function bySockets(peers: Peers, effort: Effort, sizes: readonly number[]): Promise<SocketsRow[]> {
   const hosts = IO_POLICIES.map((policy) => ({ policy, host: hostOf(policy) }))
   const rows: SocketsRow[] = []
   for (const sockets of sizes) {
-    const each = Math.floor(bytes / sockets)
+    const each = Math.floor(effort.bytes / sockets)
     const contenders = hosts.flatMap(({ policy, host }) =>
       WAYS.map((way) => ({
         name: `${policy} ${way}`,
@@ -134,7 +118,7 @@ async function bySockets(peers: Peers, count: number, bytes: number, sizes: read
       })),
     )
     const all = [{ name: 'plain', run: () => plain(peers, sockets, each) }, ...contenders]
-    const figures = await rounds(all, count, `${sockets} sockets`)
+    const figures = await runRounds(all, effort, `${sockets} sockets`)
     const of = (policy: IoPolicyName): Record<Way, Figure> => ({
       'to the guest': figures.get(`${policy} to the guest`)!,
       'from the guest': figures.get(`${policy} from the guest`)!,
@@ -146,34 +130,58 @@ async function bySockets(peers: Peers, count: number, bytes: number, sizes: read
   return rows
 }
 
-const rate = (value: number): string => value.toFixed(0)
-const cells = ({ mbPerSecond, ratio }: Figure): string[] => [rate(mbPerSecond), ratio.toFixed(2)]
+const rate = ({ median }: Summary): string => median.toFixed(0)
+const cells = ({ mbPerSecond, ratio }: Figure): string[] => [rate(mbPerSecond), ratio.median.toFixed(2)]
 
-function orderTable(base: number, orders: readonly OrderRow[]): string[] {
-  return table(
-    ['ring order', 'KiB a direction', 'to the guest', 'of plain', 'from the guest', 'of plain'],
-    [
-      ['plain', '–', rate(base), '1.00', '', ''],
-      ...orders.map(({ order, bytesPerDirection, toGuest, fromGuest }) => [
-        String(order),
-        String(bytesPerDirection / 1024),
-        ...cells(toGuest),
-        ...cells(fromGuest),
-      ]),
-    ],
-  )
-}
+const orderTable = (base: Summary, orders: readonly OrderRow[]): BenchTable => ({
+  title: 'One socket, by ring order',
+  unit: 'MB per second of processor time',
+  columns: ['ring order', 'KiB a direction', 'to the guest', 'of plain', 'from the guest', 'of plain'],
+  rows: [
+    ['plain', undefined, rate(base), '1.00', '', ''],
+    ...orders.map(({ order, bytesPerDirection, toGuest, fromGuest }) => [
+      String(order),
+      String(bytesPerDirection / 1024),
+      ...cells(toGuest),
+      ...cells(fromGuest),
+    ]),
+  ],
+})
 
-function socketsTable(many: readonly SocketsRow[]): string[] {
+function socketsTable(many: readonly SocketsRow[]): BenchTable {
   const columns = IO_POLICIES.flatMap((policy) => WAYS.map((way) => ({ policy, way })))
-  return table(
-    ['sockets', 'plain', ...columns.flatMap(({ policy, way }) => [`${policy}, ${way}`, 'of plain'])],
-    many.map(({ sockets, plain: base, policies }) => [
+  return {
+    title: `Many sockets, ring order ${MANY_ORDER}, ${CPUS} CPUs`,
+    unit: 'MB per second of processor time',
+    columns: ['sockets', 'plain', ...columns.flatMap(({ policy, way }) => [`${policy}, ${way}`, 'of plain'])],
+    rows: many.map(({ sockets, plain: base, policies }) => [
       String(sockets),
       rate(base),
       ...columns.flatMap(({ policy, way }) => cells(policies[policy][way])),
     ]),
-  )
+  }
 }
 
-await benchCommand('bench:pvcalls', ABOUT, OPTIONS, main)
+await benchCommand('bench:pvcalls', ABOUT, OPTIONS, async ({ values, screen }) => {
+  const { quick } = values
+  const rounds = values.samples ?? (quick ? 3 : 11)
+  const mib = values.mib ?? (quick ? 8 : 64)
+  const effort: Effort = { rounds, bytes: mib * 2 ** 20, screen }
+  const peers = await Peers.listen()
+  const { plainMbPerSecond, orders } = await byOrder(peers, effort)
+  const many = await bySockets(peers, effort, quick ? [1, 16] : [1, 4, 16, 64, 256])
+  peers.close()
+  return {
+    about: [`medians of ${rounds} rounds of ${mib} MiB`],
+    tables: [orderTable(plainMbPerSecond, orders), socketsTable(many)],
+    result: {
+      unit: 'MB/s',
+      bytes: effort.bytes,
+      cpusOfDom0: CPUS,
+      plainMbPerSecond,
+      orders,
+      manyOrder: MANY_ORDER,
+      many,
+    },
+  }
+})

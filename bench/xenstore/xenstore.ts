@@ -5,23 +5,21 @@
  * Rounds of the two daemons alternate, so that a change of the machine's speed meets both; the median counts.
  */
 
-import { writeFileSync } from 'node:fs'
-import { cpus } from 'node:os'
-import { table } from '../../src/cli/table.js'
+import { CheckError } from '../../src/cli/errors.js'
+import { bytes, count as thousands } from '../../src/cli/format.js'
+import { whole } from '../../src/cli/options.js'
+import { type Summary, summarize } from '../../src/cli/statistics.js'
+import type { Row } from '../../src/cli/table.js'
 import { XS } from '../../src/xenstore/index.js'
-import { type BenchOption, type BenchValues, benchCommand } from '../options.js'
+import { BENCH, benchCommand } from '../options.js'
 import { BenchClient, request } from './client.js'
 import { type Daemon, startC, startOurs } from './daemons.js'
 
-const ABOUT = `Requests per second through a unix socket, one at a time and 100 at a time, events to 1,000 watchers, and memory for 100,000
-nodes. Beside it, with the same client in the same run, Xen's C daemon if .ci/xenstore-tools has brought it; an aim is what
-our rate is to be of its rate.`
+const ABOUT = `Requests per second through a unix socket, one at a time and 100 at a time, events to 1,000 watchers, and memory for 100,000 nodes. Beside it, with the same client in the same run, Xen's C daemon if .ci/xenstore-tools has brought it; an aim is what our rate is to be of its rate.`
 
-const OPTIONS: Readonly<Record<string, BenchOption>> = {
-  rounds: { short: 'r', value: 'N', default: '7', help: 'rounds, of which medians are taken' },
-  time: { short: 't', value: 'MS', default: '400', help: 'milliseconds of each load in a round' },
-  json: { short: 'j', help: 'print JSON instead of a table' },
-  output: { short: 'o', value: 'FILE', help: 'write the JSON to a file as well' },
+const OPTIONS = {
+  samples: BENCH.samples(7, 3),
+  time: whole('milliseconds of each load in a round', { min: 1, max: 60_000, value: 'MS', preset: 400 }),
 }
 
 /** How long, and how often. */
@@ -118,17 +116,15 @@ async function rate(load: Load, ms: number, client: BenchClient, all: readonly B
   let count = 0
   let now = begin
   for (; now - begin < ms; now = performance.now()) count += await load.run(client, all)
-  if (client.errors) throw new Error(`${load.name}: ${client.errors} errors`)
+  if (client.errors) throw new CheckError(`bench:xenstore: ${load.name}: ${client.errors} errors`)
   return (count * 1000) / (now - begin)
 }
 
-const median = (values: number[]) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!
-
-/** Medians of all loads for each daemon. */
-async function measure(daemons: readonly Daemon[], { rounds, ms }: Plan): Promise<Map<string, number[]>> {
+/** Rates of all loads, round by round, for each daemon. */
+async function measure(daemons: readonly Daemon[], { rounds, ms }: Plan): Promise<Map<string, number[][]>> {
   const clients = await Promise.all(daemons.map(({ socket }) => BenchClient.open(socket)))
   for (const client of clients) await prepare(client)
-  const results = new Map<string, number[]>()
+  const results = new Map<string, number[][]>()
   for (const load of LOADS) {
     const rates: number[][] = daemons.map(() => [])
     for (let round = -1; round < rounds; round++)
@@ -136,7 +132,7 @@ async function measure(daemons: readonly Daemon[], { rounds, ms }: Plan): Promis
         const value = await rate(load, ms, client, [])
         if (round >= 0) rates[i]!.push(value)
       }
-    results.set(load.name, rates.map(median))
+    results.set(load.name, rates)
   }
   for (const client of clients) client.close()
   return results
@@ -155,7 +151,7 @@ async function openWatchers({ socket }: Daemon): Promise<{ client: BenchClient; 
 }
 
 /** Events per second to a thousand connections that watch one node. */
-async function measureFanOut(daemons: readonly Daemon[], { rounds, ms }: Plan): Promise<number[]> {
+async function measureFanOut(daemons: readonly Daemon[], { rounds, ms }: Plan): Promise<number[][]> {
   const load: Load = { name: 'watch', unit: 'events', run: fanOut }
   const groups: Awaited<ReturnType<typeof openWatchers>>[] = []
   for (const daemon of daemons) groups.push(await openWatchers(daemon))
@@ -166,12 +162,12 @@ async function measureFanOut(daemons: readonly Daemon[], { rounds, ms }: Plan): 
       if (round >= 0) rates[i]!.push(value)
     }
   for (const { client, watchers } of groups) for (const each of [client, ...watchers]) each.close()
-  return rates.map(median)
+  return rates
 }
 
 /** Bytes of memory for NODES nodes with short values, a hundred in each directory. */
-async function measureMemory(daemons: readonly Daemon[]): Promise<number[]> {
-  const grown: number[] = []
+async function measureMemory(daemons: readonly Daemon[]): Promise<number[][]> {
+  const grown: number[][] = []
   for (const { socket, memory } of daemons) {
     const client = await BenchClient.open(socket)
     const before = memory()
@@ -181,7 +177,7 @@ async function measureMemory(daemons: readonly Daemon[]): Promise<number[]> {
     }
     // Let a collector run if there is one.
     for (let i = 0; i < 20_000; i += 100) await client.exchange(Buffer.concat(Array(100).fill(read)), 100)
-    grown.push(memory() - before)
+    grown.push([memory() - before])
     client.close()
   }
   return grown
@@ -190,73 +186,77 @@ async function measureMemory(daemons: readonly Daemon[]): Promise<number[]> {
 /** One line of the result. Rates are per second, memory is in bytes. */
 interface Result {
   readonly name: string
-  readonly evtchn: number
-  readonly c: number | null
-  readonly ratio: number | null
+  readonly evtchn: Summary
+  readonly c?: Summary
+  /** Median of the rounds' ratios, ours to the C daemon's, and its quartiles. */
+  readonly ratio?: Summary
   /** What the ratio is to be at least. */
-  readonly aim: number | null
+  readonly aim?: number
 }
 
-function result(name: string, [evtchn, c]: readonly number[], aim: number | null = null): Result {
-  return { name, evtchn: evtchn!, c: c ?? null, ratio: c === undefined ? null : evtchn! / c, aim }
+function result(name: string, [ours, c]: readonly number[][], aim?: number): Result {
+  return {
+    name,
+    evtchn: summarize(ours!),
+    ...(c && { c: summarize(c), ratio: summarize(ours!.map((rate, round) => rate / c[round]!)) }),
+    ...(aim !== undefined && { aim }),
+  }
 }
 
 async function measureAll(daemons: readonly Daemon[], plan: Plan): Promise<Result[]> {
   const rates = await measure(daemons, plan)
   return [
-    ...LOADS.map(({ name, aim }) => result(name, rates.get(name)!, aim ?? null)),
+    ...LOADS.map(({ name, aim }) => result(name, rates.get(name)!, aim)),
     result(`events to ${thousands(WATCHERS)} watchers`, await measureFanOut(daemons, plan)),
     result(MEMORY, await measureMemory(daemons)),
   ]
 }
 
-const thousands = (value: number) => Math.round(value).toLocaleString('en')
 const MEMORY = `memory for ${thousands(NODES)} nodes`
 
-/** Is the aim reached? Null: there is none, or nothing to compare with. */
-function reached({ ratio, aim }: Result): boolean | null {
-  return ratio === null || aim === null ? null : ratio >= aim
+/** Is the aim reached? Undefined: there is none, or nothing to compare with. */
+function reached({ ratio, aim }: Result): boolean | undefined {
+  return ratio && aim !== undefined ? ratio.median >= aim : undefined
 }
 
-function shown(results: readonly Result[], { rounds }: Plan): string[] {
-  const lines = table(
-    [`per second, median of ${rounds} rounds`, 'evtchn', 'C', 'ratio', 'aim', ''],
-    results.map((each) => {
-      const { name, evtchn, c, ratio, aim } = each
-      const amount = (value: number) => (name === MEMORY ? `${(value / 2 ** 20).toFixed(1)} MiB` : thousands(value))
-      const met = reached(each)
-      return [
-        name,
-        amount(evtchn),
-        c === null ? 'not run' : amount(c),
-        ratio === null ? '–' : ratio.toFixed(2),
-        aim === null ? '–' : String(aim),
-        met === null ? '' : met ? 'met' : 'missed',
-      ]
-    }),
-  )
-  const aimed = results.map(reached).filter((met) => met !== null)
-  if (!aimed.length) return [...lines, '', 'no aim can be judged without the C daemon']
-  return [...lines, '', `${aimed.filter(Boolean).length} of ${aimed.length} aims met`]
+function row(each: Result): Row {
+  const { name, evtchn, c, ratio, aim } = each
+  const amount = ({ median: value }: Summary) => (name === MEMORY ? bytes(value) : thousands(value))
+  const met = reached(each)
+  return [
+    name,
+    amount(evtchn),
+    c ? amount(c) : 'not run',
+    ratio?.median.toFixed(2),
+    ratio && ratio.samples > 1 ? `${ratio.low.toFixed(2)} – ${ratio.high.toFixed(2)}` : undefined,
+    aim === undefined ? undefined : String(aim),
+    met === undefined ? '' : met ? 'met' : 'missed',
+  ]
 }
 
-async function main(values: BenchValues): Promise<void> {
-  const plan: Plan = { rounds: values.number('rounds', 1, 1000), ms: values.number('time', 1, 60_000) }
-  const output = values.text('output')
+await benchCommand('bench:xenstore', ABOUT, OPTIONS, async ({ values, screen }) => {
+  const rounds = values.samples ?? (values.quick ? 3 : 7)
+  const plan: Plan = { rounds, ms: values.time }
   const ours = await startOurs()
   const c = await startC()
   const daemons = typeof c === 'string' ? [ours] : [ours, c]
   try {
+    screen.progress(`${LOADS.length} loads, ${rounds} rounds`)
     const results = await measureAll(daemons, plan)
     const beside = typeof c === 'string' ? `C daemon: not run: ${c}` : `beside it: ${c.name}, over the shim`
-    const machine = `${cpus()[0]?.model ?? 'unknown processor'}, ${cpus().length} processors, Node ${process.version}`
-    const json = JSON.stringify({ machine, beside, ...plan, results }, null, 2)
-    if (output) writeFileSync(output, `${json}\n`)
-    if (values.is('json')) process.stdout.write(`${json}\n`)
-    else process.stdout.write(`${[machine, beside, '', ...shown(results, plan)].join('\n')}\n`)
+    const aimed = results.map(reached).filter((met) => met !== undefined)
+    const title = `Per second, medians of ${rounds} rounds; the ratio is the median of the rounds' ratios`
+    return {
+      about: [beside],
+      tables: [{ title, columns: ['load', 'evtchn', 'C', 'ratio', 'quartiles', 'aim', ''], rows: results.map(row) }],
+      notes: [
+        aimed.length
+          ? `${aimed.filter(Boolean).length} of ${aimed.length} aims met`
+          : 'no aim can be judged without the C daemon',
+      ],
+      result: { beside, ...plan, results },
+    }
   } finally {
     for (const daemon of daemons) daemon.stop()
   }
-}
-
-await benchCommand('bench:xenstore', ABOUT, OPTIONS, main)
+})

@@ -5,23 +5,20 @@
  * of two samples that followed one another, which varies less than the figures do.
  */
 
-import { writeFileSync } from 'node:fs'
-import { cpus } from 'node:os'
+import { CheckError } from '../../src/cli/errors.js'
 import { count, duration } from '../../src/cli/format.js'
-import { table } from '../../src/cli/table.js'
+import { whole, wholes } from '../../src/cli/options.js'
+import { lowerQuartile, type Summary, summarize, upperQuartile } from '../../src/cli/statistics.js'
 import { DESIGNS, type Design } from '../../src/dom0/xenbus/index.js'
-import { type BenchOption, type BenchValues, benchCommand } from '../options.js'
+import { BENCH, type BenchTable, benchCommand } from '../options.js'
 import { Load, type Sample } from './load.js'
 
-const ABOUT = `Events per second and the 99th percentile of their delivery, for every design: of N domains, with none and with one more
-domain stalled. Aim, for designs with a thread per domain: with the stall at most 1.1 times what it is without.`
+const ABOUT = `Events per second and the 99th percentile of their delivery, for every design: of N domains, with none and with one more domain stalled. Aim, for designs with a thread per domain: with the stall at most 1.1 times what it is without.`
 
-const OPTIONS: Readonly<Record<string, BenchOption>> = {
-  samples: { short: 's', value: 'N', default: '21', help: 'samples of each, with and without the stall' },
-  events: { short: 'e', value: 'N', default: '4000', help: 'events in a sample' },
-  domains: { short: 'd', value: 'N,N,…', default: '1,100,1000,10000', help: 'how many domains are measured' },
-  json: { short: 'j', help: 'print JSON instead of a table' },
-  output: { short: 'o', value: 'FILE', help: 'write the JSON to a file as well' },
+const OPTIONS = {
+  samples: BENCH.samples(21, 5),
+  events: whole('events in a sample', { min: 1, max: 1_000_000, preset: 4000 }),
+  domains: wholes('how many domains are measured', { min: 1, max: 20_000, preset: [1, 100, 1000, 10_000] }),
 }
 
 /** What a ratio may be at most. */
@@ -36,15 +33,9 @@ interface Row {
   readonly stalledPerSecond: number
   readonly stalledP99Ns: number
   /** Time per event with the stall over time per event without; Infinity: nothing was delivered. */
-  readonly timeRatio: number
-  readonly p99Ratio: number
+  readonly timeRatio: Summary
+  readonly p99Ratio: Summary
 }
-
-/** A quarter of the samples were better: what else the machine does only makes them worse. */
-const quarter = (values: readonly number[], better: 'less' | 'more'): number =>
-  [...values].sort((a, b) => (better === 'less' ? a - b : b - a))[values.length >> 2]!
-
-const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1]!
 
 function measure(design: Design, domains: number, samples: number, events: number): Row {
   const without = new Load(design, domains, false)
@@ -62,19 +53,10 @@ function measure(design: Design, domains: number, samples: number, events: numbe
   }
   for (const [each] of pairs)
     if (each.handled !== each.written)
-      throw new Error(`${design}, ${domains}: ${each.handled} of ${each.written} handled`)
-  const rates = [0, 1].map((which) =>
-    quarter(
-      pairs.map((pair) => pair[which]!.perSecond),
-      'more',
-    ),
-  )
-  const p99s = [0, 1].map((which) =>
-    quarter(
-      pairs.map((pair) => pair[which]!.p99Ns),
-      'less',
-    ),
-  )
+      throw new CheckError(`bench:xenwatch: ${design}, ${domains}: ${each.handled} of ${each.written} handled`)
+  // A quarter of the samples were better: what else the machine does only makes them worse.
+  const rates = [0, 1].map((which) => upperQuartile(pairs.map((pair) => pair[which]!.perSecond)))
+  const p99s = [0, 1].map((which) => lowerQuartile(pairs.map((pair) => pair[which]!.p99Ns)))
   return {
     design,
     domains,
@@ -82,72 +64,61 @@ function measure(design: Design, domains: number, samples: number, events: numbe
     p99Ns: p99s[0]!,
     stalledPerSecond: rates[1]!,
     stalledP99Ns: p99s[1]!,
-    timeRatio: median(pairs.map(([calm, upset]) => calm.perSecond / upset.perSecond)),
-    p99Ratio: median(pairs.map(([calm, upset]) => upset.p99Ns / calm.p99Ns)),
+    timeRatio: summarize(pairs.map(([calm, upset]) => calm.perSecond / upset.perSecond)),
+    p99Ratio: summarize(pairs.map(([calm, upset]) => upset.p99Ns / calm.p99Ns)),
   }
 }
 
 /** Does a design with a thread per domain keep the aim? With one thread nothing is delivered: there is none. */
-function keeps({ stalledPerSecond, timeRatio, p99Ratio }: Row): boolean | null {
-  return stalledPerSecond ? timeRatio <= AIM && p99Ratio <= AIM : null
+function keeps({ stalledPerSecond, timeRatio, p99Ratio }: Row): boolean | undefined {
+  return stalledPerSecond ? timeRatio.median <= AIM && p99Ratio.median <= AIM : undefined
 }
 
-async function main(values: BenchValues): Promise<void> {
-  const samples = values.number('samples', 1, 1000)
-  const events = values.number('events', 1, 1_000_000)
-  const sizes = values.numbers('domains', 1, 20_000)
-  const output = values.text('output')
-  const rows: Row[] = []
-  for (const domains of sizes)
-    for (const design of DESIGNS) {
-      if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${design}, ${count(domains)} domains`)
-      rows.push(measure(design, domains, samples, events))
-    }
-  if (process.stderr.isTTY) process.stderr.write('\r\x1b[K')
+const COLUMNS = [
+  'domains',
+  { head: 'design', left: true, key: true },
+  'events/s',
+  'p99',
+  'events/s, one stalled',
+  'p99, one stalled',
+  'time ratio',
+  'p99 ratio',
+  `aim ${AIM}`,
+]
 
-  const about = { cpu: cpus()[0]?.model ?? 'unknown', node: process.version, samples, events, aim: AIM }
-  const json = JSON.stringify({ ...about, rows }, null, 2)
-  if (output) writeFileSync(output, `${json}\n`)
-  if (values.is('json')) process.stdout.write(`${json}\n`)
-  else {
-    const text = `${about.cpu}, Node ${about.node}; the better quartile of ${samples} samples of ${events} events; ratios: median of pairs`
-    process.stdout.write(`${text}\n\n${shown(rows).join('\n')}\n`)
-  }
+function asTable(rows: readonly Row[]): BenchTable {
+  const ratio = ({ median }: Summary) => (Number.isFinite(median) && median > 0 ? median.toFixed(2) : undefined)
+  const cells = rows.map((row) => {
+    const kept = keeps(row)
+    return [
+      count(row.domains),
+      row.design,
+      count(row.perSecond),
+      duration(row.p99Ns),
+      row.stalledPerSecond ? count(row.stalledPerSecond) : 'none',
+      row.stalledPerSecond ? duration(row.stalledP99Ns) : undefined,
+      ratio(row.timeRatio),
+      ratio(row.p99Ratio),
+      kept === undefined ? undefined : kept ? 'met' : 'missed',
+    ]
+  })
+  return { title: 'Delivery of watch events', columns: COLUMNS, rows: cells }
 }
 
-function shown(rows: readonly Row[]): string[] {
-  const ratio = (value: number) => (Number.isFinite(value) && value > 0 ? value.toFixed(2) : '–')
-  const header = [
-    'domains',
-    'design',
-    'events/s',
-    'p99',
-    'events/s, one stalled',
-    'p99, one stalled',
-    'time ratio',
-    'p99 ratio',
-    `aim ${AIM}`,
-  ]
-  const lines = table(
-    header,
-    rows.map((row) => {
-      const kept = keeps(row)
-      return [
-        count(row.domains),
-        row.design,
-        count(row.perSecond),
-        duration(row.p99Ns),
-        row.stalledPerSecond ? count(row.stalledPerSecond) : 'none',
-        row.stalledPerSecond ? duration(row.stalledP99Ns) : '–',
-        ratio(row.timeRatio),
-        ratio(row.p99Ratio),
-        kept === null ? '–' : kept ? 'met' : 'missed',
-      ]
-    }),
-  )
-  const aimed = rows.map(keeps).filter((kept) => kept !== null)
+await benchCommand('bench:xenwatch', ABOUT, OPTIONS, ({ values, screen }) => {
+  const samples = values.samples ?? (values.quick ? 5 : 21)
+  const sizes = values.quick ? values.domains.filter((n) => n <= 100) : values.domains
+  const runs = sizes.flatMap((domains) => DESIGNS.map((design) => ({ domains, design })))
+  const rows = runs.map(({ domains, design }, i) => {
+    screen.steps(`${design}, ${count(domains)} domains: run`, i, runs.length)
+    return measure(design, domains, samples, values.events)
+  })
+  const aimed = rows.map(keeps).filter((kept) => kept !== undefined)
   const met = aimed.filter(Boolean).length
-  return [...lines, '', `both ratios at most ${AIM} in ${met} of ${aimed.length} rows with a thread per domain`]
-}
-
-await benchCommand('bench:xenwatch', ABOUT, OPTIONS, main)
+  return {
+    about: [`the better quartile of ${samples} samples of ${values.events} events; ratios: medians of pairs`],
+    tables: [asTable(rows)],
+    notes: [`both ratios at most ${AIM} in ${met} of ${aimed.length} rows with a thread per domain`],
+    result: { samples, events: values.events, aim: AIM, rows },
+  }
+})

@@ -4,48 +4,8 @@
  * or cannot be written, 2 a command line that cannot be understood.
  */
 
-import { bench } from './bench.js'
-import { type Command, finish, helpOf, helpWidth, runCommand } from './command.js'
-import { demo } from './demo/index.js'
-import { dump } from './dump.js'
-import { packageVersion } from './envelope.js'
-import { didYouMean, UsageError } from './errors.js'
-import { migrate } from './migrate/index.js'
 import { guardOutput } from './output.js'
-import { pvcalls } from './pvcalls/index.js'
-import { xenstored } from './xenstored.js'
-import { xenwatch } from './xenwatch/index.js'
+import { run } from './run.js'
 
-const COMMANDS: readonly Command[] = [demo, bench, dump, migrate, pvcalls, xenstored, xenwatch]
-
-const HELP = `usage: evtchn COMMAND [options]
-
-Xen's event channels without Xen: two levels, N levels, the exact hypercall ABI.
-
-commands:
-${COMMANDS.map(({ name, summary }) => `  ${name.padEnd(10)}${summary}`).join('\n')}
-
-evtchn help COMMAND, or evtchn COMMAND --help, tells a command's options.
-evtchn --version prints the version.
-Exit codes: 0 done, 1 a result is inconsistent, 2 usage.
-`
-
-function find(name: string): Command {
-  const found = COMMANDS.find((each) => each.name === name)
-  if (found) return found
-  const names = COMMANDS.map((each) => each.name)
-  const near = didYouMean(name, [...names, 'help'])
-  throw new UsageError(`evtchn: unknown command ${JSON.stringify(name)}${near || `; commands: ${names.join(', ')}.`}`)
-}
-
-async function main([name, ...rest]: readonly string[]): Promise<number> {
-  if (name === undefined) throw new UsageError(`evtchn: no command given.\n\n${HELP}`)
-  if (name === '--version' || name === '-V') process.stdout.write(`evtchn ${packageVersion()}\n`)
-  else if (name === '--help' || name === '-h' || (name === 'help' && !rest.length)) process.stdout.write(HELP)
-  else if (name === 'help') process.stdout.write(helpOf(find(rest[0]!), helpWidth()))
-  else return runCommand(find(name), rest)
-  return 0
-}
-
-guardOutput()
-process.exitCode = await finish(() => main(process.argv.slice(2)))
+guardOutput('evtchn')
+process.exitCode = await run(process.argv.slice(2))

@@ -149,6 +149,10 @@ export interface Parsed<S extends Options> {
   readonly given: ReadonlySet<string>
 }
 
+/** How the help of a program is asked for. */
+const seeHelp = (program: string): string =>
+  `See ${program.startsWith('bench') ? `npm run ${program} --` : program} --help.`
+
 /** Reads a command line; `program` begins each message. @throws UsageError */
 export function parse<S extends Options>(
   program: string,
@@ -158,7 +162,7 @@ export function parse<S extends Options>(
 ): Parsed<S> {
   const raw = new Map<string, string | true>()
   const rest: string[] = []
-  const wrong = (why: string) => new UsageError(`${program}: ${why}. See ${program} --help.`)
+  const wrong = (why: string) => new UsageError(`${program}: ${why}${why.endsWith('?') ? '' : '.'} ${seeHelp(program)}`)
   for (let i = 0; i < argv.length; i++) {
     const arg = argv[i]!
     // A command that takes operands takes all that stands behind the first.

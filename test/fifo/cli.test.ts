@@ -58,7 +58,7 @@ describe('--abi', () => {
 describe('docs/abis.md', () => {
   it('has the tables that the bench prints', () => {
     const page = readFileSync(new URL('../../docs/abis.md', import.meta.url), 'utf8')
-    const source = readFileSync(new URL('../../bench/abis/main.ts', import.meta.url), 'utf8')
+    const source = readFileSync(new URL('../../bench/abis/bench.ts', import.meta.url), 'utf8')
     for (const title of [
       'Send',
       'Consume',

@@ -8,7 +8,8 @@ import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { CHECKED_LISTS, CheckError, NAMES, type Op, type Runner, type Task } from '../contender.js'
+import { CheckError } from '../../../src/cli/errors.js'
+import { CHECKED_LISTS, NAMES, type Op, type Runner, type Task } from '../contender.js'
 import { rangeOf } from '../plan.js'
 
 const programOf = (levels: number, bits: number) =>
