@@ -3,7 +3,7 @@
  * consists of: domains.ts, upcall_queue.ts, poll_timers.ts, moving.ts; here they are one thing with checked arguments.
  */
 
-import { type Args, type EvtchnOpName, NR_VIRQS, SHUTDOWN } from './abi/index.js'
+import { type EvtchnOpName, type In, NR_VIRQS, type Out, SHUTDOWN } from './abi/index.js'
 import { anything, func, integer, oneOf, ParameterError, options as readOptions, within } from './check.js'
 import { type Clock, ManualClock, systemTime } from './clock.js'
 import { Domain, type DomainHost } from './domain/domain.js'
@@ -22,7 +22,7 @@ import { Virqs } from './host/virq.js'
 import type { Caller, HostLimits, Notifier } from './host/world.js'
 import { defaultPolicy } from './host/xsm.js'
 import { dispatch, type Register } from './hypercalls/dispatch.js'
-import { destroyChannels, PREEMPTED, resetDomain } from './hypercalls/evtchn/close.js'
+import { continueReset, destroyChannels, PREEMPTED, resetDomain } from './hypercalls/evtchn/close.js'
 import { runOperation } from './hypercalls/evtchn/index.js'
 import { sendPort } from './hypercalls/evtchn/send.js'
 import { allocUnboundXen, freeXen, Notifiers, notifyViaXen } from './hypercalls/evtchn/xen_ports.js'
@@ -222,10 +222,10 @@ export class Hypervisor {
     const domain = this.#domains.must('softReset', domid)
     if (domain.shutdownCode < 0) throw new XenError('softReset', Errno.EINVAL, `d${domid} is not shut down`)
     this.#queue.around(() => {
-      let outcome = resetDomain(this.#world, domain, domain, false)
+      let outcome = resetDomain(this.#world, domain, domain)
       while (outcome === PREEMPTED) {
         this.softirqs.processPending()
-        outcome = resetDomain(this.#world, domain, domain, true)
+        outcome = continueReset(this.#world, domain, domain)
       }
       if (outcome) throw XenError.of('softReset', outcome)
       for (const vcpu of domain.vcpus) domain.useLegacyInfo(vcpu)
@@ -291,13 +291,13 @@ export class Hypervisor {
     }
   }
 
-  #typedCall(vcpu: Vcpu, op: EvtchnOpName, given: Readonly<Args>): Args {
+  #typedCall<N extends EvtchnOpName>(vcpu: Vcpu, op: N, given: Readonly<In<N>>): Out<N> {
     const args = checkArgs(op, given)
     const domain = callingDomain(vcpu, this.#domains.of(vcpu))
     const outcome =
       domain instanceof Refusal
         ? domain
-        : this.#queue.hypercall(vcpu, () => runOperation(this.#world, { domain, vcpu }, op, args, () => true))
+        : this.#queue.hypercall(vcpu, () => runOperation(this.#world, { domain, vcpu }, op, args))
     if (outcome) throw XenError.of(`EVTCHNOP_${op}`, outcome)
     return outArgs(op, args)
   }

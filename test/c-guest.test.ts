@@ -95,11 +95,11 @@ class Peer {
     this.domain.eventChannelOp('send', { port })
   }
   offer(remoteDomid: number): number {
-    return this.domain.eventChannelOp('alloc_unbound', { dom: this.domain.domid, remote_dom: remoteDomid }).port!
+    return this.domain.eventChannelOp('alloc_unbound', { dom: this.domain.domid, remote_dom: remoteDomid }).port
   }
   connect(remoteDomid: number, remotePort: number): number {
     return this.domain.eventChannelOp('bind_interdomain', { remote_dom: remoteDomid, remote_port: remotePort })
-      .local_port!
+      .local_port
   }
 }
 

@@ -197,12 +197,12 @@ describe('10,000 domains', () => {
     const fromLast: number[] = []
     for (let i = 0; i < COUNT; i++) {
       const other = (i + 1) % COUNT
-      const offered = guests[i]!.domain.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: other }).port!
+      const offered = guests[i]!.domain.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: other }).port
       toNext[i] = offered
       fromLast[other] = guests[other]!.domain.eventChannelOp('bind_interdomain', {
         remote_dom: i,
         remote_port: offered,
-      }).local_port!
+      }).local_port
     }
     for (const [i, guest] of guests.entries()) {
       guest.setBit(guest.leaf('pending', fromLast[i]!), 0)

@@ -46,7 +46,7 @@ function build(shape: Shape): { xen: Hypervisor; guest: Domain } {
   for (const domain of [dom0, guest]) GuestKernel.boot(xen.platform(domain), { levels: 3 })
   for (let i = 0; i < channels; i++) {
     const { port } = guest.eventChannelOp('alloc_unbound', { dom: 1, remote_dom: 0 })
-    dom0.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: port! })
+    dom0.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: port })
   }
   // Pages with content, as text and heap have: no two words alike.
   const words = new Uint32Array(guest.memory.memory.buffer)

@@ -1,7 +1,7 @@
 /** Argument structs of HYPERVISOR_event_channel_op: spec 1.5 for Xen's, nlevel.md section 2 for ours. Equal in both widths. */
 
 import { EVTCHNOP } from './numbers.js'
-import { type Struct, struct } from './struct.js'
+import { type Members, type Struct, struct } from './struct.js'
 
 const portOnly = (name: string) => struct(name, 4, { port: [0, 4, 'in'] })
 const resetLike = (name: string) => struct(name, 2, { dom: [0, 2, 'in'] })
@@ -78,6 +78,25 @@ export const SELECTOR_AREA = struct('evtchn_selector_area', 16, {
 
 /** Name of an operation: the keys of EVTCHNOP. */
 export type EvtchnOpName = keyof typeof EVTCHNOP
+
+/** OUT members that EVTCHNOP_status stores for some states of a port only. */
+type SometimesOut = 'unbound_dom' | 'interdomain_dom' | 'interdomain_port' | 'pirq' | 'virq'
+/** IN members that are 0 where a typed call leaves them out. */
+type MayBeMissing = 'pad' | 'flags'
+
+type Relax<T, K extends PropertyKey> = Omit<T, K> & Partial<Pick<T, K & keyof T>>
+type Flat<T> = { [K in keyof T]: T[K] }
+
+/** What the guest fills in of an operation's struct. */
+export type AllIn<N extends EvtchnOpName> = Members<(typeof EVTCHN_STRUCTS)[N], 'in' | 'inout'>
+/** Arguments of an operation, as a typed call takes them: `In<'send'>` is `{ port: number }`. */
+export type In<N extends EvtchnOpName> = Flat<Relax<AllIn<N>, MayBeMissing>>
+/** Results of an operation: `Out<'bind_ipi'>` is `{ port: number }`. */
+export type Out<N extends EvtchnOpName> = Flat<
+  Relax<Members<(typeof EVTCHN_STRUCTS)[N], 'out' | 'inout'>, SometimesOut>
+>
+/** What an operation works on: every IN member, and the OUT members, which it stores. */
+export type OpArgs<N extends EvtchnOpName> = Flat<AllIn<N> & Partial<Out<N>>>
 
 /** Operation names by number. */
 export const EVTCHNOP_NAMES: ReadonlyMap<number, EvtchnOpName> = new Map(

@@ -7,29 +7,38 @@
 export type Direction = 'in' | 'out' | 'inout' | 'pad'
 
 /** One member: byte offset, size in bytes (1, 2, 4 or 8), direction. */
-export interface Field {
+export interface Field<D extends Direction = Direction> {
   readonly offset: number
   readonly size: number
-  readonly dir: Direction
+  readonly dir: D
 }
 
 /** A struct of the hypercall ABI. `size` in bytes. */
-export interface Struct {
+export interface Struct<F extends Readonly<Record<string, Field>> = Readonly<Record<string, Field>>> {
   readonly name: string
   readonly size: number
-  readonly fields: Readonly<Record<string, Field>>
+  readonly fields: F
 }
 
-/** Arguments or results of an operation: the struct's members by Xen's names. */
+/** Members of a struct by Xen's names, for code that works on any struct. */
 export type Args = Record<string, number>
+
+/** The members of a struct that have one of the directions: `Members<typeof HVM_PARAM, 'in' | 'inout'>`. */
+export type Members<S extends Struct, D extends Direction> = string extends keyof S['fields']
+  ? Args
+  : { -readonly [K in keyof S['fields'] as S['fields'][K]['dir'] extends D ? K : never]: number }
 
 type Row = readonly [offset: number, size: number, dir: Direction]
 
-/** Builds a struct from rows [offset, size, direction]. */
-export function struct(name: string, size: number, rows: Record<string, Row>): Struct {
+/** Builds a struct from rows [offset, size, direction]; their names and directions are part of its type. */
+export function struct<const R extends Readonly<Record<string, Row>>>(
+  name: string,
+  size: number,
+  rows: R,
+): Struct<{ readonly [K in keyof R]: Field<R[K][2]> }> {
   const fields: Record<string, Field> = {}
   for (const [field, [offset, bytes, dir]] of Object.entries(rows)) fields[field] = { offset, size: bytes, dir }
-  return { name, size, fields }
+  return { name, size, fields: fields as { readonly [K in keyof R]: Field<R[K][2]> } }
 }
 
 const TWO_32 = 2 ** 32
@@ -69,17 +78,23 @@ export function setField(view: DataView, field: Field, value: number, at = 0): v
 }
 
 /** Reads the members that the caller fills in; with `want` 'out' those that Xen does. */
-export function decode(layout: Struct, view: DataView, want: 'in' | 'out' = 'in', at = 0): Args {
+export function decode<S extends Struct, const W extends 'in' | 'out' = 'in'>(
+  layout: S,
+  view: DataView,
+  want?: W,
+  at = 0,
+): Members<S, W | 'inout'> {
   const args: Args = {}
+  const wanted = want ?? 'in'
   for (const name in layout.fields) {
     const field = layout.fields[name] as Field
-    if (field.dir === want || field.dir === 'inout') args[name] = getField(view, field, at)
+    if (field.dir === wanted || field.dir === 'inout') args[name] = getField(view, field, at)
   }
-  return args
+  return args as Members<S, W | 'inout'>
 }
 
 /** Writes the members that `args` has. */
-export function encode(layout: Struct, view: DataView, args: Readonly<Args>, at = 0): void {
+export function encode(layout: Struct, view: DataView, args: Readonly<Partial<Args>>, at = 0): void {
   for (const name in layout.fields) {
     const value = args[name]
     if (value !== undefined) setField(view, layout.fields[name] as Field, value, at)

@@ -4,9 +4,10 @@
  */
 
 import {
-  type Args,
   type Bits,
   type EvtchnOpName,
+  type In,
+  type Out,
   PAGE_SIZE,
   sharedInfo,
   VCPU_INFO_SIZE,
@@ -189,7 +190,7 @@ export class Domain implements Delivery, Subject {
   }
 
   /** An event channel operation by vCPU 0. See `Vcpu.eventChannelOp`. */
-  eventChannelOp(op: EvtchnOpName, args: Readonly<Args> = {}): Args {
+  eventChannelOp<N extends EvtchnOpName>(op: N, args: Readonly<In<N>>): Out<N> {
     return this.vcpu(0).eventChannelOp(op, args)
   }
 

@@ -29,7 +29,7 @@ export class EventLock {
 
   releaseRead(): void {
     if (!this.#state[READERS]) throw new Error('event_lock: released for reading but not held')
-    this.#state[READERS]!--
+    this.#state[READERS]--
   }
 
   acquireWrite(): void {

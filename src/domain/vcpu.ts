@@ -3,7 +3,7 @@
  * and block state. All of it private to the hypervisor; what the guest sees is only the 64 bytes of vcpu_info.
  */
 
-import { type Args, type Bits, type EvtchnOpName, NR_VIRQS, UPCALL_MASK, UPCALL_PENDING } from '../abi/index.js'
+import { type Bits, type EvtchnOpName, type In, NR_VIRQS, type Out, UPCALL_MASK, UPCALL_PENDING } from '../abi/index.js'
 import { sharedInts } from '../machine/buffers.js'
 import type { GuestMemory } from '../machine/memory.js'
 
@@ -41,7 +41,7 @@ export interface Selectors {
 }
 
 /** Performs a typed event channel operation for a vCPU. */
-export type TypedCall = (vcpu: Vcpu, op: EvtchnOpName, args: Readonly<Args>) => Args
+export type TypedCall = <N extends EvtchnOpName>(vcpu: Vcpu, op: N, args: Readonly<In<N>>) => Out<N>
 
 /** One vCPU of a domain. */
 export class Vcpu {
@@ -71,7 +71,7 @@ export class Vcpu {
    * An event channel operation with plain values. Returns the OUT members by Xen's names.
    * @throws XenError with operation, errno and what was found; ParameterError for a value of the wrong type or range.
    */
-  eventChannelOp(op: EvtchnOpName, args: Readonly<Args> = {}): Args {
+  eventChannelOp<N extends EvtchnOpName>(op: N, args: Readonly<In<N>>): Out<N> {
     return this.#call(this, op, args)
   }
 

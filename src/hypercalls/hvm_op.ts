@@ -2,8 +2,9 @@
 
 import { HVM_NR_PARAMS, HVM_PARAM, HVM_PARAM_CALLBACK_IRQ, HVM_UPCALL_VECTOR, HVMOP } from '../abi/hvm.js'
 import { decode } from '../abi/struct.js'
+import type { Domain } from '../domain/domain.js'
 import { upcallDeliverable } from '../domain/upcall.js'
-import { Errno, type Outcome, refuse } from '../errno.js'
+import { Errno, type Outcome, Refusal, refuse } from '../errno.js'
 import type { Caller, World } from '../host/world.js'
 import { ofClassTarget } from '../host/xsm.js'
 import { domainByAnyId, noDomain, noVcpu } from './parts.js'
@@ -16,8 +17,9 @@ export function hvmOp(world: World, caller: Caller, cmd: number, gva: number): O
     case HVMOP.set_evtchn_upcall_vector:
       return setUpcallVector(caller, gva)
     case HVMOP.set_param:
+      return setParam(world, caller, gva)
     case HVMOP.get_param:
-      return param(world, caller, gva, cmd === HVMOP.set_param)
+      return getParam(world, caller, gva)
     default:
       return refuse(ENOSYS, () => `hvm_op ${cmd} does not exist`)
   }
@@ -28,34 +30,55 @@ function setUpcallVector({ domain }: Caller, gva: number): Outcome {
   const bytes = new Uint8Array(HVM_UPCALL_VECTOR.size)
   if (!domain.memory.copyIn(gva, bytes, bytes.length)) return refuse(EFAULT, 'the argument cannot be read')
   const args = decode(HVM_UPCALL_VECTOR, new DataView(bytes.buffer))
-  if (args.vector! < 0x10) return refuse(EINVAL, () => `vector ${args.vector} is below 0x10`)
-  const vcpu = domain.vcpus[args.vcpu!]
-  if (!vcpu) return noVcpu(domain, args.vcpu!)
-  vcpu.upcallVector = args.vector!
+  if (args.vector < 0x10) return refuse(EINVAL, () => `vector ${args.vector} is below 0x10`)
+  const vcpu = domain.vcpus[args.vcpu]
+  if (!vcpu) return noVcpu(domain, args.vcpu)
+  vcpu.upcallVector = args.vector
   if (upcallDeliverable(domain, vcpu)) domain.kick(vcpu)
   return 0
 }
 
+/** A parameter of a domain, and the struct that named it. */
+interface Param {
+  domain: Domain
+  bytes: Uint8Array
+  view: DataView
+}
+
+/** Offset of the value in struct xen_hvm_param. */
+const VALUE = HVM_PARAM.fields.value_low.offset
+
 /** Only the callback parameter is kept; another domain's is for its stub device model and control domains. */
-function param(world: World, caller: Caller, gva: number, set: boolean): Outcome {
+function readParam(world: World, caller: Caller, gva: number): Param | Refusal {
   const bytes = new Uint8Array(HVM_PARAM.size)
   const view = new DataView(bytes.buffer)
   if (!caller.domain.memory.copyIn(gva, bytes, bytes.length)) return refuse(EFAULT, 'the argument cannot be read')
-  const args = decode(HVM_PARAM, view)
-  if (args.index! >= HVM_NR_PARAMS) return refuse(EINVAL, () => `there is no HVM parameter ${args.index}`)
-  const domain = domainByAnyId(world, caller.domain, args.domid!)
-  if (!domain) return noDomain(args.domid!)
+  const { index, domid } = decode(HVM_PARAM, view)
+  if (index >= HVM_NR_PARAMS) return refuse(EINVAL, () => `there is no HVM parameter ${index}`)
+  const domain = domainByAnyId(world, caller.domain, domid)
+  if (!domain) return noDomain(domid)
   if (domain.type !== 'hvm') return refuse(EINVAL, () => `d${domain.domid} is not an HVM guest`)
   if (ofClassTarget(caller.domain, domain))
     return refuse(EPERM, () => `d${caller.domain.domid} may not do this to d${domain.domid}`)
-  if (args.index !== HVM_PARAM_CALLBACK_IRQ) return refuse(EINVAL, () => `HVM parameter ${args.index} is not kept here`)
-  if (set) {
-    if (domain.frozen === 'saved') return refuse(EAGAIN, () => `d${domain.domid} is frozen for its migration`)
-    domain.callbackVia = view.getBigUint64(8, true)
-    // Delivery is evaluated again for every online vCPU.
-    for (const vcpu of domain.vcpus) if (upcallDeliverable(domain, vcpu)) domain.kick(vcpu)
-    return 0
-  }
-  view.setBigUint64(8, domain.callbackVia, true)
+  if (index !== HVM_PARAM_CALLBACK_IRQ) return refuse(EINVAL, () => `HVM parameter ${index} is not kept here`)
+  return { domain, bytes, view }
+}
+
+function setParam(world: World, caller: Caller, gva: number): Outcome {
+  const param = readParam(world, caller, gva)
+  if (param instanceof Refusal) return param
+  const { domain, view } = param
+  if (domain.frozen === 'saved') return refuse(EAGAIN, () => `d${domain.domid} is frozen for its migration`)
+  domain.callbackVia = view.getBigUint64(VALUE, true)
+  // Delivery is evaluated again for every online vCPU.
+  for (const vcpu of domain.vcpus) if (upcallDeliverable(domain, vcpu)) domain.kick(vcpu)
+  return 0
+}
+
+function getParam(world: World, caller: Caller, gva: number): Outcome {
+  const param = readParam(world, caller, gva)
+  if (param instanceof Refusal) return param
+  const { domain, bytes, view } = param
+  view.setBigUint64(VALUE, domain.callbackVia, true)
   return caller.domain.memory.copyOut(gva, bytes, bytes.length) ? 0 : refuse(EFAULT, 'the value cannot be written')
 }

@@ -3,7 +3,15 @@
  * member, OUT members picked from the struct's fields.
  */
 
-import { type Args, EVTCHN_STRUCTS, EVTCHNOP, type EvtchnOpName } from '../abi/index.js'
+import {
+  type Args,
+  EVTCHN_STRUCTS,
+  EVTCHNOP,
+  type EvtchnOpName,
+  type In,
+  type OpArgs,
+  type Out,
+} from '../abi/index.js'
 import { members, ParameterError } from '../check.js'
 import { Vcpu } from '../domain/vcpu.js'
 import type { Register } from './dispatch.js'
@@ -12,18 +20,19 @@ import type { Register } from './dispatch.js'
  * A typed call's arguments: every IN member an integer that fits, and no member that the struct does not have.
  * @throws ParameterError
  */
-export function checkArgs(op: EvtchnOpName, given: Readonly<Args>): Args {
+export function checkArgs<N extends EvtchnOpName>(op: N, given: Readonly<In<N>>): OpArgs<N> {
   if (typeof op !== 'string' || !Object.hasOwn(EVTCHNOP, op))
     throw new ParameterError('eventChannelOp', 'op', op, Object.keys(EVTCHNOP).join(', '))
-  return members(`EVTCHNOP_${op}`, EVTCHN_STRUCTS[op].fields, given)
+  return members(`EVTCHNOP_${op}`, EVTCHN_STRUCTS[op].fields, given) as OpArgs<N>
 }
 
 /** The OUT members that the operation stored. */
-export function outArgs(op: EvtchnOpName, args: Readonly<Args>): Args {
-  const out: Args = {}
+export function outArgs<N extends EvtchnOpName>(op: N, args: Readonly<OpArgs<N>>): Out<N> {
+  const stored: Readonly<Partial<Args>> = args
+  const out: Partial<Args> = {}
   for (const [name, field] of Object.entries(EVTCHN_STRUCTS[op].fields))
-    if (field.dir === 'out' && args[name] !== undefined) out[name] = args[name]
-  return out
+    if (field.dir === 'out' && stored[name] !== undefined) out[name] = stored[name]
+  return out as Out<N>
 }
 
 /** Is this a hypercall that a guest could make? What is in the registers is the guest's. @throws ParameterError */

@@ -50,8 +50,8 @@ function registerVcpuInfo(domain: Domain, vcpu: Vcpu, gva: number): Outcome {
   const bytes = new Uint8Array(REGISTER_VCPU_INFO.size)
   if (!domain.memory.copyIn(gva, bytes, bytes.length)) return refuse(EFAULT, 'the argument cannot be read')
   const args = decode(REGISTER_VCPU_INFO, new DataView(bytes.buffer))
-  const offset = args.offset!
-  const mfn = args.mfn!
+  const offset = args.offset
+  const mfn = args.mfn
   if (offset >= PAGE_SIZE || mfn >= 2 ** 52) return refuse(EINVAL, () => `offset ${offset} is not within the frame`)
   if (vcpu.infoGfn >= 0) return refuse(EBUSY, () => `d${domain.domid}v${vcpu.vcpuId} has its vcpu_info registered`)
   if (offset > PAGE_SIZE - VCPU_INFO_SIZE) return refuse(ENXIO, () => `64 bytes at offset ${offset} cross a page`)

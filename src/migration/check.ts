@@ -229,7 +229,7 @@ function readPirqs(fields: Fields, { nrPirqs }: Shape, ports: readonly CheckedPo
     known.add(pirq!)
     if (port !== (bound.get(pirq!) ?? 0))
       throw new SavedStateError(`${field}.port`, `is ${port}, and ports.pirq has ${bound.get(pirq!) ?? 'none'}`)
-    return { pirq: pirq!, port: port!, willShare: willShare === 1, inFlight: inFlight === 1 }
+    return { pirq: pirq!, port: port, willShare: willShare === 1, inFlight: inFlight === 1 }
   })
   for (const pirq of bound.keys())
     if (!known.has(pirq)) throw new SavedStateError('pirqs', `have no record of PIRQ ${pirq}, which is bound`)

@@ -14,23 +14,28 @@ import { ECS, PAGE_SIZE, sharedInfo, VCPU_INFO_SIZE, VIRQ, XEN_LEGACY_MAX_VCPUS 
 import type { Domain, RestoreReport } from '../domain/domain.js'
 import { linkPirqPort } from '../domain/pirq_list.js'
 import { EVTCHNS_PER_BUCKET } from '../domain/port_table.js'
-import { Errno } from '../errno.js'
-import { virqClass, virqName } from '../host/virq.js'
+import { Errno, type Outcome } from '../errno.js'
+import { virqClass } from '../host/virq.js'
 import type { World } from '../host/world.js'
-import { refusedByPolicy } from '../host/xsm.js'
-import { describePort } from '../hypercalls/parts.js'
+import { awaits, mayAllocUnbound, mayBindInterdomain, mayBindVirq, mayUsePirq } from '../hypercalls/evtchn/may.js'
+import { noPort } from '../hypercalls/parts.js'
 import type { CheckedPort, CheckedTransparent } from './check.js'
 import { RestoreError } from './fields.js'
 import { isRaised, type Migration, pendingPorts } from './handle.js'
 import { loadRam } from './ram.js'
 
-const { EPERM, ENOMEM, EBUSY, EEXIST, EINVAL, ENOSPC } = Errno
+const { ENOMEM, EINVAL, ENOSPC } = Errno
 
 /** An end to connect. */
 interface End {
   port: number
   peer: Domain
   remotePort: number
+}
+
+/** @throws RestoreError if what stands at `field` is refused */
+function must(field: string, outcome: Outcome): void {
+  if (outcome) throw RestoreError.at(field, outcome)
 }
 
 /** One restore of a transparent state. */
@@ -151,7 +156,7 @@ export class Restore {
     const field = `ports.${state}[${row}]`
     // 2-level ports that were opened at 64 bits are there, if of no use, after a latch to 32.
     const most = Math.min(domain.maxEvtchnPort, Math.max(domain.maxEvtchns, 4096) - 1)
-    if (port > most) this.#refuse(`${field}.port`, ENOSPC, `port ${port} is beyond ${most}, the limit here`)
+    if (port > most) throw new RestoreError(`${field}.port`, ENOSPC, `port ${port} is beyond ${most}, the limit here`)
     domain.ports.take(port)
     domain.ports.setNotifyVcpu(port, notify)
     switch (state) {
@@ -173,10 +178,6 @@ export class Restore {
     }
   }
 
-  #refuse(field: string, errno: number, found: string): never {
-    throw new RestoreError(field, errno, found)
-  }
-
   /** The number that a domain of the state has here: the restored one's own, or a peer's that was renamed meanwhile. */
   #domidHere(domid: number): number {
     return domid === this.#state.domid ? this.#domain.domid : (this.#migration?.renamed.get(domid) ?? domid)
@@ -195,15 +196,9 @@ export class Restore {
   }
 
   #mayBeUnbound(field: string, remoteDomid: number): void {
-    const world = this.#world
     const domain = this.#domain
-    const remote = remoteDomid === domain.domid ? domain : world.domainById(remoteDomid)
-    const verdict = world.xsm.evtchnUnbound(domain, domain, remote)
-    if (verdict)
-      throw RestoreError.at(
-        field,
-        refusedByPolicy(world.xsm, verdict, domain, () => `allocate in d${domain.domid} for d${remoteDomid}`),
-      )
+    const remote = remoteDomid === domain.domid ? domain : this.#world.domainById(remoteDomid)
+    must(field, mayAllocUnbound(this.#world, { caller: domain, target: domain, remoteDomid, remote }))
   }
 
   /** The domain that the frozen source's own port is connected to, if it is. */
@@ -244,18 +239,15 @@ export class Restore {
     // The peer may have closed its end and made another while the source was frozen: the source itself knows.
     if (this.#peerOfSource(port) === peer && this.#migration!.wasConnected(port, domid, remotePort))
       return this.#source!.ports.remotePort(port)
-    const { ports } = peer
-    if (!ports.isValid(remotePort)) return describePort(peer, remotePort)()
-    if (ports.state(remotePort) !== ECS.UNBOUND) return describePort(peer, remotePort)()
-    const awaited = ports.remoteDomid(remotePort)
-    return awaited === this.#domain.domid ? remotePort : `port ${remotePort} of d${peer.domid} awaits d${awaited}`
+    const refused = awaits(peer, remotePort, this.#domain.domid)
+    return refused ? refused.text : remotePort
   }
 
   #connect(field: string, end: End, domid: number): void {
     const { port, peer, remotePort } = end
     this.#mayBind(field, peer)
     const claimed = this.#claimed.get(peer) ?? new Set()
-    if (claimed.has(remotePort)) this.#refuse(field, EINVAL, describePort(peer, remotePort)())
+    if (claimed.has(remotePort)) must(field, noPort(peer, remotePort))
     this.#claimed.set(peer, claimed.add(remotePort))
     this.#domain.ports.setInterdomain(port, peer.domid, remotePort)
     this.#ends.push(end)
@@ -263,26 +255,16 @@ export class Restore {
   }
 
   #mayBind(field: string, peer: Domain): void {
-    const { xsm } = this.#world
-    const verdict = xsm.evtchnInterdomain(this.#domain, peer)
-    if (verdict)
-      throw RestoreError.at(
-        field,
-        refusedByPolicy(xsm, verdict, this.#domain, () => `bind to d${peer.domid}`),
-      )
+    must(field, mayBindInterdomain(this.#world, this.#domain, peer))
   }
 
   /** EVTCHNOP_bind_virq. */
   #virq(field: string, port: number, notify: number, virq: number): void {
-    const { virqs } = this.#world
     const domain = this.#domain
-    const kind = virqClass(virq)
-    const handles = this.#roles.includes(virq) || virqs.willHandle(virq, domain.domid, this.#source ?? undefined)
-    if (kind === 'global' && !handles)
-      this.#refuse(`${field}.virq`, EBUSY, `d${domain.domid} is not the handler domain of ${virqName(virq)}`)
-    const vcpu = domain.vcpus[kind === 'vcpu' ? notify : 0]!
-    if (vcpu.virqPort(virq))
-      this.#refuse(`${field}.virq`, EEXIST, `${virqName(virq)} is bound to port ${vcpu.virqPort(virq)}`)
+    const vcpu = domain.vcpus[virqClass(virq) === 'vcpu' ? notify : 0]!
+    const handles =
+      this.#roles.includes(virq) || this.#world.virqs.willHandle(virq, domain.domid, this.#source ?? undefined)
+    must(`${field}.virq`, mayBindVirq({ domain, vcpu, virq, handles }))
     domain.ports.setIrq(port, ECS.VIRQ, virq)
     vcpu.setVirqPort(virq, port)
   }
@@ -290,12 +272,10 @@ export class Restore {
   /** EVTCHNOP_bind_pirq. */
   #pirq(field: string, port: number, notify: number, pirq: number): void {
     const domain = this.#domain
+    must(`${field}.pirq`, mayUsePirq(domain, pirq))
     if (domain.type === 'pv') {
-      if (!domain.privileged && !domain.pirqs.permitted.has(pirq))
-        this.#refuse(`${field}.pirq`, EPERM, `d${domain.domid} has no access to PIRQ ${pirq}`)
       const { willShare } = domain.pirqs.get(pirq)
-      const refused = this.#world.irqs.mayBind(pirq, willShare, this.#source?.domid)
-      if (refused) throw RestoreError.at(`${field}.pirq`, refused)
+      must(`${field}.pirq`, this.#world.irqs.mayBind(pirq, willShare, this.#source?.domid))
     }
     domain.ports.setIrq(port, ECS.PIRQ, pirq)
     linkPirqPort(domain, port, notify)

@@ -95,10 +95,10 @@ describe.each(sources)('src/abi agrees with %s', (_, tables) => {
       const { size, fields } = table.structs.xen_hvm_param!
       expect(HVM_PARAM.size).toBe(size)
       const { domid, index, value_low, value_high } = HVM_PARAM.fields
-      expect([domid!.offset, domid!.size]).toEqual(fields.domid)
-      expect([index!.offset, index!.size]).toEqual(fields.index)
-      expect([value_low!.offset, value_low!.size + value_high!.size]).toEqual(fields.value)
-      expect(value_high!.offset).toBe(value_low!.offset + value_low!.size)
+      expect([domid.offset, domid.size]).toEqual(fields.domid)
+      expect([index.offset, index.size]).toEqual(fields.index)
+      expect([value_low.offset, value_low.size + value_high.size]).toEqual(fields.value)
+      expect(value_high.offset).toBe(value_low.offset + value_low.size)
     })
 
     it('in shared_info, vcpu_info and where the time is', () => {
@@ -192,7 +192,7 @@ describe.each([
       return {
         xen,
         domain,
-        port: port!,
+        port: port,
         call: (op: number, ...args: number[]) => xen.hypercall(domain.vcpu(0), op, args),
         put(struct: string, member: string, value: number | bigint, at = GVA) {
           const [offset, size] = field(struct, member)

@@ -271,7 +271,7 @@ describe('locks and memory', () => {
     const live = (): WeakRef<Domain | Vcpu>[] => {
       const domain = xen.createDomain({ domid: 1, vcpus: 40 })
       const { port } = domain.eventChannelOp('alloc_unbound', { dom: 1, remote_dom: 0 })
-      dom0.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: port! })
+      dom0.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: port })
       domain.eventChannelOp('bind_virq', { virq: 1, vcpu: 39 })
       xen.setGlobalVirqHandler(1, 2)
       xen.allocXenPort(1, { remoteDomid: 0, notify: () => {} })
@@ -310,7 +310,7 @@ describe('locks and memory', () => {
       [1, outer],
       [2, inner],
     ] as const)
-      d0.must('send', { port: d0.must('bind_interdomain', { remote_dom, remote_port }).local_port! })
+      d0.must('send', { port: d0.must('bind_interdomain', { remote_dom, remote_port }).local_port })
     expect(heard).toEqual(['outer', 'inner'])
   })
 })

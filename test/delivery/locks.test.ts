@@ -91,7 +91,7 @@ describe('the event lock', () => {
       xen.freeXenPort(2, attached)
     }
     const attached = xen.allocXenPort(2, { remoteDomid: 1, notify })
-    const port = d1.must('bind_interdomain', { remote_dom: 2, remote_port: attached }).local_port!
+    const port = d1.must('bind_interdomain', { remote_dom: 2, remote_port: attached }).local_port
     d1.must('send', { port })
     expect(seen).toEqual([false, false])
     expect(d1.status(port)).toMatchObject({ status: 1, unbound_dom: 2 })

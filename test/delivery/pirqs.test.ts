@@ -8,7 +8,7 @@ import { ARGUMENT, END, FREE_GFN, Guest, host, NOWHERE, READ_ONLY } from '../ops
 const MAP = FREE_GFN + 4
 const bind = (guest: Guest, pirq: number, flags = 0) => {
   guest.domain.pirqs.permitted.add(pirq)
-  return guest.must('bind_pirq', { pirq, flags }).port!
+  return guest.must('bind_pirq', { pirq, flags }).port
 }
 /** A physdev_op with a number in its argument; after an error everything must be as before. */
 function physdev(guest: Guest, cmd: number, value: number | bigint, at = ARGUMENT): string {

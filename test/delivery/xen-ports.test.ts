@@ -74,7 +74,7 @@ describe.each([64, 32] as const)('a Xen-attached port, %i-bit', (bits) => {
     const { xen, d1, d2 } = host(bits)
     const port = xen.allocXenPort(1, { remoteDomid: 2, notify: quiet })
     xen.notifyViaXenPort(1, port)
-    const peer = d2.must('bind_interdomain', { remote_dom: 1, remote_port: port }).local_port!
+    const peer = d2.must('bind_interdomain', { remote_dom: 1, remote_port: port }).local_port
     d2.must('bind_vcpu', { port: peer, vcpu: 1 })
     d2.quiet()
     xen.notifyViaXenPort(1, port)
@@ -103,7 +103,7 @@ describe.each([64, 32] as const)('a Xen-attached port, %i-bit', (bits) => {
   it('EC-xen-4: Xen closes its port; the peer finds its own unbound', () => {
     const { xen, d1, d2 } = host(bits)
     const port = xen.allocXenPort(1, { remoteDomid: 2, notify: quiet })
-    const peer = d2.must('bind_interdomain', { remote_dom: 1, remote_port: port }).local_port!
+    const peer = d2.must('bind_interdomain', { remote_dom: 1, remote_port: port }).local_port
     xen.freeXenPort(1, port)
     expect([d1.state(port), d1.domain.ports.xenEvtchns, d1.domain.ports.consumer(port)]).toEqual([ECS.FREE, 0, 0])
     expect(d2.status(peer)).toMatchObject({ status: 1, unbound_dom: 1 })
@@ -123,7 +123,7 @@ describe.each([64, 32] as const)('a Xen-attached port, %i-bit', (bits) => {
       xen.allocXenPort(2, { remoteDomid: 1, notify: (vcpu, port) => void heard.push(`ring v${vcpu.vcpuId} ${port}`) }),
     ]
     const ports = [ring, ioreq].map(
-      (remote_port) => d1.must('bind_interdomain', { remote_dom: 2, remote_port }).local_port!,
+      (remote_port) => d1.must('bind_interdomain', { remote_dom: 2, remote_port }).local_port,
     )
     for (const port of [...ports, ...ports]) d1.must('send', { port })
     expect(heard).toEqual(['ring v0 2', 'ioreq v1 1', 'ring v0 2', 'ioreq v1 1'])

@@ -48,7 +48,7 @@ describe('dump with softirq yield', () => {
       expect(domain.eventLock.held).toBe(false)
       // Opens one port (the event lock for writing), closes one that the dump may or may not have passed, and sends.
       const { port } = domain.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 7 })
-      opened.add(port!)
+      opened.add(port)
       const victim = victims[served % victims.length]!
       if (!closed.has(victim)) {
         domain.eventChannelOp('close', { port: victim })

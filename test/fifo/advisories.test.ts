@@ -44,8 +44,8 @@ const init = (vcpu = 0, gfn = BLOCK) =>
 const expand = (gfn = PAGE) => domain.eventChannelOp('expand_array', { array_gfn: gfn })
 /** A port of the guest and dom0's end of it. */
 function connect(): [port: number, remote: number] {
-  const port = domain.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 0 }).port!
-  return [port, dom0.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: port }).local_port!]
+  const port = domain.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 0 }).port
+  return [port, dom0.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: port }).local_port]
 }
 const send = (port: number) => dom0.eventChannelOp('send', { port })
 const word = (port: number) => domain.core.fifoWord(domain.fifo!.wordAt(port)) >>> 0
@@ -254,7 +254,7 @@ describe('bugs without an advisory', () => {
     init()
     for (let page = 0; page < 66; page++) expand(10 + page)
     for (let i = 1; i < 66000; i++) domain.eventChannelOp('bind_ipi', { vcpu: 0 })
-    const ports = [66000, 66001].map(() => domain.eventChannelOp('bind_ipi', { vcpu: 0 }).port!)
+    const ports = [66000, 66001].map(() => domain.eventChannelOp('bind_ipi', { vcpu: 0 }).port)
     for (const port of ports) domain.eventChannelOp('send', { port })
     expect([head(7), word(66000) & 0x1ffff, domain.fifo!.tail(0, 7)]).toEqual([66000, 66001, 66001])
   })

@@ -39,7 +39,7 @@ function boot(guest: Partial<DomainOptions> = {}, options: BootOptions = {}, hos
 
 /** Dom0's end of a guest port. */
 const connect = ({ dom0 }: Machine, port: number): number =>
-  dom0.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: port }).local_port!
+  dom0.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: port }).local_port
 const send = ({ dom0 }: Machine, port: number) => dom0.eventChannelOp('send', { port })
 
 /** Holds the guest's upcalls back while `body` runs, as a guest that is busy does, then lets them go. */

@@ -199,11 +199,11 @@ describe(`two domains in one memory, one of them hostile (seed ${seed})`, () => 
       let got = 0
       let sent = 0
       const port = kernel.allocUnbound(0, { handler: () => void got++ })
-      const toVictim = dom0.eventChannelOp('bind_interdomain', { remote_dom: 2, remote_port: port }).local_port!
+      const toVictim = dom0.eventChannelOp('bind_interdomain', { remote_dom: 2, remote_port: port }).local_port
       const toHostile: number[] = []
       for (let i = 0; i < 8; i++) {
-        const remote = hostile.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 0 }).port!
-        toHostile.push(dom0.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: remote }).local_port!)
+        const remote = hostile.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 0 }).port
+        toHostile.push(dom0.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: remote }).local_port)
       }
       const words = new Int32Array(memory.buffer, 0, (FRAMES * PAGE_SIZE) / 4)
       const outside = () => new Uint8Array(memory.buffer, FRAMES * PAGE_SIZE, FRAMES * PAGE_SIZE).slice()

@@ -54,7 +54,7 @@ function world(
 function open({ xen, kernel, order, ends }: Moved, name: string, priority: number, vcpu = 0): number {
   const port = kernel.allocUnbound(0, { name, priority, vcpu, handler: () => void order.push(name) })
   const bind = { remote_dom: 1, remote_port: port }
-  ends.set(name, xen.domain(0)!.eventChannelOp('bind_interdomain', bind).local_port!)
+  ends.set(name, xen.domain(0)!.eventChannelOp('bind_interdomain', bind).local_port)
   return port
 }
 
@@ -198,7 +198,7 @@ describe('events raised while the source stands still', () => {
     const domain = xen.createDomain({ domid: 1, frames: 16 })
     domain.eventChannelOp('init_control', { control_gfn: 4, offset: 0, vcpu: 0 })
     const { port } = domain.eventChannelOp('bind_virq', { virq: 0, vcpu: 0 })
-    return { xen, port: port! }
+    return { xen, port: port }
   }
   const pageComes = (domain: Domain, port: number) => {
     domain.eventChannelOp('expand_array', { array_gfn: 5 })

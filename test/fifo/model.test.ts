@@ -172,10 +172,10 @@ class Real {
   }
 
   open(kind: 'unbound' | 'ipi', vcpu: number): number {
-    if (kind === 'ipi') return this.domain.eventChannelOp('bind_ipi', { vcpu }).port!
-    const port = this.domain.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 0 }).port!
+    if (kind === 'ipi') return this.domain.eventChannelOp('bind_ipi', { vcpu }).port
+    const port = this.domain.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 0 }).port
     const dom0 = this.xen.domain(0)!
-    this.remote[port] = dom0.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: port }).local_port!
+    this.remote[port] = dom0.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: port }).local_port
     return port
   }
 

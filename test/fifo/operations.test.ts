@@ -108,7 +108,7 @@ describe('expand_array', () => {
 describe('set_priority', () => {
   it('EC-prio-1…4: checks in this order: port, ABI, usable, priority', () => {
     const { call, domain, xen } = machine()
-    const port = domain.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 0 }).port!
+    const port = domain.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 0 }).port
     expect(call('set_priority', { port: 64, priority: 16 })).toBe(-EINVAL)
     expect(call('set_priority', { port: 9, priority: 16 })).toBe(-ENOSYS)
     call('init_control', init)
@@ -127,7 +127,7 @@ describe('a host without FIFO', () => {
     const { port } = domain.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 0 })
     expect(call('init_control', init)).toBe(-EOPNOTSUPP)
     expect(call('expand_array', expand)).toBe(-EOPNOTSUPP)
-    expect(call('set_priority', { port: port!, priority: 1 })).toBe(-ENOSYS)
+    expect(call('set_priority', { port: port, priority: 1 })).toBe(-ENOSYS)
     expect(domain.levels).toBe(2)
   })
 })
@@ -155,7 +155,7 @@ describe('beside the other forms', () => {
     call('init_control', { ...init, vcpu: 39 })
     call('expand_array', expand)
     const { port } = domain.eventChannelOp('bind_ipi', { vcpu: 39 })
-    domain.eventChannelOp('send', { port: port! })
+    domain.eventChannelOp('send', { port: port })
     expect(domain.memory.data.getUint32(BLOCK * PAGE_SIZE, true)).toBe(1 << 7)
   })
 
@@ -185,7 +185,7 @@ describe('beside the other forms', () => {
       call('init_control', { ...init, offset: 128, vcpu: 1 })
       call('expand_array', expand)
       const { port } = domain.eventChannelOp('bind_ipi', { vcpu: 0 })
-      domain.eventChannelOp('send', { port: port! })
+      domain.eventChannelOp('send', { port: port })
       leave(all)
       expect([domain.fifo, domain.levels, domain.memory.heldFrames]).toEqual([null, 2, 0])
       const { data } = domain.memory
@@ -197,7 +197,7 @@ describe('beside the other forms', () => {
   it('a reset that finds new ports is EAGAIN and leaves FIFO on', () => {
     const { call, domain, xen } = machine(
       {},
-      { preempt: () => domain.eventChannelOp('bind_ipi', { vcpu: 0 }).port! < 0 },
+      { preempt: () => domain.eventChannelOp('bind_ipi', { vcpu: 0 }).port < 0 },
     )
     call('init_control', init)
     for (let i = 0; i < 100; i++) domain.eventChannelOp('bind_ipi', { vcpu: 0 })
@@ -211,7 +211,7 @@ describe('beside the other forms', () => {
     call('init_control', { ...init, offset: 8 })
     call('expand_array', expand)
     const { port } = domain.eventChannelOp('bind_ipi', { vcpu: 0 })
-    domain.eventChannelOp('send', { port: port! })
+    domain.eventChannelOp('send', { port: port })
     const plain = JSON.parse(JSON.stringify(domain.fifo))
     expect(plain.pages).toEqual([PAGE])
     expect(plain.queues[0]).toMatchObject({ block: { gfn: BLOCK, offset: 8 } })

@@ -172,7 +172,7 @@ describe('a raise', () => {
   it('EC-fifo-9, EC-fifo-10: linked on another queue, it leaves no tail on the old one and remembers the new one', () => {
     const { d1 } = fifo({})
     const port = d1.unbound(1)
-    const peer = d1.must('bind_interdomain', { remote_dom: 1, remote_port: port }).local_port!
+    const peer = d1.must('bind_interdomain', { remote_dom: 1, remote_port: port }).local_port
     send(d1, peer)
     expect([d1.domain.ports.lastQueue(port), d1.domain.fifo!.tail(0, 7)]).toEqual([7, port])
     consume(d1, port)
@@ -349,7 +349,7 @@ describe('other operations', () => {
     const stale = d1.ipi()
     d1.must('set_priority', { port: stale, priority: 9 })
     d1.must('close', { port: stale })
-    const local = d1.must('bind_interdomain', { remote_dom: 1, remote_port: remote }).local_port!
+    const local = d1.must('bind_interdomain', { remote_dom: 1, remote_port: remote }).local_port
     const { ports } = d1.domain
     expect([local, ports.priority(local), ports.priority(remote)]).toEqual([stale, 7, 3])
     d1.must('set_priority', { port: local, priority: 9 })

@@ -262,7 +262,7 @@ function eventChannelOp(machine: Machine, vcpu: Vcpu, op: EvtchnOpName, given: O
   const { fault, ...args } = given
   if ((op === 'reset' || op === 'reset_cont') && machine.preemptAfter >= 0)
     return {
-      rc: toRegister((op === 'reset' ? reset : resetCont)(machine.xen.world, machine.xen.callerOf(vcpu), args as Args)),
+      rc: toRegister((op === 'reset' ? reset : resetCont)(machine.xen.world, machine.xen.callerOf(vcpu), args as { dom: number })),
     }
   const gfn = fault === 'out' ? READ_ONLY_GFN : ARGUMENT_GFN
   const struct: Struct = EVTCHN_STRUCTS[op]
@@ -284,7 +284,7 @@ function eventChannelOp(machine: Machine, vcpu: Vcpu, op: EvtchnOpName, given: O
 function outNames(op: EvtchnOpName, view: DataView): string[] {
   const names = Object.entries(EVTCHN_STRUCTS[op].fields).flatMap(([name, { dir }]) => (dir === 'out' ? [name] : []))
   if (op !== 'status') return names
-  return ['status', 'vcpu', ...(STATUS_UNION[decode(EVTCHN_STRUCTS.status, view, 'out').status!] ?? [])]
+  return ['status', 'vcpu', ...(STATUS_UNION[decode(EVTCHN_STRUCTS.status, view, 'out').status] ?? [])]
 }
 
 const STATUS_UNION: Readonly<Record<number, string[]>> = {

@@ -198,7 +198,7 @@ export function explore(problem: Problem, { limit = 1_000_000, cycles = true } =
   }
   const frameAt = (depth: number): Frame => {
     frames[depth] ??= { state: new Int32Array(layout.cells), number: 0, thread: 0, way: 0, ways: -1, moved: false }
-    return frames[depth]!
+    return frames[depth]
   }
   /** Enters the state at `depth` if it is new. Answers its number if it is not, else -1. */
   const enter = (depth: number): number => {

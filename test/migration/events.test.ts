@@ -165,13 +165,13 @@ describe('while the source is frozen', () => {
     const { xen } = each.host
     const other = xen.createDomain({ domid: 2 })
     const { port } = each.domain.eventChannelOp('alloc_unbound', { dom: 1, remote_dom: 2 })
-    const { local_port } = other.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: port! })
+    const { local_port } = other.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: port })
     const [one, two] = [1, 2].map((domid) => xen.beginMigration(domid, { mode: 'transparent' }))
     const eleven = xen.restoreDomain(throughJson(one!.state), { replaces: one!, domid: 11 })
     const twelve = xen.restoreDomain(throughJson(two!.state), { replaces: two!, domid: 12 })
     expect(xen.domids()).toEqual([0, 11, 12])
-    expect([eleven.ports.remoteDomid(port!), eleven.ports.remotePort(port!)]).toEqual([12, local_port])
-    expect([twelve.ports.remoteDomid(local_port!), twelve.ports.remotePort(local_port!)]).toEqual([11, port])
+    expect([eleven.ports.remoteDomid(port), eleven.ports.remotePort(port)]).toEqual([12, local_port])
+    expect([twelve.ports.remoteDomid(local_port), twelve.ports.remotePort(local_port)]).toEqual([11, port])
     expect(xen.domain(0)!.ports.remoteDomid(each.ports[0]!.dom0)).toBe(11)
   })
 
@@ -182,7 +182,7 @@ describe('while the source is frozen', () => {
     const ran: string[] = []
     each.kernel.bindVirq(VIRQ.TIMER, { handler: () => void ran.push('timer') })
     const { port } = each.domain.eventChannelOp('bind_pirq', { pirq: 7 })
-    each.kernel.bindHandler(port!, { handler: () => void ran.push('pirq') })
+    each.kernel.bindHandler(port, { handler: () => void ran.push('pirq') })
     const begun = xen.beginMigration(1, { mode: 'transparent' })
     xen.sendVirq(1, 0, VIRQ.TIMER)
     xen.raiseIrq(7)

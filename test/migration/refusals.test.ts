@@ -277,7 +277,7 @@ describe('a state grants nothing', () => {
     const two = xen.createDomain({ domid: 2 })
     const { port } = two.eventChannelOp('alloc_unbound', { dom: 2, remote_dom: 0 })
     const victims = [
-      [2, port!], // waits for dom0
+      [2, port], // waits for dom0
       [0, each.ports[3]!.dom0 + 100], // does not exist
       [0, 0x7fff],
       [5, 1], // no such domain
@@ -301,12 +301,12 @@ describe('a state grants nothing', () => {
     const { xen } = each.host
     const two = xen.createDomain({ domid: 2 })
     const { port } = two.eventChannelOp('alloc_unbound', { dom: 2, remote_dom: 0 })
-    const { local_port } = xen.domain(0)!.eventChannelOp('bind_interdomain', { remote_dom: 2, remote_port: port! })
+    const { local_port } = xen.domain(0)!.eventChannelOp('bind_interdomain', { remote_dom: 2, remote_port: port })
     const replaces = transparent(each.host)
-    const state = edited(replaces.state, ({ ports }) => ports.interdomain.rows[0]!.splice(3, 1, local_port!))
+    const state = edited(replaces.state, ({ ports }) => ports.interdomain.rows[0]!.splice(3, 1, local_port))
     const restored = xen.restoreDomain(state, { replaces })
     expect(restored.restored!.unbound).toMatchObject([{ domid: 0, remotePort: local_port }])
-    expect(xen.domain(0)!.ports.remoteDomid(local_port!)).toBe(2)
+    expect(xen.domain(0)!.ports.remoteDomid(local_port)).toBe(2)
     // The rightful end was not named by the state: it is as if the domain had died.
     expect(xen.domain(0)!.ports.state(each.ports[0]!.dom0)).toBe(2)
     expect(() => xen.restoreDomain(state, { replaces })).toThrow(/replaces/)
@@ -372,11 +372,11 @@ describe('a state grants nothing', () => {
     const twice = edited(move.state, ({ ports }) => {
       ports.virq.rows.push([41, 0, VIRQ.TIMER])
     })
-    dom0.eventChannelOp('close', { port: taken.port! })
+    dom0.eventChannelOp('close', { port: taken.port })
     expect(refused(target, twice, roles)).toMatchObject({ errno: Errno.EEXIST, field: 'ports.virq[2].virq' })
     const restored = target.xen.restoreDomain(move.state, roles)
     target.xen.sendGlobalVirq(VIRQ.CONSOLE)
-    expect(restored.isPending(port!)).toBe(true)
+    expect(restored.isPending(port)).toBe(true)
     // And where it was, the role passes to what replaces it.
     const again = host.xen.restoreDomain(move.state, { replaces: move })
     expect(host.xen.virqs.handler(VIRQ.CONSOLE)).toBe(again)
@@ -467,7 +467,7 @@ describe('what cannot be saved', () => {
     const notify = () => attempt()
     const port = host.xen.allocXenPort(1, { remoteDomid: 0, notify })
     const { local_port } = host.xen.domain(0)!.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: port })
-    host.xen.domain(0)!.eventChannelOp('send', { port: local_port! })
+    host.xen.domain(0)!.eventChannelOp('send', { port: local_port })
     each.domain.nextEvtchn = 64
     attempt()
     each.domain.nextEvtchn = 0

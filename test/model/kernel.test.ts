@@ -86,7 +86,7 @@ class Driver {
     if (movable) {
       // The binder gets one event (EC-inter-8).
       this.#happened(channel)
-      channel.remote = this.xen.domain(2)!.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 1 }).port!
+      channel.remote = this.xen.domain(2)!.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 1 }).port
       channel.port = this.kernel.bindInterdomain(2, channel.remote, options)
     } else channel.port = this.kernel.bindIpi(options)
     this.channels.push(channel)
@@ -207,10 +207,10 @@ describe('a port that cannot be moved', () => {
         const port = kernel.bindIpi({ vcpu: 1, handler: () => void handled++ })
         if (masked) kernel.mask(port)
         meanwhile = () => void domain.vcpu(1).eventChannelOp('send', { port })
-        expect(() => kernel!.moveToVcpu(port, 0)).toThrow(XenError)
+        expect(() => kernel.moveToVcpu(port, 0)).toThrow(XenError)
         expect([handled, kernel.isMasked(port)]).toEqual([masked ? 0 : 1, masked])
         meanwhile = () => {}
-        expect(() => kernel!.moveToVcpu(port, 2)).toThrow(TypeError)
+        expect(() => kernel.moveToVcpu(port, 2)).toThrow(TypeError)
         kernel.unmask(port)
         kernel.send(port)
         expect(handled).toBe(2)

@@ -221,7 +221,7 @@ describe('the driver on a host that grants less', () => {
     const heard: string[] = []
     const options = (name: string, vcpu: number): BindOptions => ({ name, vcpu, handler: () => heard.push(name) })
     const { kernel } = source
-    const remote = source.xen.domain(2)!.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 1 }).port!
+    const remote = source.xen.domain(2)!.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 1 }).port
     kernel.allocUnbound(2, options('offer', 1))
     kernel.bindInterdomain(2, remote, options('connection', 2))
     kernel.bindVirq(VIRQ.TIMER, options('timer', 2))
@@ -251,7 +251,7 @@ describe('the driver on a host that grants less', () => {
     target.xen.sendGlobalVirq(VIRQ.CONSOLE)
     target.xen.domain(2)!.eventChannelOp('send', { port: 1 })
     kernel.send(4)
-    const peer = target.xen.domain(2)!.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: 1 }).local_port!
+    const peer = target.xen.domain(2)!.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: 1 }).local_port
     target.xen.domain(2)!.eventChannelOp('send', { port: peer })
     expect(heard).toEqual(['timer', 'console', 'connection', 'ipi', 'offer'])
   })
@@ -267,9 +267,9 @@ describe('the driver on a host that grants less', () => {
     })
     const { kernel } = source
     const peer = source.xen.createDomain({ domid: 2 })
-    const remote = peer.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 1 }).port!
+    const remote = peer.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 1 }).port
     kernel.bindInterdomain(2, remote, options('gone peer'))
-    const given = source.domain.eventChannelOp('bind_ipi', { vcpu: 0 }).port!
+    const given = source.domain.eventChannelOp('bind_ipi', { vcpu: 0 }).port
     kernel.bindHandler(given, options('given'))
     kernel.bindIpi(options('ipi'))
     heard.length = 0

@@ -196,7 +196,7 @@ describe('EVTCHNOP_register_nlevel', () => {
   it('NL-reg-2: after any error two levels go on, and the same call succeeds when it is right', () => {
     for (const each of BREAKS.filter(({ args, gpa }) => args && !gpa)) {
       const guest = RawGuest.on(each.host ?? {}, { ...operation.domain, ...each.domain })
-      const port = guest.domain.eventChannelOp('bind_ipi', { vcpu: 1 }).port!
+      const port = guest.domain.eventChannelOp('bind_ipi', { vcpu: 1 }).port
       operation.prepare(guest)
       expect(operation.call(guest, each.args!, undefined), each.name).toBe(each.errno)
       expect(guest.op('send', { port })).toBe(0)

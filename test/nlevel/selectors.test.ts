@@ -211,7 +211,7 @@ describe('recorded selectors', () => {
     const guest = RawGuest.on({}, { frames: FRAMES })
     const tree = plan(64, 4, 1, 1, FIRST_FREE)
     guest.bytes.fill(0x5a, FIRST_FREE * PAGE)
-    const port = guest.domain.eventChannelOp('bind_ipi', { vcpu: 0 }).port!
+    const port = guest.domain.eventChannelOp('bind_ipi', { vcpu: 0 }).port
     guest.writeAreas(tree.selectors[0]!)
     const ram = guest.bytes.slice()
     expect(guest.setSelectors(tree, 0)).toBe(0)

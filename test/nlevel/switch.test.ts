@@ -63,7 +63,7 @@ describe('the switch', () => {
     'NL-reg-4, NL-tree-4: %i bits, %i levels: from then on shared_info is neither read nor written',
     (bits, levels, nrPages) => {
       const guest = RawGuest.on({}, { bits, frames: FRAMES })
-      const [a, b] = [1, 2].map(() => guest.domain.eventChannelOp('bind_ipi', { vcpu: 0 }).port!) as [number, number]
+      const [a, b] = [1, 2].map(() => guest.domain.eventChannelOp('bind_ipi', { vcpu: 0 }).port) as [number, number]
       guest.register(plan(bits, levels, nrPages, 1, FIRST_FREE))
       guest.quiet(0)
       const { pending, mask } = sharedInfo(bits)
@@ -103,7 +103,7 @@ describe('the switch', () => {
 
   it('NL-reg-5: an event raised before, in the middle of the two calls, or after is there when the vCPU scans', () => {
     const guest = RawGuest.on({}, { vcpus: 2, frames: FRAMES })
-    const ports = [0, 1, 0, 1, 0, 1].map((vcpu) => guest.domain.eventChannelOp('bind_ipi', { vcpu }).port!)
+    const ports = [0, 1, 0, 1, 0, 1].map((vcpu) => guest.domain.eventChannelOp('bind_ipi', { vcpu }).port)
     const send = (i: number) => expect(guest.op('send', { port: ports[i]! })).toBe(0)
     guest.clean(TREE)
     send(0)
@@ -164,7 +164,7 @@ describe('the switch', () => {
 
   it('NL-reg-4: a poller of another vCPU sleeps through the switch and is woken by the first event after it', () => {
     const guest = RawGuest.on({}, { vcpus: 2, frames: FRAMES })
-    const port = guest.domain.eventChannelOp('bind_ipi', { vcpu: 0 }).port!
+    const port = guest.domain.eventChannelOp('bind_ipi', { vcpu: 0 }).port
     guest.clean(TREE)
     guest.must(guest.setSelectors(TREE, 0))
     guest.view().setBigUint64(ARGUMENT, BigInt(ARGUMENT + 32), true)

@@ -44,7 +44,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
     const { guest, told } = noting({ bits, vcpus: 3 })
     const tree = plan(bits, levels, 1, 3, FIRST_FREE)
     guest.register(tree, [0])
-    const port = guest.domain.eventChannelOp('bind_ipi', { vcpu: 1 }).port!
+    const port = guest.domain.eventChannelOp('bind_ipi', { vcpu: 1 }).port
     poll(guest, 2, port)
     told.length = 0
     for (const how of ['send', 'unmask'] as const) {
@@ -71,7 +71,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
     const tree = plan(bits, levels, 1, 3, FIRST_FREE)
     const selectors = Array.from({ length: 35 }, (_, v) => tree.selectors[Math.max(0, v - 32)]!)
     const wide = { ...tree, selectors }
-    const port = guest.domain.eventChannelOp('bind_ipi', { vcpu: 33 }).port!
+    const port = guest.domain.eventChannelOp('bind_ipi', { vcpu: 33 }).port
     guest.register(wide, [0, 33])
     expect(told).toEqual([0])
     told.length = 0
@@ -100,7 +100,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
     const { guest, told } = noting({ bits, vcpus: 33 })
     const tree = plan(bits, levels, 1, 2, FIRST_FREE)
     guest.register({ ...tree, selectors: Array.from({ length: 33 }, (_, v) => tree.selectors[v >> 5]!) }, [0])
-    const port = guest.domain.eventChannelOp('bind_ipi', { vcpu: 32 }).port!
+    const port = guest.domain.eventChannelOp('bind_ipi', { vcpu: 32 }).port
     guest.setBit(guest.leaf('mask', port), 0)
     expect(registerInfo(guest, 32, 100)).toBe(0)
     guest.bytes.fill(0, 100 * PAGE, 100 * PAGE + 64)
@@ -128,7 +128,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
     expect([...guest.bytes.subarray(at, at + bits / 8)]).toEqual(Array(bits / 8).fill(0xff))
     expect([guest.flag(0), told]).toEqual([1, [0]])
     // The old slot is not used again (EC-vi-16).
-    const port = guest.domain.eventChannelOp('bind_ipi', { vcpu: 0 }).port!
+    const port = guest.domain.eventChannelOp('bind_ipi', { vcpu: 0 }).port
     guest.setBit(guest.leaf('mask', port), 0)
     guest.quiet(0)
     const old = guest.bytes.slice(PAGE, PAGE + 64)
@@ -141,7 +141,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
     const { guest, told } = noting({ bits, vcpus: 3 })
     guest.register(plan(bits, levels, 1, 3, FIRST_FREE), [0, 1])
     for (const v of [0, 1]) guest.quiet(v)
-    const port = guest.domain.eventChannelOp('alloc_unbound', { dom: 1, remote_dom: 1 }).port!
+    const port = guest.domain.eventChannelOp('alloc_unbound', { dom: 1, remote_dom: 1 }).port
     const climbed = Array(levels - 1).fill(1)
     const none = Array(levels - 1).fill(0)
     const cases = [
@@ -170,7 +170,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
   it('NL-vcpu-1, NL-set-1: the climb on the new vCPU stops at a bit that is set there', () => {
     const { guest } = noting({ bits, vcpus: 2 })
     guest.register(plan(bits, levels, 1, 2, FIRST_FREE))
-    const port = guest.domain.eventChannelOp('alloc_unbound', { dom: 1, remote_dom: 1 }).port!
+    const port = guest.domain.eventChannelOp('alloc_unbound', { dom: 1, remote_dom: 1 }).port
     for (let stop = levels - 1; stop >= 1; stop--) {
       guest.must(guest.op('bind_vcpu', { port, vcpu: 0 }))
       guest.setBit(guest.leaf('pending', port), 1)
@@ -187,7 +187,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
 it('EC-vcpu-6, NL-vcpu-1: at two levels nothing moves', () => {
   for (const bits of [32, 64] as const) {
     const { guest, told } = noting({ bits, vcpus: 2 })
-    const port = guest.domain.eventChannelOp('alloc_unbound', { dom: 1, remote_dom: 1 }).port!
+    const port = guest.domain.eventChannelOp('alloc_unbound', { dom: 1, remote_dom: 1 }).port
     guest.setBit(guest.leaf('pending', port), 1)
     expect(guest.op('bind_vcpu', { port, vcpu: 1 })).toBe(0)
     expect([guest.path(1, port), guest.flag(1), told]).toEqual([[0], 0, []])

@@ -71,14 +71,14 @@ describe.each([64, 32] as const)('alloc_unbound, %i-bit', (bits) => {
   it('EC-unbound-4: a control domain allocates in another, for a third', () => {
     const { d0, d1, d2 } = host(bits)
     const { port } = d0.must('alloc_unbound', { dom: 1, remote_dom: 2 })
-    expect(d1.status(port!)).toMatchObject({ status: 1, unbound_dom: 2 })
-    d2.must('bind_interdomain', { remote_dom: 1, remote_port: port! })
+    expect(d1.status(port)).toMatchObject({ status: 1, unbound_dom: 2 })
+    d2.must('bind_interdomain', { remote_dom: 1, remote_port: port })
   })
 
   it('EC-unbound-5, EC-odd-8: DOMID_SELF as remote is the caller, also when the port is another domain’s', () => {
     const { d0, d1 } = host(bits)
     const { port } = d0.must('alloc_unbound', { dom: 1, remote_dom: DOMID_SELF })
-    expect(d1.status(port!)).toMatchObject({ status: 1, unbound_dom: 0 })
+    expect(d1.status(port)).toMatchObject({ status: 1, unbound_dom: 0 })
   })
 
   it.each([7, 0x7ff1, 0xffff])('EC-unbound-6: the remote domain %i need not exist', (remote) => {

@@ -78,7 +78,7 @@ describe.each([64, 32] as const)('bind_interdomain, %i-bit', (bits) => {
     const flask = host(bits, { xsm: refusing })
     expect(flask.d1.answer('bind_interdomain', bind(2, flask.d2.unbound(1)))).toBe('EACCES')
     const silo = host(bits, { xsm: siloPolicy })
-    const port = silo.d0.must('alloc_unbound', { dom: 2, remote_dom: 1 }).port!
+    const port = silo.d0.must('alloc_unbound', { dom: 2, remote_dom: 1 }).port
     expect(silo.d1.answer('bind_interdomain', bind(2, port))).toBe('EPERM')
   })
 
@@ -97,7 +97,7 @@ describe.each([64, 32] as const)('bind_interdomain, %i-bit', (bits) => {
     d2.must('bind_vcpu', { port: remote, vcpu: 1 })
     d2.setBit('mask', remote)
     d2.setBit('pending', remote)
-    const local = d1.must('bind_interdomain', bind(2, remote)).local_port!
+    const local = d1.must('bind_interdomain', bind(2, remote)).local_port
     expect(d1.status(local)).toMatchObject({ status: 2, vcpu: 0, interdomain_dom: 2, interdomain_port: remote })
     expect(d2.status(remote)).toMatchObject({ status: 2, vcpu: 1, interdomain_dom: 1, interdomain_port: local })
     expect([d2.bit('mask', remote), d2.bit('pending', remote)]).toEqual([1, 1])
@@ -108,7 +108,7 @@ describe.each([64, 32] as const)('bind_interdomain, %i-bit', (bits) => {
     const told: number[] = []
     const { d1, d2 } = host(bits, { trace: { upcall: (vcpu) => void told.push(vcpu.domid) } })
     const remote = d2.unbound(1)
-    const local = d1.must('bind_interdomain', bind(2, remote)).local_port!
+    const local = d1.must('bind_interdomain', bind(2, remote)).local_port
     expect([d1.bit('pending', local), d1.sel(), d1.flag()]).toEqual([1, 1n, 1])
     expect([d2.bit('pending', remote), d2.sel(), d2.flag()]).toEqual([0, 0n, 0])
     expect(told).toEqual([1])
@@ -126,7 +126,7 @@ describe.each([64, 32] as const)('bind_interdomain, %i-bit', (bits) => {
   it.each([DOMID_SELF, 1])('EC-inter-9, EC-lay-1: a domain may connect to itself, named %i', (self) => {
     const { d1 } = host(bits)
     const remote = d1.unbound(self)
-    const local = d1.must('bind_interdomain', bind(self, remote)).local_port!
+    const local = d1.must('bind_interdomain', bind(self, remote)).local_port
     expect(d1.status(local)).toMatchObject({ status: 2, interdomain_dom: 1, interdomain_port: remote })
     expect(d1.status(remote)).toMatchObject({ status: 2, interdomain_dom: 1, interdomain_port: local })
     d1.quiet()
@@ -141,7 +141,7 @@ describe.each([64, 32] as const)('bind_interdomain, %i-bit', (bits) => {
   it('EC-inter-10: the remote end may be attached to Xen', () => {
     const { xen, d1, d2 } = host(bits)
     const port = xen.allocXenPort(2, { remoteDomid: 1, notify: () => {} })
-    const local = d1.must('bind_interdomain', bind(2, port)).local_port!
+    const local = d1.must('bind_interdomain', bind(2, port)).local_port
     expect(d1.status(local)).toMatchObject({ status: 2, interdomain_dom: 2, interdomain_port: port })
     expect(d2.status(port)).toMatchObject({ status: 2, interdomain_dom: 1, interdomain_port: local })
   })

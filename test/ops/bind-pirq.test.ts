@@ -102,7 +102,7 @@ describe.each([64, 32] as const)('bind_pirq, %i-bit', (bits) => {
 
   it('EC-pirq-9: each new port is the head of vCPU 0’s list; status tells the PIRQ', () => {
     const { d0 } = host(bits)
-    const ports = [7, 8, 9].map((irq) => d0.must('bind_pirq', pirq(irq)).port!)
+    const ports = [7, 8, 9].map((irq) => d0.must('bind_pirq', pirq(irq)).port)
     expect(ports.map((port) => d0.state(port))).toEqual([ECS.PIRQ, ECS.PIRQ, ECS.PIRQ])
     expect(d0.status(ports[1]!)).toMatchObject({ status: 3, vcpu: 0, pirq: 8 })
     const list: number[] = []

@@ -45,7 +45,7 @@ describe.each([64, 32] as const)('bind_vcpu, %i-bit', (bits) => {
     const { d0, d2 } = host(bits)
     const [ours] = d0.connect(d2)
     const ports = [d0.unbound(2), ours, d0.virq(VIRQ.ARGO), d0.virq(VIRQ.CONSOLE)]
-    ports.push(d0.must('bind_pirq', { pirq: 4, flags: 0 }).port!)
+    ports.push(d0.must('bind_pirq', { pirq: 4, flags: 0 }).port)
     for (const port of ports) {
       expect(d0.answer('bind_vcpu', { port, vcpu: 1 }), `port ${port}`).toBe('ok')
       expect(d0.status(port).vcpu).toBe(1)
@@ -55,7 +55,7 @@ describe.each([64, 32] as const)('bind_vcpu, %i-bit', (bits) => {
 
   it('EC-vcpu-5: a PIRQ changes lists, and moving it to where it is changes nothing', () => {
     const { d0 } = host(bits)
-    const ports = [4, 5, 6].map((pirq) => d0.must('bind_pirq', { pirq, flags: 0 }).port!)
+    const ports = [4, 5, 6].map((pirq) => d0.must('bind_pirq', { pirq, flags: 0 }).port)
     const heads = () => [d0.domain.vcpu(0).firstPirqPort, d0.domain.vcpu(1).firstPirqPort]
     expect(heads()).toEqual([3, 0])
     d0.must('bind_vcpu', { port: 2, vcpu: 0 })

@@ -21,7 +21,7 @@ describe.each([64, 32] as const)('close, %i-bit', (bits) => {
     const { xen, d1, d2 } = host(bits)
     const port = xen.allocXenPort(1, { remoteDomid: 2, notify: () => {} })
     expect(d1.answer('close', { port })).toBe('EINVAL')
-    const peer = d2.must('bind_interdomain', { remote_dom: 1, remote_port: port }).local_port!
+    const peer = d2.must('bind_interdomain', { remote_dom: 1, remote_port: port }).local_port
     expect(d1.answer('close', { port })).toBe('EINVAL')
     expect(d2.answer('close', { port: peer })).toBe('ok')
     expect(d1.answer('close', { port })).toBe('EINVAL')
@@ -86,7 +86,7 @@ describe.each([64, 32] as const)('close, %i-bit', (bits) => {
 
   it('EC-close-6, EC-bug-9: a PIRQ is unbound from its line and leaves its vCPU’s list, wherever it was in it', () => {
     const { xen, d0 } = host(bits)
-    const ports = [4, 5, 6, 7].map((pirq) => d0.must('bind_pirq', { pirq, flags: 0 }).port!)
+    const ports = [4, 5, 6, 7].map((pirq) => d0.must('bind_pirq', { pirq, flags: 0 }).port)
     d0.must('bind_vcpu', { port: ports[3]!, vcpu: 1 })
     const list = (vcpu: number) => {
       const found: number[] = []
@@ -134,9 +134,9 @@ describe.each([64, 32] as const)('close, %i-bit', (bits) => {
     const attached = xen.allocXenPort(2, { remoteDomid: 1, notify: () => void notified++ })
     for (const times of [1, 2]) {
       const { local_port: port } = d1.must('bind_interdomain', { remote_dom: 2, remote_port: attached })
-      d1.must('send', { port: port! })
+      d1.must('send', { port: port })
       expect(notified).toBe(times)
-      d1.must('close', { port: port! })
+      d1.must('close', { port: port })
       expect(d2.status(attached)).toMatchObject({ status: 1, unbound_dom: 1 })
       expect(d2.domain.ports.xenEvtchns).toBe(1)
     }
@@ -145,7 +145,7 @@ describe.each([64, 32] as const)('close, %i-bit', (bits) => {
   it('EC-close-8: both ends in one domain: the other one becomes unbound for the domain itself', () => {
     const { d1 } = host(bits)
     const first = d1.unbound(1)
-    const second = d1.must('bind_interdomain', { remote_dom: 1, remote_port: first }).local_port!
+    const second = d1.must('bind_interdomain', { remote_dom: 1, remote_port: first }).local_port
     d1.must('close', { port: first })
     expect(d1.status(second)).toMatchObject({ status: 1, unbound_dom: 1 })
     d1.must('close', { port: second })

@@ -10,6 +10,7 @@ import { expect } from 'vitest'
 import { toRegister } from '../../src/errno.js'
 import { runOperation } from '../../src/hypercalls/evtchn/index.js'
 import {
+  type AllIn,
   type Args,
   type Bits,
   type Domain,
@@ -24,6 +25,8 @@ import {
   HYPERVISOR,
   Hypervisor,
   type HypervisorOptions,
+  type OpArgs,
+  type Out,
   PAGE_SIZE,
   type Register,
   sharedInfo,
@@ -51,6 +54,9 @@ export interface Where {
   vcpu?: number
   at?: number
 }
+
+/** Members to write: those that are left out keep their bytes. */
+export type Given<N extends EvtchnOpName> = Readonly<Partial<AllIn<N>>>
 
 /** A domain as its own kernel without a driver has it. */
 export class Guest {
@@ -83,13 +89,13 @@ export class Guest {
   }
 
   /** Writes the struct of an operation at `at`, if there is memory. Members that are not given keep their bytes. */
-  write(name: EvtchnOpName, args: Readonly<Args>, at = ARGUMENT): void {
+  write<N extends EvtchnOpName>(name: N, args: Given<N>, at = ARGUMENT): void {
     const layout = EVTCHN_STRUCTS[name]
     if (at + layout.size <= END) encode(layout, this.view, args, at)
   }
 
   /** An event channel operation with its struct in guest memory: what the hypercall answers. */
-  op(name: EvtchnOpName, args: Readonly<Args>, { vcpu = 0, at = ARGUMENT }: Where = {}): number {
+  op<N extends EvtchnOpName>(name: N, args: Given<N>, { vcpu = 0, at = ARGUMENT }: Where = {}): number {
     this.write(name, args, at)
     const rc = this.call(HYPERVISOR.event_channel_op, [EVTCHNOP[name], at], vcpu)
     this.out = rc === 0 ? decode(EVTCHN_STRUCTS[name], this.view, 'out', at) : {}
@@ -97,7 +103,7 @@ export class Guest {
   }
 
   /** The same as a name, `ok` or `EINVAL`. After an error everything must be as before it. */
-  answer(name: EvtchnOpName, args: Readonly<Args>, where: Where = {}): string {
+  answer<N extends EvtchnOpName>(name: N, args: Given<N>, where: Where = {}): string {
     this.write(name, args, where.at)
     return unchanged(this.xen, () => this.op(name, args, where))
   }
@@ -108,37 +114,37 @@ export class Guest {
   }
 
   /** An operation that must succeed, and its OUT members. */
-  must(name: EvtchnOpName, args: Readonly<Args>, where: Where = {}): Args {
+  must<N extends EvtchnOpName>(name: N, args: Given<N>, where: Where = {}): Out<N> {
     expect(name + nameOf(this.op(name, args, where))).toBe(`${name}ok`)
-    return this.out
+    return this.out as Out<N>
   }
 
   /** An operation by itself, without a hypercall around it: for a domain that can make none any more. */
-  inside(name: EvtchnOpName, args: Readonly<Args>): string {
+  inside<N extends EvtchnOpName>(name: N, args: OpArgs<N>): string {
     const caller = this.xen.callerOf(this.domain.vcpu(0))
-    return nameOf(toRegister(runOperation(this.xen.world, caller, name, { ...args }, () => true)))
+    return nameOf(toRegister(runOperation(this.xen.world, caller, name, { ...args })))
   }
 
   // --- ports ---------------------------------------------------------------------------------------------------------
 
   /** A port that `remote` may bind to. */
   unbound(remote: number): number {
-    return this.must('alloc_unbound', { dom: 0x7ff0, remote_dom: remote }).port!
+    return this.must('alloc_unbound', { dom: 0x7ff0, remote_dom: remote }).port
   }
   /** A port connected to a fresh one of `peer`: [ours, theirs]. Ours is not left pending. */
   connect(peer: Guest): [ours: number, theirs: number] {
     const theirs = peer.unbound(this.domain.domid)
-    const ours = this.must('bind_interdomain', { remote_dom: peer.domain.domid, remote_port: theirs }).local_port!
+    const ours = this.must('bind_interdomain', { remote_dom: peer.domain.domid, remote_port: theirs }).local_port
     this.quiet()
     return [ours, theirs]
   }
   /** A port for events among the vCPUs of this domain. */
   ipi(vcpu = 0): number {
-    return this.must('bind_ipi', { vcpu }).port!
+    return this.must('bind_ipi', { vcpu }).port
   }
   /** A port for a VIRQ. */
   virq(virq: number, vcpu = 0): number {
-    return this.must('bind_virq', { virq, vcpu }).port!
+    return this.must('bind_virq', { virq, vcpu }).port
   }
   /** Takes every port that is left, up to the domain's limit. */
   fill(): void {
@@ -147,7 +153,7 @@ export class Guest {
   state(port: number): number {
     return this.domain.ports.state(port)
   }
-  status(port: number): Args {
+  status(port: number): Out<'status'> {
     return this.must('status', { dom: 0x7ff0, port })
   }
 

@@ -74,7 +74,7 @@ describe('upcalls whose guests are refused something too', () => {
     })
     xen.createDomain({ domid: 0 })
     const d1 = xen.createDomain({ domid: 1 })
-    const ipi = d1.eventChannelOp('bind_ipi', { vcpu: 0 }).port!
+    const ipi = d1.eventChannelOp('bind_ipi', { vcpu: 0 }).port
     /** An upcall that is due and waits for the next call to end. */
     const raise = () => {
       d1.setPending(ipi)

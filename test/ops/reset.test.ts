@@ -125,7 +125,7 @@ describe.each([64, 32] as const)('reset, %i-bit', (bits) => {
     d1.ipi()
     const [one, two] = [1, 2].map(() => xen.allocXenPort(1, { remoteDomid: 2, notify }))
     open(d1, 80)
-    const port = d2.must('bind_interdomain', { remote_dom: 1, remote_port: one! }).local_port!
+    const port = d2.must('bind_interdomain', { remote_dom: 1, remote_port: one! }).local_port
     d1.must('reset', SELF)
     expect([d1.domain.ports.activeEvtchns, d1.domain.ports.xenEvtchns]).toEqual([2, 2])
     expect([d1.state(one!), d1.state(two!)]).toEqual([ECS.INTERDOMAIN, ECS.UNBOUND])

@@ -63,7 +63,7 @@ describe.each([64, 32] as const)('send, %i-bit', (bits) => {
 
   it('EC-send-4: a free port, port 0, a PIRQ and VIRQs of every class cannot be sent on (EINVAL)', () => {
     const { d0 } = host(bits)
-    const pirq = d0.must('bind_pirq', { pirq: 4, flags: 0 }).port!
+    const pirq = d0.must('bind_pirq', { pirq: 4, flags: 0 }).port
     const virqs = [VIRQ.TIMER, VIRQ.ARGO, VIRQ.CONSOLE].map((virq) => d0.virq(virq))
     for (const port of [0, 9, 63, pirq, ...virqs]) expect(d0.answer('send', { port }), `port ${port}`).toBe('EINVAL')
   })
@@ -91,7 +91,7 @@ describe.each([64, 32] as const)('send, %i-bit', (bits) => {
     const notify = (vcpu: { domid: number; vcpuId: number }, port: number) =>
       void calls.push([vcpu.domid, vcpu.vcpuId, port])
     const attached = xen.allocXenPort(2, { vcpuId: 1, remoteDomid: 1, notify })
-    const port = d1.must('bind_interdomain', { remote_dom: 2, remote_port: attached }).local_port!
+    const port = d1.must('bind_interdomain', { remote_dom: 2, remote_port: attached }).local_port
     d1.must('send', { port })
     expect(calls).toEqual([[2, 1, attached]])
     expect([d2.bit('pending', attached), d2.flag(0), d2.flag(1), d2.sel(1)]).toEqual([0, 0, 0, 0n])

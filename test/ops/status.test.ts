@@ -55,7 +55,7 @@ describe.each([64, 32] as const)('status, %i-bit', (bits) => {
     const unbound = d0.unbound(0x1234)
     d0.must('bind_vcpu', { port: unbound, vcpu: 1 })
     const [ours, theirs] = d0.connect(d2)
-    const pirq = d0.must('bind_pirq', { pirq: 21, flags: 0 }).port!
+    const pirq = d0.must('bind_pirq', { pirq: 21, flags: 0 }).port
     const virq = d0.virq(VIRQ.XENPMU, 1)
     const ipi = d0.ipi(1)
     expect(answered(d0, unbound)).toEqual([...u32(1), ...u32(1), 0x34, 0x12, 0xa5, 0xa5, ...KEPT])

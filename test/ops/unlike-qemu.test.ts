@@ -51,7 +51,7 @@ describe.each([64, 32] as const)('as Xen and unlike QEMU, %i-bit', (bits) => {
     expect(d1.answer('bind_interdomain', { remote_dom: 2, remote_port: 9 })).toBe('EINVAL')
     const [, taken] = d1.connect(d2)
     expect(d1.answer('bind_interdomain', { remote_dom: 2, remote_port: taken })).toBe('EINVAL')
-    const local = d1.must('bind_interdomain', { remote_dom: 2, remote_port: d2.unbound(1) }).local_port!
+    const local = d1.must('bind_interdomain', { remote_dom: 2, remote_port: d2.unbound(1) }).local_port
     expect(d1.bit('pending', local)).toBe(1)
   })
 

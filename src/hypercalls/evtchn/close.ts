@@ -3,7 +3,7 @@
  * The latter two stop where preemption is due and keep in the domain how far they came.
  */
 
-import { type Args, ECS, VIRQ } from '../../abi/index.js'
+import { ECS, type OpArgs, VIRQ } from '../../abi/index.js'
 import type { Domain } from '../../domain/domain.js'
 import { unlinkPirqPort } from '../../domain/pirq_list.js'
 import { EVTCHNS_PER_BUCKET } from '../../domain/port_table.js'
@@ -18,14 +18,19 @@ const { EAGAIN, EBUSY, EINVAL, ERESTART } = Errno
 /** Preemption was due in the middle of a long walk: the caller calls again. */
 export const PREEMPTED = refuse(ERESTART, 'preempted')
 
-/** EVTCHNOP_close (3), and every other close. `guest`: Xen-attached ports refuse. */
-export function closePort(world: World, domain: Domain, port: number, guest: boolean): Outcome {
+/** Closes a port for its guest: those that are attached to Xen refuse (EC-close-3). */
+export function closeGuestPort(world: World, domain: Domain, port: number): Outcome {
+  if (domain.ports.isValid(port) && domain.ports.consumer(port)) return noPort(domain, port)
+  return closePort(world, domain, port)
+}
+
+/** Closes any port. */
+export function closePort(world: World, domain: Domain, port: number): Outcome {
   const { ports } = domain
   if (!ports.isValid(port)) return noPort(domain, port)
   // An interdomain channel needs both event locks; on one thread nothing changes while they are taken (EC-close-7).
   const peer = ports.state(port) === ECS.INTERDOMAIN ? world.domainById(ports.remoteDomid(port))! : domain
   return writeBoth(domain, peer, () => {
-    if (guest && ports.consumer(port)) return noPort(domain, port)
     switch (ports.state(port)) {
       case ECS.FREE:
       case ECS.RESERVED:
@@ -72,47 +77,69 @@ function freePort(domain: Domain, port: number): void {
 }
 
 /** EVTCHNOP_close (3). */
-export function close(world: World, { domain }: Caller, args: Args): Outcome {
-  return closePort(world, domain, args.port!, true)
+export function close(world: World, { domain }: Caller, args: OpArgs<'close'>): Outcome {
+  return closeGuestPort(world, domain, args.port)
 }
 
 /** EVTCHNOP_reset (10). */
-export function reset(world: World, caller: Caller, args: Args): Outcome {
-  return resetOrContinue(world, caller, args, false)
+export function reset(world: World, caller: Caller, args: OpArgs<'reset'>): Outcome {
+  return resetBy(resetDomain, world, caller, args)
 }
 
 /** EVTCHNOP_reset_cont (14): the hypervisor's own continuation, which a guest can issue too. */
-export function resetCont(world: World, caller: Caller, args: Args): Outcome {
-  return resetOrContinue(world, caller, args, true)
+export function resetCont(world: World, caller: Caller, args: OpArgs<'reset_cont'>): Outcome {
+  return resetBy(continueReset, world, caller, args)
 }
 
-function resetOrContinue(world: World, { domain: caller }: Caller, args: Args, resuming: boolean): Outcome {
-  const domain = domainByAnyId(world, caller, args.dom!)
-  if (!domain) return noDomain(args.dom!)
+function resetBy(step: typeof resetDomain, world: World, { domain: caller }: Caller, args: OpArgs<'reset'>): Outcome {
+  const domain = domainByAnyId(world, caller, args.dom)
+  if (!domain) return noDomain(args.dom)
   const refused = world.xsm.evtchnReset(caller, domain)
   if (refused) return refusedByPolicy(world.xsm, refused, caller, () => `reset d${domain.domid}`)
-  return resetDomain(world, domain, caller, resuming)
+  return step(world, domain, caller)
 }
 
-/** Closes all of a domain's guest ports, resumably, and returns it to two levels (EC-reset-4…9). */
-export function resetDomain(world: World, domain: Domain, caller: Domain, resuming: boolean): Outcome {
+/**
+ * Closes all of a domain's guest ports, resumably, and returns it to two levels (EC-reset-4…9). PREEMPTED: `continueReset`
+ * goes on where this stopped.
+ */
+export function resetDomain(world: World, domain: Domain, caller: Domain): Outcome {
+  const refused = mayReset(domain, caller)
+  if (refused) return refused
+  const { nextEvtchn } = domain
+  if (nextEvtchn > 0) return refuse(EBUSY, () => `a reset is in progress at port ${nextEvtchn}`)
+  return closeFrom(world, domain, 1, 0)
+}
+
+/** Goes on with a reset that was preempted. */
+export function continueReset(world: World, domain: Domain, caller: Domain): Outcome {
+  const refused = mayReset(domain, caller)
+  if (refused) return refused
+  const { nextEvtchn } = domain
+  if (!nextEvtchn) return refuse(EBUSY, 'no reset is in progress')
+  return closeFrom(world, domain, nextEvtchn, nextEvtchn)
+}
+
+function mayReset(domain: Domain, caller: Domain): Outcome {
   if (domain !== caller && !domain.pauseCount)
     return refuse(EINVAL, () => `d${domain.domid} is neither the caller nor paused by its controller`)
-  if (domain.frozen === 'saved') return refuse(EAGAIN, () => `d${domain.domid} is frozen for its migration`)
+  return domain.frozen === 'saved' ? refuse(EAGAIN, () => `d${domain.domid} is frozen for its migration`) : 0
+}
+
+/**
+ * The walk of a reset, from port `first`. `tested` is the port at which the step before was preempted: it is passed without
+ * another test, so that a host that always preempts gets to the end (EC-reset-8).
+ */
+function closeFrom(world: World, domain: Domain, first: number, tested: number): Outcome {
   const { ports } = domain
-  const { nextEvtchn } = domain
-  if (resuming !== nextEvtchn > 0)
-    return refuse(EBUSY, resuming ? 'no reset is in progress' : () => `a reset is in progress at port ${nextEvtchn}`)
-  const first = resuming ? domain.nextEvtchn : 1
   domain.eventLock.write(() => {
     domain.nextEvtchn = first
   })
 
   // No lock across ports: another caller may open and close meanwhile.
   for (let port = first; ports.isValid(port) && ports.activeEvtchns > ports.xenEvtchns; port++) {
-    if (ports.state(port) !== ECS.FREE) closePort(world, domain, port, true)
-    // On resuming, the port at hand was tested before: going on first keeps a host that always preempts alive (EC-reset-8).
-    if (port % EVTCHNS_PER_BUCKET === 0 && !(resuming && port === first) && world.preempt()) {
+    if (ports.state(port) !== ECS.FREE) closeGuestPort(world, domain, port)
+    if (port % EVTCHNS_PER_BUCKET === 0 && port !== tested && world.preempt()) {
       domain.nextEvtchn = port
       return PREEMPTED
     }
@@ -134,7 +161,7 @@ export function destroyChannels(world: World, domain: Domain): Outcome {
   // The barrier: from here on no new port can appear, for getFreePort refuses a dying domain (EC-die-2).
   domain.eventLock.write(() => {})
   for (let port = ports.validEvtchns - 1; port > 0; port--) {
-    if (ports.state(port) !== ECS.FREE) closePort(world, domain, port, false)
+    if (ports.state(port) !== ECS.FREE) closePort(world, domain, port)
     if (port % EVTCHNS_PER_BUCKET === 0 && domain.dying !== 'dead' && world.preempt()) {
       ports.validEvtchns = port
       return PREEMPTED

@@ -4,13 +4,13 @@
  */
 
 import {
-  type Args,
   CONTROL_BLOCK,
   EVTCHN_FIFO_LINK_BITS,
   EVTCHN_FIFO_MAX_PAGES,
   EVTCHN_FIFO_MAX_QUEUES,
   EVTCHN_FIFO_PRIORITY_DEFAULT,
   EVTCHN_FIFO_WORDS_PER_PAGE,
+  type OpArgs,
   PAGE_SIZE,
 } from '../../abi/index.js'
 import type { Domain } from '../../domain/domain.js'
@@ -27,11 +27,11 @@ const MAX_OFFSET = PAGE_SIZE - CONTROL_BLOCK.size
 const noFifo = () => refuse(EOPNOTSUPP, 'this hypervisor has no FIFO event channels')
 
 /** EVTCHNOP_init_control (11), checks EC-init-2…8; NL-op-1 on an N-level domain. */
-export function initControl(world: World, { domain }: Caller, args: Args): Outcome {
+export function initControl(world: World, { domain }: Caller, args: OpArgs<'init_control'>): Outcome {
   if (!world.limits.fifo) return noFifo()
-  const vcpuId = args.vcpu!
-  const gfn = args.control_gfn!
-  const offset = args.offset!
+  const vcpuId = args.vcpu
+  const gfn = args.control_gfn
+  const offset = args.offset
   if (!domain.vcpus[vcpuId]) return noVcpu(domain, vcpuId)
   if (offset > MAX_OFFSET || offset % 8)
     return refuse(EINVAL, () => `offset ${offset} is not a multiple of 8 up to ${MAX_OFFSET}`)
@@ -66,9 +66,9 @@ function setUpPorts(domain: Domain): void {
 }
 
 /** EVTCHNOP_expand_array (12), checks EC-expand-2…4; the first under the lock, for a reset may come between (EC-XSA-505). */
-export function expandArray(world: World, { domain }: Caller, args: Args): Outcome {
+export function expandArray(world: World, { domain }: Caller, args: OpArgs<'expand_array'>): Outcome {
   if (!world.limits.fifo) return noFifo()
-  const gfn = args.array_gfn!
+  const gfn = args.array_gfn
   return domain.eventLock.write(() => {
     const state = domain.fifo
     if (!state) return refuse(EOPNOTSUPP, () => `d${domain.domid} is not on the FIFO ABI`)
@@ -91,13 +91,13 @@ function raiseSaved(domain: Domain, first: number): void {
 }
 
 /** EVTCHNOP_set_priority (13), checks EC-prio-1…4. A queued event stays where it is (EC-prio-5). */
-export function setPriority(_world: World, { domain }: Caller, args: Args): Outcome {
-  const port = args.port!
+export function setPriority(_world: World, { domain }: Caller, args: OpArgs<'set_priority'>): Outcome {
+  const port = args.port
   const { ports, portOps } = domain
   if (!ports.isValid(port)) return refuse(EINVAL, describePort(domain, port))
   if (!portOps.setPriority) return refuse(ENOSYS, () => `d${domain.domid} is on an ABI without priorities`)
   if (!ports.isUsable(port)) return refuse(EACCES, describePort(domain, port))
-  if (!portOps.setPriority(port, args.priority!))
+  if (!portOps.setPriority(port, args.priority))
     return refuse(EINVAL, () => `priorities are 0 to ${EVTCHN_FIFO_MAX_QUEUES - 1}, not ${args.priority}`)
   return 0
 }

@@ -1,15 +1,15 @@
 /** HYPERVISOR_event_channel_op: the table of operations, and structs copied from and to guest memory (spec 2.4). */
 
 import {
-  type Args,
   decode,
   EVTCHN_STRUCTS,
   EVTCHNOP_NAMES,
   type EvtchnOpName,
   encode,
+  type OpArgs,
   type Struct,
 } from '../../abi/index.js'
-import { Errno, type Outcome, refuse } from '../../errno.js'
+import { Errno, type Outcome, Refusal, refuse } from '../../errno.js'
 import type { Caller, World } from '../../host/world.js'
 import * as binds from './bind.js'
 import * as closes from './close.js'
@@ -19,28 +19,40 @@ import * as ops from './send.js'
 
 const { EFAULT, ENOSYS } = Errno
 
-/** Result of an operation on plain values; OUT members are stored in `args`. */
-type Operation = (world: World, caller: Caller, args: Args, writeOut: () => boolean) => Outcome
+/** An operation on plain values; OUT members are stored in `args`, and written with the guest when it is done. */
+interface Row<N extends EvtchnOpName> {
+  writesOut?: 'when-done'
+  run(world: World, caller: Caller, args: OpArgs<N>): Outcome
+}
 
-const OPERATIONS: Readonly<Record<EvtchnOpName, Operation>> = {
-  bind_interdomain: binds.bindInterdomain,
-  bind_virq: binds.bindVirq,
-  bind_pirq: binds.bindPirq,
-  close: closes.close,
-  send: ops.send,
-  status: ops.status,
-  alloc_unbound: binds.allocUnbound,
-  bind_ipi: binds.bindIpi,
-  bind_vcpu: ops.bindVcpu,
-  unmask: ops.unmask,
-  reset: closes.reset,
-  init_control: initControl,
-  expand_array: expandArray,
-  set_priority: setPriority,
-  reset_cont: closes.resetCont,
-  query_nlevel: queryNlevel,
-  set_nlevel_selectors: setNlevelSelectors,
-  register_nlevel: registerNlevel,
+/**
+ * An operation whose OUT members are written before its effects, for a guest that cannot be told of them must not have
+ * them. `run` makes every check and returns what is left to do.
+ */
+interface CommittingRow<N extends EvtchnOpName> {
+  writesOut: 'before-commit'
+  run(world: World, caller: Caller, args: OpArgs<N>): (() => void) | Refusal
+}
+
+const OPERATIONS: { readonly [N in EvtchnOpName]: Row<N> | CommittingRow<N> } = {
+  bind_interdomain: { run: binds.bindInterdomain },
+  bind_virq: { run: binds.bindVirq },
+  bind_pirq: { run: binds.bindPirq },
+  close: { run: closes.close },
+  send: { run: ops.send },
+  status: { run: ops.status },
+  alloc_unbound: { run: binds.allocUnbound },
+  bind_ipi: { run: binds.bindIpi },
+  bind_vcpu: { run: ops.bindVcpu },
+  unmask: { run: ops.unmask },
+  reset: { run: closes.reset },
+  init_control: { run: initControl },
+  expand_array: { run: expandArray },
+  set_priority: { run: setPriority },
+  reset_cont: { run: closes.resetCont },
+  query_nlevel: { run: queryNlevel },
+  set_nlevel_selectors: { run: setNlevelSelectors },
+  register_nlevel: { writesOut: 'before-commit', run: registerNlevel },
 }
 
 /** The three operations that Xen never had. */
@@ -52,20 +64,37 @@ export function operationByNumber(world: World, cmd: number): EvtchnOpName | und
   return name !== undefined && NLEVEL_OPS.has(name) && !world.limits.nlevel ? undefined : name
 }
 
-/** Runs an operation, going on by itself where Xen would create a continuation (EC-reset-8). */
-export function runOperation(
+/** Writes the OUT members of an operation with its guest. */
+export type WriteOut = () => Outcome
+
+/** For an operation that has none, and for a caller that reads them in `args`. */
+const nothingToWrite: WriteOut = () => 0
+
+/**
+ * Runs an operation, going on by itself where Xen would create a continuation (EC-reset-8). What is done before a failure
+ * to write stays done (EC-op-3).
+ */
+export function runOperation<N extends EvtchnOpName>(
   world: World,
   caller: Caller,
-  name: EvtchnOpName,
-  args: Args,
-  writeOut: () => boolean,
+  name: N,
+  args: OpArgs<N>,
+  writeOut = nothingToWrite,
 ): Outcome {
-  let outcome = OPERATIONS[name](world, caller, args, writeOut)
+  const row: Row<N> | CommittingRow<N> = OPERATIONS[name]
+  if (row.writesOut === 'before-commit') {
+    const commit = row.run(world, caller, args)
+    if (commit instanceof Refusal) return commit
+    const refused = writeOut()
+    if (!refused) commit()
+    return refused
+  }
+  let outcome = row.run(world, caller, args)
   while (outcome === closes.PREEMPTED) {
     world.continuation()
-    outcome = closes.resetCont(world, caller, args)
+    outcome = closes.resetCont(world, caller, args as OpArgs<'reset_cont'>)
   }
-  return outcome
+  return outcome || writeOut()
 }
 
 const scratch = new Uint8Array(32)
@@ -78,18 +107,14 @@ export function eventChannelOp(world: World, caller: Caller, cmd: number, gva: n
   const layout: Struct = EVTCHN_STRUCTS[name]
   const { memory } = caller.domain
   if (!memory.copyIn(gva, scratch, layout.size)) return refuse(EFAULT, () => `struct ${layout.name} cannot be read`)
-  const args = decode(layout, scratchView)
+  const args = decode(layout, scratchView) as OpArgs<EvtchnOpName>
   // Everything the guest gave is copied: what it writes there from now on changes nothing.
-  const out = HAS_OUT.has(name)
-  const bytes = out ? scratch.slice(0, layout.size) : scratch
-  const copyBack = () => {
+  if (!HAS_OUT.has(name)) return runOperation(world, caller, name, args)
+  const bytes = scratch.slice(0, layout.size)
+  return runOperation(world, caller, name, args, () => {
     encode(layout, new DataView(bytes.buffer), args)
-    return memory.copyOut(gva, bytes, layout.size)
-  }
-  const outcome = runOperation(world, caller, name, args, copyBack)
-  // register_nlevel wrote before its commit; for the others the operation is done and stays done (EC-op-3).
-  if (outcome || !out || name === 'register_nlevel') return outcome
-  return copyBack() ? 0 : refuse(EFAULT, () => `struct ${layout.name} cannot be written`)
+    return memory.copyOut(gva, bytes, layout.size) ? 0 : refuse(EFAULT, () => `struct ${layout.name} cannot be written`)
+  })
 }
 
 const HAS_OUT: ReadonlySet<EvtchnOpName> = new Set(

@@ -10,7 +10,6 @@
  */
 
 import {
-  type Args,
   type Bits,
   DOMID_SELF,
   fullTreePages,
@@ -18,6 +17,7 @@ import {
   levelBytes,
   maxDepth,
   maxEvtchns,
+  type OpArgs,
   PAGE_SIZE,
   SELECTOR_AREA,
 } from '../../abi/index.js'
@@ -45,9 +45,9 @@ const grantedPages = (world: World, domain: Domain) =>
   Math.min(world.limits.maxLeafPages, domain.nlevelLimits.maxLeafPages)
 
 /** EVTCHNOP_query_nlevel (64): what register_nlevel would accept (NL-query-1). Changes nothing. */
-export function queryNlevel(world: World, { domain: caller }: Caller, args: Args): Outcome {
-  const domain = domainByAnyId(world, caller, args.dom!)
-  if (!domain) return noDomain(args.dom!)
+export function queryNlevel(world: World, { domain: caller }: Caller, args: OpArgs<'query_nlevel'>): Outcome {
+  const domain = domainByAnyId(world, caller, args.dom)
+  if (!domain) return noDomain(args.dom)
   if (args.dom !== DOMID_SELF && domain !== caller && !caller.privileged)
     return refuse(EPERM, () => `d${caller.domid} may not ask about d${domain.domid}`)
   const levels = grantedLevels(world, domain)
@@ -90,25 +90,25 @@ const resetInProgress = ({ domid, nextEvtchn }: Domain) =>
   refuse(EBUSY, () => `a reset of d${domid} is in progress at port ${nextEvtchn}`)
 
 /** EVTCHNOP_set_nlevel_selectors (65), checks as NL-sel-1. */
-export function setNlevelSelectors(world: World, { domain }: Caller, args: Args): Outcome {
-  const vcpu = domain.vcpus[args.vcpu!]
-  if (!vcpu) return noVcpu(domain, args.vcpu!)
+export function setNlevelSelectors(world: World, { domain }: Caller, args: OpArgs<'set_nlevel_selectors'>): Outcome {
+  const vcpu = domain.vcpus[args.vcpu]
+  if (!vcpu) return noVcpu(domain, args.vcpu)
   const refused = checkAllowed(domain)
   if (refused) return refused
   if (domain.fifo) return fifoActive(domain)
   if (domain.nextEvtchn) return resetInProgress(domain)
   if (args.pad) return refuse(EINVAL, () => `pad is ${args.pad}, not 0`)
-  const levels = args.levels!
+  const levels = args.levels
   if (levels === 0 && !domain.nlevel) {
     domain.eventLock.write(() => vcpu.record(null))
     return 0
   }
-  const bad = checkSize(world, domain, levels, args.nr_pages!) || checkAgainstActive(domain, vcpu, args)
+  const bad = checkSize(world, domain, levels, args.nr_pages) || checkAgainstActive(domain, vcpu, args)
   if (bad) return bad
   const bits = domain.eventBits
-  const areas = readAreas(domain, bits, levels, args.nr_pages!, args.areas!)
+  const areas = readAreas(domain, bits, levels, args.nr_pages, args.areas)
   if (areas instanceof Refusal) return areas
-  const selectors = { levels, nrPages: args.nr_pages!, bits, areas }
+  const selectors = { levels, nrPages: args.nr_pages, bits, areas }
   if (!ifMemory(() => domain.eventLock.write(() => vcpu.record(selectors))))
     return refuse(ENOMEM, () => `there is no memory for the selectors of d${domain.domid}v${vcpu.vcpuId}`)
   if (domain.nlevel && !vcpu.onDummy) activate(domain, vcpu)
@@ -116,7 +116,7 @@ export function setNlevelSelectors(world: World, { domain }: Caller, args: Args)
 }
 
 /** An N-level domain takes selectors of its own size only, once per vCPU. */
-function checkAgainstActive(domain: Domain, vcpu: Vcpu, args: Args): Outcome {
+function checkAgainstActive(domain: Domain, vcpu: Vcpu, args: OpArgs<'set_nlevel_selectors'>): Outcome {
   const active = domain.nlevel
   if (!active) return 0
   if (args.levels !== active.levels || args.nr_pages !== active.nrPages)
@@ -149,11 +149,11 @@ function readAreas(domain: Domain, bits: Bits, levels: number, nrPages: number, 
     const at = (k - 2) * SELECTOR_AREA.size
     const size = levelBytes(bits, levels, k, channels)
     const need = Math.ceil(size / PAGE_SIZE)
-    const given = getField(view, SELECTOR_AREA.fields.nr_pages!, at)
+    const given = getField(view, SELECTOR_AREA.fields.nr_pages, at)
     // No more than what is needed is ever copied: the guest's count is not trusted with our memory.
-    const gfns = readGfns(domain, getField(view, SELECTOR_AREA.fields.gfns!, at), Math.min(given, need))
+    const gfns = readGfns(domain, getField(view, SELECTOR_AREA.fields.gfns, at), Math.min(given, need))
     if (!gfns) return refuse(EFAULT, () => `frames of level ${k} cannot be read`)
-    wanted.push({ k, size, given, offset: getField(view, SELECTOR_AREA.fields.offset!, at), gfns })
+    wanted.push({ k, size, given, offset: getField(view, SELECTOR_AREA.fields.offset, at), gfns })
   }
   for (const { k, size, given, offset } of wanted) {
     if (!areaFits(bits, levels, k, channels, given, offset))
@@ -188,16 +188,23 @@ function frames(domain: Domain, gfns: readonly number[]): number[] | null {
   return pages.includes(-1) ? null : pages
 }
 
-/** EVTCHNOP_register_nlevel (66), checks as NL-reg-1. `writeOut` stores nr_channels with the guest; false is EFAULT. */
-export function registerNlevel(world: World, { domain, vcpu }: Caller, args: Args, writeOut: () => boolean): Outcome {
+/**
+ * EVTCHNOP_register_nlevel (66), checks as NL-reg-1. Returns the commit: a guest that cannot be told how many channels it
+ * has stays on two levels.
+ */
+export function registerNlevel(
+  world: World,
+  { domain, vcpu }: Caller,
+  args: OpArgs<'register_nlevel'>,
+): (() => void) | Refusal {
   const refused = checkAllowed(domain)
   if (refused) return refused
   if (domain.nlevel) return hasLevels(domain, domain.nlevel.levels)
   if (domain.fifo) return fifoActive(domain)
   if (domain.nextEvtchn) return resetInProgress(domain)
   if (args.pad) return refuse(EINVAL, () => `pad is ${args.pad}, not 0`)
-  const levels = args.levels!
-  const nrPages = args.nr_pages!
+  const levels = args.levels
+  const nrPages = args.nr_pages
   const bad = checkSize(world, domain, levels, nrPages)
   if (bad) return bad
   if (!matches(vcpu.recorded, levels, nrPages, domain.bits))
@@ -205,8 +212,8 @@ export function registerNlevel(world: World, { domain, vcpu }: Caller, args: Arg
       EINVAL,
       () => `the calling vCPU ${vcpu.vcpuId} has no selectors for ${levels} levels, ${nrPages} pages`,
     )
-  const pendingGfns = readGfns(domain, args.pending_gfns!, nrPages)
-  const maskGfns = readGfns(domain, args.mask_gfns!, nrPages)
+  const pendingGfns = readGfns(domain, args.pending_gfns, nrPages)
+  const maskGfns = readGfns(domain, args.mask_gfns, nrPages)
   if (!pendingGfns || !maskGfns) return refuse(EFAULT, 'the leaf frames cannot be read')
   const pending = frames(domain, pendingGfns)
   const mask = frames(domain, maskGfns)
@@ -215,10 +222,9 @@ export function registerNlevel(world: World, { domain, vcpu }: Caller, args: Arg
   if (!ops) return refuse(ENOMEM, () => `there is no memory for ${nrPages} leaf pages of d${domain.domid}`)
   const channels = maxEvtchns(domain.bits, levels, nrPages)
   args.nr_channels = Math.min(channels, domain.maxEvtchnPort + 1)
-  // Before the commit: a guest that cannot be told how many channels it has stays on two levels.
-  if (!writeOut()) return refuse(EFAULT, 'nr_channels cannot be written')
   const registration = { levels, nrPages, bits: domain.bits, pendingGfns, maskGfns }
-  domain.eventLock.write(() => switchTo(domain, registration, { pending, mask }, ops))
-  for (const each of domain.vcpus) if (!each.onDummy && each.recorded) activate(domain, each)
-  return 0
+  return () => {
+    domain.eventLock.write(() => switchTo(domain, registration, { pending, mask }, ops))
+    for (const each of domain.vcpus) if (!each.onDummy && each.recorded) activate(domain, each)
+  }
 }

@@ -6,7 +6,7 @@
  * marked, and notifiers of Xen-attached ports run with no lock held (EC-bug-11).
  */
 
-import { type Args, ECS, EVTCHNSTAT } from '../../abi/index.js'
+import { ECS, EVTCHNSTAT, type OpArgs } from '../../abi/index.js'
 import type { Domain } from '../../domain/domain.js'
 import { linkPirqPort, unlinkPirqPort } from '../../domain/pirq_list.js'
 import { Errno, type Outcome, refuse } from '../../errno.js'
@@ -18,8 +18,8 @@ import { domainByAnyId, noDomain, noPort, noVcpu } from '../parts.js'
 const { EINVAL } = Errno
 
 /** EVTCHNOP_send (4). Holds only the sender's channel lock, which pins both ends (EC-lock-6). */
-export function send(world: World, { domain }: Caller, args: Args): Outcome {
-  return sendPort(world, domain, args.port!)
+export function send(world: World, { domain }: Caller, args: OpArgs<'send'>): Outcome {
+  return sendPort(world, domain, args.port)
 }
 
 /** The hot path of send, for callers that have the port at hand. */
@@ -60,10 +60,10 @@ const STATUS: Readonly<Record<number, number>> = {
 }
 
 /** EVTCHNOP_status (5). Xen-attached ports are reported (EC-stat-5). */
-export function status(world: World, { domain: caller }: Caller, args: Args): Outcome {
-  const domain = domainByAnyId(world, caller, args.dom!)
-  if (!domain) return noDomain(args.dom!)
-  const port = args.port!
+export function status(world: World, { domain: caller }: Caller, args: OpArgs<'status'>): Outcome {
+  const domain = domainByAnyId(world, caller, args.dom)
+  if (!domain) return noDomain(args.dom)
+  const port = args.port
   const { ports } = domain
   if (!ports.isValid(port)) return noPort(domain, port)
   return domain.eventLock.read(() => {
@@ -83,11 +83,11 @@ export function status(world: World, { domain: caller }: Caller, args: Args): Ou
 }
 
 /** EVTCHNOP_bind_vcpu (8). At n = 2 a pending event stays where it is; above, it climbs on the new vCPU (NL-vcpu-1). */
-export function bindVcpu(_world: World, { domain }: Caller, args: Args): Outcome {
-  const port = args.port!
+export function bindVcpu(_world: World, { domain }: Caller, args: OpArgs<'bind_vcpu'>): Outcome {
+  const port = args.port
   const { ports } = domain
-  const vcpu = domain.vcpus[args.vcpu!]
-  if (!vcpu) return noVcpu(domain, args.vcpu!)
+  const vcpu = domain.vcpus[args.vcpu]
+  if (!vcpu) return noVcpu(domain, args.vcpu)
   if (!ports.isValid(port)) return noPort(domain, port)
   return domain.eventLock.write(() => {
     if (ports.consumer(port)) return noPort(domain, port)
@@ -116,8 +116,8 @@ const staysOnItsVcpu = (virq: number, port: number) =>
   refuse(EINVAL, () => `${virqName(virq)} on port ${port} stays on its vCPU`)
 
 /** EVTCHNOP_unmask (9): 0 for any valid port, without effect on an unusable one (EC-unmask-2). */
-export function unmask(_world: World, { domain }: Caller, args: Args): Outcome {
-  const port = args.port!
+export function unmask(_world: World, { domain }: Caller, args: OpArgs<'unmask'>): Outcome {
+  const port = args.port
   if (!domain.ports.isValid(port)) return noPort(domain, port)
   domain.unmask(port)
   return 0

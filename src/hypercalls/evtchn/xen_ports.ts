@@ -7,9 +7,9 @@ import { ECS } from '../../abi/index.js'
 import type { Domain } from '../../domain/domain.js'
 import { Errno, type Outcome, type Refusal, refuse } from '../../errno.js'
 import type { Notifier, World } from '../../host/world.js'
-import { refusedByPolicy } from '../../host/xsm.js'
 import { getFreePort } from '../parts.js'
 import { closePort } from './close.js'
+import { mayAllocUnbound } from './may.js'
 
 /** Distinct notification functions (three bits, 0 = none). */
 const MAX_NOTIFIERS = 7
@@ -42,10 +42,11 @@ export function allocUnboundXen(
   return domain.eventLock.write(() => {
     const port = getFreePort(domain)
     if (typeof port !== 'number') return port
-    const refused = world.xsm.evtchnUnbound(caller, domain, world.domainById(remoteDomid))
+    const remote = world.domainById(remoteDomid)
+    const refused = mayAllocUnbound(world, { caller, target: domain, remoteDomid, remote })
     if (refused) {
       domain.ports.giveBack(port)
-      return refusedByPolicy(world.xsm, refused, caller, () => `allocate in d${domain.domid} for d${remoteDomid}`)
+      return refused
     }
     domain.ports.setConsumer(port, slot)
     domain.ports.setNotifyVcpu(port, vcpuId)
@@ -70,7 +71,7 @@ export function notifyViaXen(world: World, domain: Domain, port: number): Outcom
  */
 export function freeXen(world: World, domain: Domain, port: number): Outcome {
   if (!domain.ports.isValid(port)) return invalidUnlessDying(domain, port)
-  closePort(world, domain, port, false)
+  closePort(world, domain, port)
   return 0
 }
 
