@@ -3,7 +3,7 @@
  * consists of: domains.ts, upcall_queue.ts, poll_timers.ts, moving.ts; here they are one thing with checked arguments.
  */
 
-import { type EvtchnOpName, type In, NR_VIRQS, type Out, SHUTDOWN } from './abi/index.js'
+import { type EvtchnOpName, type In, MAX_IRQ, NR_VIRQS, type Out, SHUTDOWN, U32_MAX } from './abi/index.js'
 import { anything, func, integer, oneOf, ParameterError, options as readOptions, within } from './check.js'
 import { type Clock, ManualClock, systemTime } from './clock.js'
 import { Domain, type DomainHost } from './domain/domain.js'
@@ -32,10 +32,6 @@ import type { SavedCooperative, SavedDomain, SavedTransparent, SaveMode } from '
 import type { Migration } from './migration/handle.js'
 import { frozenText, Moving, readSaveOptions } from './migration/migrations.js'
 import type { RestoreOptions } from './migration/options.js'
-
-/** Highest number of a host interrupt. */
-const MOST_IRQS = 0xffff
-const U32_MAX = 2 ** 32 - 1
 
 /**
  * The domain that makes a hypercall, raw and typed calls alike; ESRCH if it dies or is gone, EAGAIN if it is frozen.
@@ -347,7 +343,7 @@ export class Hypervisor {
 
   /** Raises a host interrupt for every domain on its line; `level` stays asserted until lowered by `lowerIrq`. */
   raiseIrq(irq: number, level = false): void {
-    integer('raiseIrq', 'irq', irq, 0, MOST_IRQS)
+    integer('raiseIrq', 'irq', irq, 0, MAX_IRQ)
     oneOf('raiseIrq', 'level', level, [true, false])
     this.#queue.around(() => {
       if (level) this.irqs.assert(irq, true)
@@ -357,13 +353,13 @@ export class Hypervisor {
 
   /** Lowers a level-triggered line. */
   lowerIrq(irq: number): void {
-    this.irqs.assert(integer('lowerIrq', 'irq', irq, 0, MOST_IRQS), false)
+    this.irqs.assert(integer('lowerIrq', 'irq', irq, 0, MAX_IRQ), false)
   }
 
   /** Raises a PIRQ of one domain; nothing if it is not bound (EC-irq-1). */
   sendPirq(domid: number, pirq: number): void {
     const domain = this.#domains.must('sendPirq', domid)
-    integer('sendPirq', 'pirq', pirq, 0, MOST_IRQS)
+    integer('sendPirq', 'pirq', pirq, 0, MAX_IRQ)
     this.#queue.around(() => deliverPirq(domain, pirq))
   }
 

@@ -103,5 +103,8 @@ export const EVTCHNOP_NAMES: ReadonlyMap<number, EvtchnOpName> = new Map(
   Object.entries(EVTCHNOP).map(([name, cmd]) => [cmd, name as EvtchnOpName]),
 )
 
+/** struct evtchn_op of the legacy hypercall: a command and the union of its structs. It knows commands up to unmask. */
+export const EVTCHN_OP = { size: 28, cmd: 0, union: 4, lastCmd: EVTCHNOP.unmask } as const
+
 /** Bit 0 of bind_pirq's flags. */
 export const BIND_PIRQ__WILL_SHARE = 1

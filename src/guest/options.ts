@@ -3,6 +3,7 @@
  * parameter. What has the right type may still be refused by the hypervisor, such as the number of a domain that is gone.
  */
 
+import { MAX_LEAF_PAGES, MAX_VCPUS, U32_MAX } from '../abi/index.js'
 import { among, func, integer, object, options, ParameterError, type Table, text, within } from '../check.js'
 import { GuestMemory } from '../machine/memory.js'
 import type { GuestPlatform } from './platform.js'
@@ -45,27 +46,22 @@ export interface BootOptions {
 /** Options of boot with the default of `levels`. */
 export type CheckedBootOptions = Readonly<BootOptions & { levels: WantedLevels }>
 
-const U32_MAX = 2 ** 32 - 1
-
 /** Priority of the FIFO ABI's last queue. */
 export const LOWEST_PRIORITY = 15
-
-/** Leaf pages of the largest tree. */
-const MOST_LEAF_PAGES = 1024
 
 /** A machine to boot on, or to continue on. */
 export function checkPlatform(call: string, platform: GuestPlatform): GuestPlatform {
   const { memory, vcpus, hypercall } = object(call, 'platform', platform, 'what Hypervisor.platform returns')
   if (!(memory instanceof GuestMemory))
     throw new ParameterError(call, 'platform.memory', memory, 'the GuestMemory of a domain')
-  integer(call, 'platform.vcpus', vcpus, 1, 8192)
+  integer(call, 'platform.vcpus', vcpus, 1, MAX_VCPUS)
   if (typeof hypercall !== 'function') throw new ParameterError(call, 'platform.hypercall', hypercall, 'a function')
   return platform
 }
 
 const BOOT: Table<BootOptions> = {
   levels: among<WantedLevels>(2, 3, 4, 5, 'fifo', 'best'),
-  nrPages: within(1, MOST_LEAF_PAGES),
+  nrPages: within(1, MAX_LEAF_PAGES),
   firstFreeGfn: within(0, U32_MAX),
   batch: within(1, 1024),
 }

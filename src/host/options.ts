@@ -3,7 +3,17 @@
  * ParameterError that names the option. Undefined is the default; null is a value like any other.
  */
 
-import { type Bits, DOMID_FIRST_RESERVED, maxDepth } from '../abi/index.js'
+import {
+  type Bits,
+  DOMID_FIRST_RESERVED,
+  MAX_FRAMES,
+  MAX_LEAF_PAGES,
+  MAX_PIRQS,
+  MAX_PORT,
+  MAX_VCPUS,
+  maxDepth,
+  U32_MAX,
+} from '../abi/index.js'
 import { among, anything, flag, func, having, integer, known, nested, options, type Table, within } from '../check.js'
 import type { Clock } from '../clock.js'
 import type { DomainConfig, DomainType } from '../domain/domain.js'
@@ -82,14 +92,6 @@ export interface DomainOptions {
   maxLeafPages?: number
 }
 
-const INT_MAX = 2 ** 31 - 1
-const U32_MAX = 2 ** 32 - 1
-
-/** Most leaf pages per bitmap that any host or domain may grant. */
-const MOST_LEAF_PAGES = 1024
-/** Most frames of one domain: 4 GiB. */
-const MOST_FRAMES = 2 ** 20
-
 const HOST_OPTIONS: Table<HypervisorOptions> = {
   onUpcall: func,
   onUnblock: func,
@@ -97,7 +99,7 @@ const HOST_OPTIONS: Table<HypervisorOptions> = {
   clock: having('nowNs', 'wallclockNs'),
   xsm: having('evtchnUnbound', 'evtchnInterdomain', 'evtchnSend', 'evtchnStatus', 'evtchnReset'),
   maxLevels: anything,
-  maxLeafPages: within(0, MOST_LEAF_PAGES),
+  maxLeafPages: within(0, MAX_LEAF_PAGES),
   maxFrames: within(0, Number.MAX_SAFE_INTEGER),
   nlevel: flag,
   fifo: flag,
@@ -107,21 +109,21 @@ const HOST_OPTIONS: Table<HypervisorOptions> = {
 /** Rows for the options of a domain; what depends on another option is checked where that is known. */
 export const DOMAIN_OPTIONS: Table<DomainOptions> = {
   domid: anything,
-  vcpus: within(1, 8192),
+  vcpus: within(1, MAX_VCPUS),
   bits: among<Bits>(32, 64),
   type: among<DomainType>('pv', 'hvm'),
   maxEvtchnPort: within(-1, U32_MAX),
   privileged: flag,
-  frames: within(1, MOST_FRAMES),
+  frames: within(1, MAX_FRAMES),
   memory: anything,
   base: anything,
   shared: flag,
   translate: func,
   sharedInfoGfn: anything,
-  nrPirqs: within(0, 32768),
+  nrPirqs: within(0, MAX_PIRQS),
   nlevelAllowed: flag,
   maxLevels: anything,
-  maxLeafPages: within(0, MOST_LEAF_PAGES),
+  maxLeafPages: within(0, MAX_LEAF_PAGES),
 }
 
 /** A host's options as given, after their names and types were checked. @throws ParameterError */
@@ -158,7 +160,7 @@ export function readDomain(call: string, given: DomainOptions, frames: number): 
     nrPirqs = 256,
     nlevelAllowed = true,
     maxLevels = maxDepth(bits),
-    maxLeafPages = MOST_LEAF_PAGES,
+    maxLeafPages = MAX_LEAF_PAGES,
     privileged = domid === 0,
     maxEvtchnPort = domid ? 1023 : -1,
     sharedInfoGfn = Math.min(1, frames - 1),
@@ -168,7 +170,7 @@ export function readDomain(call: string, given: DomainOptions, frames: number): 
     vcpus,
     bits,
     type,
-    maxEvtchnPort: maxEvtchnPort < 0 ? INT_MAX : Math.min(maxEvtchnPort, INT_MAX),
+    maxEvtchnPort: maxEvtchnPort < 0 ? MAX_PORT : Math.min(maxEvtchnPort, MAX_PORT),
     privileged,
     sharedInfoGfn: integer(call, 'sharedInfoGfn', sharedInfoGfn, 0, frames - 1),
     nrPirqs,

@@ -1,6 +1,7 @@
 /** HYPERVISOR_hvm_op as far as events need it: how an HVM guest wants to be called (EC-up-9, EC-up-10). */
 
 import { HVM_NR_PARAMS, HVM_PARAM, HVM_PARAM_CALLBACK_IRQ, HVM_UPCALL_VECTOR, HVMOP } from '../abi/hvm.js'
+import { FIRST_UPCALL_VECTOR } from '../abi/limits.js'
 import { decode } from '../abi/struct.js'
 import type { Domain } from '../domain/domain.js'
 import { upcallDeliverable } from '../domain/upcall.js'
@@ -30,7 +31,8 @@ function setUpcallVector({ domain }: Caller, gva: number): Outcome {
   const bytes = new Uint8Array(HVM_UPCALL_VECTOR.size)
   if (!domain.memory.copyIn(gva, bytes, bytes.length)) return refuse(EFAULT, 'the argument cannot be read')
   const args = decode(HVM_UPCALL_VECTOR, new DataView(bytes.buffer))
-  if (args.vector < 0x10) return refuse(EINVAL, () => `vector ${args.vector} is below 0x10`)
+  if (args.vector < FIRST_UPCALL_VECTOR)
+    return refuse(EINVAL, () => `vector ${args.vector} is below ${FIRST_UPCALL_VECTOR}`)
   const vcpu = domain.vcpus[args.vcpu]
   if (!vcpu) return noVcpu(domain, args.vcpu)
   vcpu.upcallVector = args.vector

@@ -1,34 +1,43 @@
-/** HYPERVISOR_xen_version: version, extraversion, features (xen/include/public/version.h, features.h). */
+/** HYPERVISOR_xen_version: version, extraversion, features. */
 
-import { Errno, type Refusal, refuse } from '../errno.js'
+import { XEN_EXTRAVERSION, XEN_FEATURE_INFO, XEN_VERSION, XENFEAT, XENVER } from '../abi/index.js'
+import type { Domain } from '../domain/domain.js'
+import { Errno, type Outcome, type Refusal, refuse } from '../errno.js'
 import type { Caller } from '../host/world.js'
 
 const { EFAULT, EINVAL, ENOSYS } = Errno
 
-/** XENFEAT_hvm_callback_vector 8, hvm_safe_pvclock 9, hvm_pirqs 10. */
-const FEATURES = { pv: 0, hvm: (1 << 8) | (1 << 10) } as const
+/** Feature map 0 by type of guest. */
+const FEATURES = { pv: 0, hvm: (1 << XENFEAT.hvm_callback_vector) | (1 << XENFEAT.hvm_pirqs) } as const
 
-/** xen_version: 0 version, 1 extraversion, 6 get_features. */
+/** Dispatches a xen_version. */
 export function xenVersion({ domain }: Caller, cmd: number, gva: number): number | Refusal {
   switch (cmd) {
-    case 0:
-      return (4 << 16) | 17
-    case 1: {
-      const text = new Uint8Array(16)
-      for (const [i, c] of [...'.evtchn'].entries()) text[i] = c.charCodeAt(0)
-      return domain.memory.copyOut(gva, text, 16) ? 0 : refuse(EFAULT, 'extraversion cannot be written')
-    }
-    case 6: {
-      const bytes = new Uint8Array(8)
-      const view = new DataView(bytes.buffer)
-      if (!domain.memory.copyIn(gva, bytes, 8)) return refuse(EFAULT, 'struct feature_info cannot be read')
-      // How a guest that asks for one map after the other learns that there is no further one.
-      const index = view.getUint32(0, true)
-      if (index) return refuse(EINVAL, () => `there is feature map 0 only, not ${index}`)
-      view.setUint32(4, FEATURES[domain.type], true)
-      return domain.memory.copyOut(gva, bytes, 8) ? 0 : refuse(EFAULT, 'struct feature_info cannot be written')
-    }
+    case XENVER.version:
+      return (XEN_VERSION.major << 16) | XEN_VERSION.minor
+    case XENVER.extraversion:
+      return extraversion(domain, gva)
+    case XENVER.get_features:
+      return getFeatures(domain, gva)
     default:
       return refuse(ENOSYS, () => `xen_version ${cmd} does not exist`)
   }
+}
+
+function extraversion(domain: Domain, gva: number): Outcome {
+  const { size, text } = XEN_EXTRAVERSION
+  const bytes = new Uint8Array(size)
+  for (const [i, c] of [...text].entries()) bytes[i] = c.charCodeAt(0)
+  return domain.memory.copyOut(gva, bytes, size) ? 0 : refuse(EFAULT, 'extraversion cannot be written')
+}
+
+function getFeatures(domain: Domain, gva: number): Outcome {
+  const bytes = new Uint8Array(XEN_FEATURE_INFO.size)
+  const view = new DataView(bytes.buffer)
+  if (!domain.memory.copyIn(gva, bytes, bytes.length)) return refuse(EFAULT, 'struct feature_info cannot be read')
+  // A guest asks for one map after the other, and learns from this that there is no further one.
+  const index = view.getUint32(XEN_FEATURE_INFO.index, true)
+  if (index) return refuse(EINVAL, () => `there is feature map 0 only, not ${index}`)
+  view.setUint32(XEN_FEATURE_INFO.map, FEATURES[domain.type], true)
+  return domain.memory.copyOut(gva, bytes, bytes.length) ? 0 : refuse(EFAULT, 'struct feature_info cannot be written')
 }

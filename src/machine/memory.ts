@@ -7,7 +7,7 @@
  * (false, -1), never an exception: the hypervisor turns it into EFAULT or EINVAL.
  */
 
-import { PAGE_SIZE } from '../abi/index.js'
+import { MAX_FRAMES, PAGE_SIZE } from '../abi/index.js'
 import { anything, flag, func, integer, options, ParameterError, type Table, within } from '../check.js'
 import { Errno, XenError } from '../errno.js'
 import { type Core, coreOf, createMemory, hasSharedMemory, isShared } from './core.js'
@@ -28,9 +28,6 @@ export interface GuestMemoryOptions {
   /** Page tables. Default: identity. */
   translate?: Translate | undefined
 }
-
-/** Most frames of one domain: 4 GiB. */
-const MOST_FRAMES = 2 ** 20
 
 const MEMORY_OPTIONS: Table<GuestMemoryOptions> = {
   frames: anything,
@@ -86,7 +83,7 @@ export class GuestMemory {
    * @throws ParameterError; XenError ENOMEM if the engine has no such memory.
    */
   constructor(given: GuestMemoryOptions, call = 'GuestMemory') {
-    this.frames = integer(call, 'frames', options(call, given, MEMORY_OPTIONS).frames, 1, MOST_FRAMES)
+    this.frames = integer(call, 'frames', options(call, given, MEMORY_OPTIONS).frames, 1, MAX_FRAMES)
     this.base = given.base ?? 0
     if (this.base % PAGE_SIZE) throw new ParameterError(call, 'base', this.base, 'a multiple of 4096')
     if (given.base !== undefined && !given.memory)

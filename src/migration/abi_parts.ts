@@ -7,7 +7,7 @@
  *     fifo     the event array, control blocks and tails (save_fifo.ts)
  */
 
-import { type Bits, maxEvtchns, PAGE_SIZE } from '../abi/index.js'
+import { type Bits, MAX_LEAF_PAGES, maxDepth, maxEvtchns, PAGE_SIZE } from '../abi/index.js'
 import type { Domain, NlevelRegistration } from '../domain/domain.js'
 import { LevelPortOps } from '../domain/levels.js'
 import type { SelectorArea } from '../domain/vcpu.js'
@@ -91,9 +91,8 @@ export function readAbi(fields: Fields, shape: AbiShape): Install {
 
 // --- bitmaps ---------------------------------------------------------------------------------------------------------
 
-/** Levels and pages that no guest can have: the largest numbers of any table. */
-const MOST_LEVELS = 5
-const MOST_PAGES = 1024
+/** Levels of the deepest tree of any width. */
+const MOST_LEVELS = Math.max(maxDepth(32), maxDepth(64))
 
 function readLevels(fields: Fields, shape: AbiShape): Install {
   fields.only(['name', 'registration', 'selectors'])
@@ -114,7 +113,7 @@ function readLevels(fields: Fields, shape: AbiShape): Install {
 
 function readRegistration(fields: Fields, { bits, frames }: AbiShape): NlevelRegistration {
   fields.only(['levels', 'nrPages', 'bits', 'pendingGfns', 'maskGfns'])
-  const nrPages = fields.int('nrPages', 1, MOST_PAGES)
+  const nrPages = fields.int('nrPages', 1, MAX_LEAF_PAGES)
   const gfns = (name: string) => {
     const list = fields.ints(name, nrPages, 0, frames - 1)
     if (list.length !== nrPages)
@@ -135,10 +134,10 @@ function readSelectors(fields: Fields, frames: number): SavedSelectors {
   fields.only(['levels', 'nrPages', 'bits', 'areas'])
   const bits = fields.oneOf<Bits>('bits', [32, 64])
   const levels = fields.int('levels', 3, MOST_LEVELS)
-  const nrPages = fields.int('nrPages', 1, MOST_PAGES)
+  const nrPages = fields.int('nrPages', 1, MAX_LEAF_PAGES)
   const areas = fields.objects('areas', levels - 2).map((area) => {
     area.only(['gfns', 'offset'])
-    return { gfns: area.ints('gfns', MOST_PAGES, 0, frames - 1), offset: area.int('offset', 0, PAGE_SIZE - 1) }
+    return { gfns: area.ints('gfns', MAX_LEAF_PAGES, 0, frames - 1), offset: area.int('offset', 0, PAGE_SIZE - 1) }
   })
   if (areas.length !== levels - 2)
     throw new SavedStateError(fields.path('areas'), `has ${areas.length} elements for levels 2 to ${levels - 1}`)

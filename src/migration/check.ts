@@ -1,6 +1,15 @@
 /** Reading a saved domain: every field checked, before anything is made of it (NL-mig-4). */
 
-import { type Bits, PAGE_SIZE, VCPU_INFO_SIZE } from '../abi/index.js'
+import {
+  type Bits,
+  MAX_DOMID,
+  MAX_FRAMES,
+  MAX_PIRQS,
+  MAX_PORT,
+  MAX_VCPUS,
+  PAGE_SIZE,
+  VCPU_INFO_SIZE,
+} from '../abi/index.js'
 import type { DomainType } from '../domain/domain.js'
 import { EVTCHNS_PER_BUCKET } from '../domain/port_table.js'
 import { Errno } from '../errno.js'
@@ -10,9 +19,7 @@ import { Fields, RestoreError, SavedStateError } from './fields.js'
 import {
   FIFO_COLUMNS,
   FORMAT,
-  INT_MAX,
   MODES,
-  MOST_VCPUS,
   PIRQ_COLUMNS,
   PORT_COLUMNS,
   type PortState,
@@ -100,18 +107,18 @@ export function checkSaved(state: unknown): CheckedCooperative | CheckedTranspar
   fields.oneOf('version', [SAVE_VERSION])
   const mode = fields.oneOf<SaveMode>('mode', MODES)
   fields.only(mode === 'cooperative' ? COMMON : TRANSPARENT)
-  const frames = fields.int('frames', 1, 2 ** 20)
+  const frames = fields.int('frames', 1, MAX_FRAMES)
   const common = {
     format: FORMAT,
     version: SAVE_VERSION,
-    domid: fields.int('domid', 0, 0x7fef),
+    domid: fields.int('domid', 0, MAX_DOMID),
     bits: fields.oneOf<Bits>('bits', [32, 64]),
     type: fields.oneOf<DomainType>('type', ['pv', 'hvm']),
-    vcpus: fields.int('vcpus', 1, MOST_VCPUS),
+    vcpus: fields.int('vcpus', 1, MAX_VCPUS),
     frames,
     sharedInfoGfn: fields.int('sharedInfoGfn', 0, frames - 1),
-    maxEvtchnPort: fields.int('maxEvtchnPort', 0, INT_MAX),
-    nrPirqs: fields.int('nrPirqs', 0, 32768),
+    maxEvtchnPort: fields.int('maxEvtchnPort', 0, MAX_PORT),
+    nrPirqs: fields.int('nrPirqs', 0, MAX_PIRQS),
   } as const
   if (mode === 'cooperative') return { ...common, mode, ram: readRam(fields, frames) }
   return { ...common, mode, ...readTransparent(fields, common), ram: readRam(fields, frames) }
@@ -130,11 +137,11 @@ function readTransparent(fields: Fields, shape: Shape): TransparentPart {
   const eoi = fields.maybe('eoiMap')
   eoi?.only(['gfn', 'autoUnmask'])
   const taken = new Set<number>()
-  const xenPorts = fields.ints('xenPorts', INT_MAX, 1, INT_MAX)
+  const xenPorts = fields.ints('xenPorts', MAX_PORT, 1, MAX_PORT)
   for (const [i, port] of xenPorts.entries()) takePort(taken, `xenPorts[${i}]`, port)
   const ports = readPorts(fields.object('ports'), shape, taken)
   const highest = [...taken].reduce((most, port) => Math.max(most, port), 0)
-  const validEvtchns = fields.int('validEvtchns', EVTCHNS_PER_BUCKET, INT_MAX + 1)
+  const validEvtchns = fields.int('validEvtchns', EVTCHNS_PER_BUCKET, MAX_PORT + 1)
   if (validEvtchns % EVTCHNS_PER_BUCKET || validEvtchns <= highest)
     throw new SavedStateError('validEvtchns', `is ${validEvtchns}, not a multiple of 64 above ${highest}`)
   return {
@@ -169,7 +176,7 @@ function readVcpu(fields: Fields, frames: number): CheckedTransparent['vcpuState
     down: fields.bool('down'),
     blocked,
     poll: poll && {
-      port: poll.int('port', -1, INT_MAX),
+      port: poll.int('port', -1, MAX_PORT),
       leftNs: poll.raw('leftNs') === null ? null : poll.u64('leftNs'),
     },
   }
@@ -186,7 +193,7 @@ function readPorts(fields: Fields, { vcpus }: Shape, taken: Set<number>): Checke
   const all: CheckedPort[] = []
   const ends = new Map<number, Set<number>>()
   for (const state of states)
-    for (const [row, values] of fields.table(state, PORT_COLUMNS[state], INT_MAX).entries()) {
+    for (const [row, values] of fields.table(state, PORT_COLUMNS[state], MAX_PORT).entries()) {
       takePort(taken, `${fields.path(state)}[${row}].port`, values[0]!)
       if (values[1]! >= vcpus)
         throw new SavedStateError(
@@ -238,7 +245,7 @@ function readPirqs(fields: Fields, { nrPirqs }: Shape, ports: readonly CheckedPo
 
 function readFifoPorts(fields: Fields, validEvtchns: number, vcpus: number): number[][] {
   const known = new Set<number>()
-  const rows = fields.table('fifoPorts', FIFO_COLUMNS, INT_MAX)
+  const rows = fields.table('fifoPorts', FIFO_COLUMNS, MAX_PORT)
   for (const [i, [port, , , lastVcpu]] of rows.entries()) {
     const field = `fifoPorts[${i}]`
     takePort(known, `${field}.port`, port!)

@@ -11,7 +11,16 @@
  * (save_abi.ts). Made by save.ts, checked by read_state.ts; what the host grants is restore.ts.
  */
 
-import { type Bits, EVTCHN_FIFO_MAX_QUEUES, NR_VIRQS } from '../abi/index.js'
+import {
+  type Bits,
+  DOMID_MASK,
+  EVTCHN_FIFO_MAX_QUEUES,
+  MAX_DOMID,
+  MAX_IRQ,
+  MAX_PORT,
+  MAX_VCPUS,
+  NR_VIRQS,
+} from '../abi/index.js'
 import type { DomainType } from '../domain/domain.js'
 import type { SavedAbi } from './abi_parts.js'
 import type { Columns, SavedTable } from './fields.js'
@@ -91,23 +100,19 @@ export type SavedDomain = SavedCooperative | SavedTransparent
 /** States that an open port can have in a saved domain. */
 export type PortState = 'unbound' | 'interdomain' | 'virq' | 'pirq' | 'ipi'
 
-/** Highest port number that there can be. */
-export const INT_MAX = 2 ** 31 - 1
-/** Most vCPUs of a domain. */
-export const MOST_VCPUS = 8192
-const vcpu = [0, MOST_VCPUS - 1] as const
-const anyPort = [1, INT_MAX] as const
+const vcpu = [0, MAX_VCPUS - 1] as const
+const anyPort = [1, MAX_PORT] as const
 
 /** Columns of the port tables, by state. */
 export const PORT_COLUMNS: Readonly<Record<PortState, Columns>> = {
-  unbound: { port: anyPort, vcpu, domid: [0, 0xffff] },
-  interdomain: { port: anyPort, vcpu, domid: [0, 0x7fef], remotePort: anyPort },
+  unbound: { port: anyPort, vcpu, domid: [0, DOMID_MASK] },
+  interdomain: { port: anyPort, vcpu, domid: [0, MAX_DOMID], remotePort: anyPort },
   virq: { port: anyPort, vcpu, virq: [0, NR_VIRQS - 1] },
-  pirq: { port: anyPort, vcpu, pirq: [0, 0xffff] },
+  pirq: { port: anyPort, vcpu, pirq: [0, MAX_IRQ] },
   ipi: { port: anyPort, vcpu },
 }
 /** Columns of the PIRQ records. */
-export const PIRQ_COLUMNS: Columns = { pirq: [0, 0xffff], port: [0, INT_MAX], willShare: [0, 1], inFlight: [0, 1] }
+export const PIRQ_COLUMNS: Columns = { pirq: [0, MAX_IRQ], port: [0, MAX_PORT], willShare: [0, 1], inFlight: [0, 1] }
 
 /** Columns of what FIFO keeps for each port. */
 export const FIFO_COLUMNS: Columns = {

@@ -3,7 +3,7 @@
  * restore.ts, the handle of a frozen source migration.ts; here is what happens on the host, and in which order.
  */
 
-import { NR_VIRQS } from '../abi/index.js'
+import { MAX_IRQ, MAX_PORT, NR_VIRQS } from '../abi/index.js'
 import {
   among,
   anything,
@@ -32,15 +32,12 @@ import { loadRam } from './ram.js'
 import { clearChannels, Restore, retire } from './restore.js'
 import { saveCooperative, saveTransparent } from './save.js'
 
-const INT_MAX = 2 ** 31 - 1
-const MOST_PIRQS = 0xffff
-
 const { frames: _frames, vcpus: _vcpus, type: _type, ...grantable } = DOMAIN_OPTIONS
 
 const RESTORE_OPTIONS: Table<RestoreOptions> = {
   ...grantable,
   replaces: anything,
-  pirqs: listOf(within(0, MOST_PIRQS), `integers from 0 to ${MOST_PIRQS}`),
+  pirqs: listOf(within(0, MAX_IRQ), `integers from 0 to ${MAX_IRQ}`),
   globalVirqs: listOf(within(0, NR_VIRQS - 1), `integers from 0 to ${NR_VIRQS - 1}`),
 }
 
@@ -234,7 +231,7 @@ export class Moving {
     const call = 'startDomain'
     const domain = this.#host.domains.must(call, domid)
     const { raised = [] } = checkOptions(call, options, {
-      raised: listOf(within(1, INT_MAX), `integers from 1 to ${INT_MAX}`),
+      raised: listOf(within(1, MAX_PORT), `integers from 1 to ${MAX_PORT}`),
     })
     if (domain.frozen !== 'restored') throw new XenError(call, Errno.EINVAL, `d${domid} does not wait for it`)
     let added = 0

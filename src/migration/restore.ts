@@ -10,7 +10,15 @@
  * restored domain's number. Xen-attached ports are never made.
  */
 
-import { ECS, PAGE_SIZE, sharedInfo, VCPU_INFO_SIZE, VIRQ, XEN_LEGACY_MAX_VCPUS } from '../abi/index.js'
+import {
+  ECS,
+  FIRST_UPCALL_VECTOR,
+  PAGE_SIZE,
+  sharedInfo,
+  VCPU_INFO_SIZE,
+  VIRQ,
+  XEN_LEGACY_MAX_VCPUS,
+} from '../abi/index.js'
 import type { Domain, RestoreReport } from '../domain/domain.js'
 import { linkPirqPort } from '../domain/pirq_list.js'
 import { EVTCHNS_PER_BUCKET } from '../domain/port_table.js'
@@ -107,11 +115,11 @@ export class Restore {
         vcpu.info = domain.memory.base + each.infoGfn * PAGE_SIZE + each.infoOffset
         vcpu.activeDepth = 2
       }
-      if (each.upcallVector && (domain.type !== 'hvm' || each.upcallVector < 0x10))
+      if (each.upcallVector && (domain.type !== 'hvm' || each.upcallVector < FIRST_UPCALL_VECTOR))
         throw new RestoreError(
           `vcpuState[${i}].upcallVector`,
           EINVAL,
-          `is ${each.upcallVector}; an HVM guest may have 0x10 to 0xff, a PV guest none`,
+          `is ${each.upcallVector}; an HVM guest may have ${FIRST_UPCALL_VECTOR} to 255, a PV guest none`,
         )
       vcpu.upcallVector = each.upcallVector
       vcpu.down = each.down

@@ -2,6 +2,7 @@
 
 import {
   decode,
+  EVTCHN_OP,
   EVTCHN_STRUCTS,
   EVTCHNOP_NAMES,
   type EvtchnOpName,
@@ -126,8 +127,9 @@ const HAS_OUT: ReadonlySet<EvtchnOpName> = new Set(
 /** Legacy hypercall 16: {cmd, union}, PV only, commands 0…9 (EC-op-5). */
 export function eventChannelOpCompat(world: World, caller: Caller, gva: number): Outcome {
   if (caller.domain.type !== 'pv') return refuse(ENOSYS, 'event_channel_op_compat is for PV guests')
-  if (!caller.domain.memory.copyIn(gva, scratch, 28)) return refuse(EFAULT, 'struct evtchn_op cannot be read')
-  const cmd = scratchView.getUint32(0, true)
-  if (cmd > 9) return refuse(ENOSYS, () => `event_channel_op_compat ${cmd} does not exist`)
-  return eventChannelOp(world, caller, cmd, gva + 4)
+  if (!caller.domain.memory.copyIn(gva, scratch, EVTCHN_OP.size))
+    return refuse(EFAULT, 'struct evtchn_op cannot be read')
+  const cmd = scratchView.getUint32(EVTCHN_OP.cmd, true)
+  if (cmd > EVTCHN_OP.lastCmd) return refuse(ENOSYS, () => `event_channel_op_compat ${cmd} does not exist`)
+  return eventChannelOp(world, caller, cmd, gva + EVTCHN_OP.union)
 }
