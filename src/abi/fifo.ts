@@ -2,7 +2,7 @@
 
 /** Ports that the FIFO ABI can express. */
 export const EVTCHN_FIFO_NR_CHANNELS = 2 ** 17
-/** Bits of LINK: what init_control answers. */
+/** Bits of LINK: what init_control returns. */
 export const EVTCHN_FIFO_LINK_BITS = 17
 /** Number of priorities; 0 is the highest. */
 export const EVTCHN_FIFO_MAX_QUEUES = 16

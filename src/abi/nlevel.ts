@@ -12,12 +12,12 @@ export const fullTree = (bits: Bits, levels: number): number => 2 ** (wordShift(
 /** Leaf pages per bitmap that W^n channels need. */
 export const fullTreePages = (bits: Bits, levels: number): number => Math.ceil(fullTree(bits, levels) / PAGE_BITS)
 
-/** NL-tree-3: W² at n = 2, else min(W^n, pages · P). */
+/** Channels of a tree: W² at n = 2, else min(W^n, pages · P) (NL-tree-3). */
 export function maxEvtchns(bits: Bits, levels: number, nrPages: number): number {
   return levels === 2 ? fullTree(bits, 2) : Math.min(fullTree(bits, levels), nrPages * PAGE_BITS)
 }
 
-/** NL-tree-2: bits of level k, not rounded. */
+/** Bits of level k, not rounded (NL-tree-2). */
 export function levelBits(bits: Bits, levels: number, k: number, channels: number): number {
   return Math.ceil(channels / 2 ** (wordShift(bits) * (levels - k)))
 }

@@ -52,7 +52,7 @@ export const ECS = {
   IPI: 6,
 } as const
 
-/** What EVTCHNOP_status answers. */
+/** The values of `status` that EVTCHNOP_status returns. */
 export const EVTCHNSTAT = { closed: 0, unbound: 1, interdomain: 2, pirq: 3, virq: 4, ipi: 5 } as const
 
 /** Virtual interrupts. */
@@ -91,5 +91,5 @@ export const SHUTDOWN = { poweroff: 0, reboot: 1, suspend: 2, crash: 3, watchdog
 /** Most ports that one SCHEDOP_poll may name. */
 export const POLL_MAX_PORTS = 128
 
-/** What query_nlevel answers in `abi` for FIFO. */
+/** Value of `abi` that query_nlevel returns for FIFO. */
 export const ABI_FIFO = 0x100

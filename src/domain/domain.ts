@@ -69,10 +69,10 @@ export interface RestoreReport {
   raised: number[]
 }
 
-/** What the hypervisor lends to its domains. */
+/** What a domain calls on the hypervisor. */
 export interface DomainHost {
   kick(vcpu: Vcpu): void
-  /** A vCPU that was blocked goes on. */
+  /** A vCPU that was blocked runs again. */
   unblocked(vcpu: Vcpu): void
   /** A vCPU is online again. */
   comesUp(vcpu: Vcpu): void
@@ -115,8 +115,8 @@ export class Domain implements Delivery, Subject {
   target: Domain | null = null
   dying: Dying = 'alive'
   /**
-   * Stands still, between being saved and the end of its migration or between being restored and started: its hypercalls
-   * answer EAGAIN, its upcalls wait. Events for it are kept.
+   * The domain stands still, between being saved and the end of its migration or between being restored and started: its
+   * hypercalls return EAGAIN, its upcalls wait. Events for it are kept.
    */
   frozen: 'saved' | 'restored' | null = null
   /** How it was restored; null for a domain that was not, or whose guest makes its channels again. */
@@ -127,7 +127,7 @@ export class Domain implements Delivery, Subject {
   shutdownCode = -1
   /** Suspend event channel, stored unchecked (EC-xsm-7); 0 = none. */
   suspendEvtchn = 0
-  /** Port at which an interrupted reset or teardown goes on; 0 = none in progress (EC-reset-8). */
+  /** Port from which an interrupted reset or teardown continues; 0 = none in progress (EC-reset-8). */
   nextEvtchn = 0
   /** The N-level registration; null = two levels. */
   nlevel: NlevelRegistration | null = null
@@ -307,19 +307,20 @@ export class Domain implements Delivery, Subject {
     if (this.type === 'pv' || upcallDeliverable(this, vcpu)) this.unblock(vcpu)
   }
 
-  /** Brings a vCPU online. What was raised while it was down had nobody to tell, and no edge will follow (EC-up-6). */
+  /** Brings a vCPU online. An event raised while it was down made no upcall, and no edge follows, so it is upcalled now
+   * (EC-up-6). */
   bringUp(vcpu: Vcpu): void {
     vcpu.down = false
     this.#host.comesUp(vcpu)
     if (upcallDeliverable(this, vcpu)) this.kick(vcpu)
   }
 
-  /** EC-up-1 for a vCPU with a vcpu_info. */
+  /** Sets evtchn_upcall_pending; on the edge 0 → 1 the vCPU is told (EC-up-1). Does nothing on the dummy vcpu_info. */
   markEventsPending(vcpu: Vcpu): void {
     if (!vcpu.onDummy && this.core.markPending(vcpu.info)) this.kick(vcpu)
   }
 
-  /** EC-up-11. */
+  /** Wakes the vCPUs that poll this port, or any port (EC-up-11). */
   checkPollers(port: number): void {
     if (!this.#pollers) return
     for (const vcpu of this.vcpus) {

@@ -198,7 +198,7 @@ export class FifoState {
   }
 }
 
-/** fifoRaise's answer. */
+/** What fifoRaise returns. */
 const NEWLY_PENDING = 1
 const NEWLY_LINKED = 2
 /** fifoSetLink's. */
@@ -223,12 +223,12 @@ export class FifoPortOps implements PortOps {
     this.#state = state
   }
 
-  /** EC-fifo-3…16. Xen: evtchn_fifo_set_pending. */
+  /** Raises an event: Xen's evtchn_fifo_set_pending (EC-fifo-3…16). */
   setPending(port: number): void {
     const { ports } = this.#to
     const word = this.#state.wordAt(port)
     if (word === NONE) {
-      // Remembered until the page comes (EC-bug-4). Nobody is told: there is no word to look at.
+      // Remembered until the page comes (EC-bug-4). No upcall is made: there is no word to look at.
       ports.setSavedPending(port)
       return
     }
@@ -238,7 +238,7 @@ export class FifoPortOps implements PortOps {
       const old = ports.lastQueue(port)
       this.#state.lock(old, queue)
       if (queue === queueOf(vcpuId, ports.priority(port)) && old === ports.lastQueue(port)) {
-        // Last: a poller that is woken before the event is linked may look for it in vain (EC-bug-8).
+        // Last: a poller that is woken before the event is linked may not find it (EC-bug-8).
         if (this.#raise(port, word, vcpuId, old, queue)) this.#to.checkPollers(port)
         return
       }
@@ -269,7 +269,7 @@ export class FifoPortOps implements PortOps {
     return (found & NEWLY_PENDING) !== 0
   }
 
-  /** Puts a newly linked event at the end of its queue (EC-fifo-9…13); answers as fifoSetLink does. */
+  /** Puts a newly linked event at the end of its queue (EC-fifo-9…13); returns what fifoSetLink returns. */
   #link(port: number, block: number, old: number, queue: number): number {
     const state = this.#state
     // The port was the last of its old queue and is on none now, so that queue is empty: a tail left there would be
@@ -290,7 +290,7 @@ export class FifoPortOps implements PortOps {
     if (word !== NONE) this.#core.bitClear(word, EVTCHN_FIFO_PENDING)
   }
 
-  /** EC-fifo-21: mask first, then pending. Pollers are not woken, for PENDING was set before. */
+  /** Unmasks: mask first, then pending (EC-fifo-21). Pollers are not woken, for PENDING was set before. */
   unmask(port: number): void {
     const word = this.#state.wordAt(port)
     if (word === NONE) return
@@ -326,7 +326,7 @@ export class FifoPortOps implements PortOps {
   /** A queued event stays on the old vCPU's queue until it is consumed (EC-fifo-14). */
   moved(): void {}
 
-  /** EC-dump-7: `?` without a page; else B if BUSY, a space, LINK or a dash if not LINKED. */
+  /** The word for the dump: `?` without a page; else B if BUSY, a space, LINK or a dash if not LINKED (EC-dump-7). */
   selectorDigits(port: number): string {
     const at = this.#state.wordAt(port)
     if (at === NONE) return '?     '

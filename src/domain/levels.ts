@@ -56,7 +56,7 @@ export class LevelPortOps implements PortOps {
     this.#sel = sharedInfo(bits).sel
   }
 
-  /** NL-set-1. Xen: evtchn_2l_set_pending. */
+  /** Raises an event: Xen's evtchn_2l_set_pending, for any number of levels (NL-set-1). */
   setPending(port: number): void {
     if (port >= this.maxEvtchns) return
     const page = port >> 15
@@ -66,12 +66,12 @@ export class LevelPortOps implements PortOps {
     this.#to.checkPollers(port)
   }
 
-  /** NL-clear-1: the leaf only. */
+  /** Clears the bit in the leaf only (NL-clear-1). */
   clearPending(port: number): void {
     if (port < this.maxEvtchns) this.#core.bitClear(this.#pending[port >> 15]!, port)
   }
 
-  /** NL-unmask-1. No pollers (EC-2l-8). */
+  /** Unmasks (NL-unmask-1). Pollers are not woken (EC-2l-8). */
   unmask(port: number): void {
     if (port >= this.maxEvtchns) return
     const page = port >> 15

@@ -29,7 +29,7 @@ export function switchTo(
   for (const gfn of registration.maskGfns) domain.memory.hold(gfn)
   domain.core.moveLeaf(old.pending[0]!, old.mask[0]!, leaf.pending[0]!, leaf.mask[0]!, words32)
   for (const vcpu of domain.vcpus) {
-    // Selectors for another size than the one committed are worth nothing from here on.
+    // Selectors recorded for another size than the committed one can never become active.
     if (!matches(vcpu.recorded, levels, registration.nrPages, bits)) vcpu.record(null)
     vcpu.activeDepth = 0
     if (!vcpu.onDummy) domain.core.zeroWords(vcpu.info + sel, bits / 32)

@@ -22,7 +22,7 @@ export function unlinkPirqPort(domain: Domain, port: number): void {
   else domain.vcpus[ports.notifyVcpu(port)]!.firstPirqPort = next
 }
 
-/** EC-irq-1: raises a bound PIRQ on its notify vCPU; it awaits an EOI from then on. */
+/** Raises a bound PIRQ on its notify vCPU; it then awaits an EOI (EC-irq-1). */
 export function deliverPirq(domain: Domain, irq: number): void {
   const pirq = domain.pirqs.find(irq)
   if (!pirq?.port) return

@@ -23,7 +23,7 @@ export interface Delivery {
 
 /** The operations of one ABI on one domain. Callers test usability first (EC-port-2). */
 export interface PortOps {
-  /** What query_nlevel answers: 2 … 5 for that many levels, ABI_FIFO. */
+  /** What query_nlevel returns in `abi`: 2 … 5 for that many levels, ABI_FIFO. */
   readonly abi: number
   /** Levels of the tree: 2…5; 0 = the ABI has none. */
   readonly levels: number

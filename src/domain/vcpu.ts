@@ -1,5 +1,5 @@
 /**
- * A virtual CPU as far as events know it: where its vcpu_info is, which selector levels are active, VIRQ bindings, poll
+ * A virtual CPU as events see it: where its vcpu_info is, which selector levels are active, VIRQ bindings, poll
  * and block state. All of it private to the hypervisor; what the guest sees is only the 64 bytes of vcpu_info.
  */
 

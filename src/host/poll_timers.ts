@@ -6,18 +6,18 @@ import type { Vcpu } from '../domain/vcpu.js'
 export class PollTimers {
   readonly #ends = new Map<Vcpu, bigint>()
 
-  /** The poll of this vCPU ends at `ns` at the latest; 0 = there is no such time, nor one of an earlier poll. */
+  /** Ends the poll of this vCPU at `ns` at the latest, in place of any earlier time; 0 = no time-out. */
   arm(vcpu: Vcpu, ns: bigint): void {
     if (ns) this.#ends.set(vcpu, ns)
     else this.#ends.delete(vcpu)
   }
 
-  /** Its poll is over, or the vCPU is. */
+  /** Drops the time: the poll is over, or the vCPU is gone. */
   disarm(vcpu: Vcpu): void {
     this.#ends.delete(vcpu)
   }
 
-  /** When its poll ends, if it has such a time. */
+  /** The time-out of its poll, if it has one. */
   endOf(vcpu: Vcpu): bigint | undefined {
     return this.#ends.get(vcpu)
   }
@@ -29,7 +29,7 @@ export class PollTimers {
     return next
   }
 
-  /** vCPUs whose time has come; they have no timer any more. */
+  /** Takes the vCPUs whose time has come; their timers are removed. */
   takeDue(nowNs: bigint): Vcpu[] {
     const due = [...this.#ends].filter(([, ns]) => ns <= nowNs).map(([vcpu]) => vcpu)
     for (const vcpu of due) this.#ends.delete(vcpu)

@@ -3,8 +3,8 @@
  * xen/common/softirq.c). `process_pending_softirqs` is what long loops call between two pieces of work: it runs all but
  * the schedule softirqs, which would leave the loop.
  *
- * The mask of pending softirqs is a BitSet; handlers run lowest number first, and one that is raised while others run is
- * seen before the call returns.
+ * The mask of pending softirqs is a BitSet; handlers run in ascending order of their numbers, and a softirq that is raised while
+ * others run is served before the call returns.
  */
 
 import BitSet from 'bitset'

@@ -1,7 +1,7 @@
 /**
- * Who is to be entered next: upcalls never enter a guest in the middle of a hypercall. They queue, and are handed over when
- * the outermost call is over, one after the other; what a handler raises joins the same queue. vCPUs that were blocked and
- * go on come before upcalls.
+ * Which vCPU is entered next. Upcalls never enter a guest in the middle of a hypercall: they queue, and are handed over one
+ * after the other when the outermost call is over. What a handler raises joins the same queue. vCPUs that were unblocked
+ * come before upcalls.
  */
 
 import type { Domain } from '../domain/domain.js'
@@ -49,7 +49,7 @@ export class UpcallQueue {
     this.#upcalls.push(vcpu)
   }
 
-  /** A blocked vCPU goes on: at once, or when it comes up, and its domain goes on. */
+  /** A vCPU was unblocked. `onUnblock` is called for it at once, or as soon as it is online and its domain runs. */
   unblocked(vcpu: Vcpu): void {
     this.#unblocked.push(vcpu)
     this.deliver()
@@ -84,8 +84,8 @@ export class UpcallQueue {
   }
 
   /**
-   * A domain that stood still, was paused, shut down or reset runs again: what was held back is told, and every vCPU that
-   * has events is upcalled.
+   * A domain that stood still, was paused, shut down or reset runs again: unblocks that were held back are reported, and
+   * every vCPU that has events is upcalled.
    */
   goesOn(domain: Domain): void {
     for (const vcpu of domain.vcpus) {
@@ -95,12 +95,12 @@ export class UpcallQueue {
     this.deliver()
   }
 
-  /** A vCPU that may have been offline is not any more: what was held back is told when the call is over. */
+  /** A vCPU is online: an unblock that was held back for it is reported when the call is over. */
   comesUp(vcpu: Vcpu): void {
     if (this.#unblockLater.delete(vcpu)) this.#unblocked.push(vcpu)
   }
 
-  /** What was held back for a domain that will not go on is nobody's. */
+  /** Drops the unblocks that were held back for a domain that will not run again. */
   forget(domain: Domain): void {
     for (const vcpu of domain.vcpus) this.#unblockLater.delete(vcpu)
   }
@@ -126,7 +126,7 @@ export class UpcallQueue {
     }
   }
 
-  /** Tells that a vCPU goes on, unless something has come between: its domain's end or a move, or that it blocked again. */
+  /** Reports that a vCPU was unblocked, unless its domain has ended or moved since, or it blocked again. */
   #goOn(vcpu: Vcpu): void {
     const domain = this.#domains.of(vcpu)
     if (domain?.dying !== 'alive' || vcpu.blocked) return

@@ -55,7 +55,7 @@ export class Virqs {
     return refused
   }
 
-  /** A handler domain that has the VIRQ bound stays it (EC-vclass-5), unless it is `leaving`. */
+  /** May another domain become the handler? Not while the handler has the VIRQ bound (EC-vclass-5), unless it is `leaving`. */
   mayReplaceHandler(virq: number, leaving?: Domain): Outcome {
     const current = this.handler(virq)
     if (!current || current === leaving || !current.vcpus[0]!.virqPort(virq)) return 0
@@ -63,8 +63,8 @@ export class Virqs {
   }
 
   /**
-   * Will a domain that is yet to come, with this number, be the handler without being made it? In the place of `replaced`,
-   * or as the hardware domain.
+   * Will a domain that does not exist yet handle this VIRQ without `setHandler`? It does if it takes the place of `replaced`,
+   * or is the hardware domain.
    */
   willHandle(virq: number, domid: number, replaced: Domain | undefined): boolean {
     const explicit = this.#handlers[virq]
@@ -87,25 +87,25 @@ export class Virqs {
     return this.#domExc?.owner === domain
   }
 
-  /** EC-vclass-7: is it bound? A VIRQ that is not per vCPU is so on vCPU 0, whichever existing vCPU is asked about. */
+  /** Is the VIRQ bound (EC-vclass-7)? One that is not per vCPU is bound on vCPU 0, whichever existing vCPU is asked about. */
   enabled(domain: Domain, vcpuId: number, virq: number): boolean {
     const vcpu = domain.vcpus[vcpuId]
     if (!vcpu) return false
     return (virqClass(virq) === 'vcpu' ? vcpu : domain.vcpus[0]!).virqPort(virq) > 0
   }
 
-  /** EC-vclass-2: to the port that this vCPU bound. */
+  /** Raises a VIRQ on the port that this vCPU bound, if it did (EC-vclass-2). */
   sendVcpu(domain: Domain, vcpuId: number, virq: number): void {
     const port = domain.vcpus[vcpuId]?.virqPort(virq) ?? 0
     if (port) domain.setPending(port)
   }
 
-  /** EC-vclass-3: the port is in vCPU 0's table, delivery goes to the port's notify vCPU. */
+  /** Raises a per-domain VIRQ: its port is in vCPU 0's table, delivery goes to the port's notify vCPU (EC-vclass-3). */
   sendDomain(domain: Domain | undefined, virq: number): void {
     if (domain) this.sendVcpu(domain, 0, virq)
   }
 
-  /** EC-vclass-4. */
+  /** Raises a global VIRQ for its handler domain (EC-vclass-4). */
   sendGlobal(virq: number): void {
     this.sendDomain(this.handler(virq), virq)
   }
@@ -120,7 +120,7 @@ export class Virqs {
     if (this.#domExc?.owner === owner) this.#domExc = null
   }
 
-  /** A new domain is a change as well; nobody is signalled. */
+  /** A new domain is recorded as changed, but no VIRQ is raised. */
   domainCreated(domid: number): void {
     this.#domExc?.changed.add(domid)
   }

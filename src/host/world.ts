@@ -13,7 +13,7 @@ export interface HostLimits {
   maxLevels: Readonly<Record<Bits, number>>
   /** Leaf pages per bitmap. */
   maxLeafPages: number
-  /** False: the three N-level operations answer ENOSYS, as a Xen that never heard of them. */
+  /** False: the three N-level operations return ENOSYS, as in Xen itself. */
   nlevel: boolean
   /** False: no FIFO ABI, as a Xen built without it (EC-op-6). */
   fifo: boolean
@@ -36,7 +36,7 @@ export interface World {
   notifier(slot: number): Notifier
   /** Is preemption due? Asked at every 64th port of a long walk. */
   preempt(): boolean
-  /** A preempted operation is about to go on: pending softirqs run here, as they do between two hypercalls. */
+  /** Called before a preempted operation continues: pending softirqs run here, as they do between two hypercalls. */
   continuation(): void
 }
 

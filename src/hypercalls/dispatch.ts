@@ -16,7 +16,7 @@ import { xenVersion } from './xen_version.js'
 
 const { EFAULT, EINVAL, ENOSYS } = Errno
 
-/** A register: a number or a bigint; whatever else a guest's 64 bits can hold. */
+/** A register. A bigint holds what a number cannot: all 64 bits. */
 export type Register = number | bigint
 
 /** Unsigned value of a register as the guest's width has it; a 32-bit guest's upper half does not exist. */

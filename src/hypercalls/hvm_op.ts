@@ -1,4 +1,4 @@
-/** HYPERVISOR_hvm_op as far as events need it: how an HVM guest wants to be called (EC-up-9, EC-up-10). */
+/** HYPERVISOR_hvm_op, the commands that concern events: how an HVM guest wants to be upcalled (EC-up-9, EC-up-10). */
 
 import { HVM_NR_PARAMS, HVM_PARAM, HVM_PARAM_CALLBACK_IRQ, HVM_UPCALL_VECTOR, HVMOP } from '../abi/hvm.js'
 import { FIRST_UPCALL_VECTOR } from '../abi/limits.js'
@@ -50,7 +50,7 @@ interface Param {
 /** Offset of the value in struct xen_hvm_param. */
 const VALUE = HVM_PARAM.fields.value_low.offset
 
-/** Only the callback parameter is kept; another domain's is for its stub device model and control domains. */
+/** Only the callback parameter exists here. Another domain's is open to its stub device model and to control domains. */
 function readParam(world: World, caller: Caller, gva: number): Param | Refusal {
   const bytes = new Uint8Array(HVM_PARAM.size)
   const view = new DataView(bytes.buffer)

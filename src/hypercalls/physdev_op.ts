@@ -1,4 +1,4 @@
-/** HYPERVISOR_physdev_op as far as event channels need it: EOI and interrupt state of PIRQs (spec 6.2). */
+/** HYPERVISOR_physdev_op, the commands that concern event channels: EOI and interrupt state of PIRQs (spec 6.2). */
 
 import { PAGE_SIZE } from '../abi/index.js'
 import { NR_ISA_IRQS, PHYSDEVOP, XENIRQSTAT_needs_eoi, XENIRQSTAT_shared } from '../abi/physdev.js'

@@ -1,4 +1,4 @@
-/** HYPERVISOR_sched_op as far as events need it: yield, block, shutdown, poll (spec 6.4; xen/common/sched/core.c). */
+/** HYPERVISOR_sched_op, the commands that concern events: yield, block, shutdown, poll (spec 6.4; xen/common/sched/core.c). */
 
 import { POLL_MAX_PORTS, SCHEDOP } from '../abi/index.js'
 import { upcallDeliverable } from '../domain/upcall.js'
@@ -10,7 +10,7 @@ const { EFAULT, EINVAL, ENOSYS } = Errno
 
 /** Timers of polls: absolute system time in ns. */
 export interface PollTimers {
-  /** The poll of this vCPU ends at `ns` at the latest; 0 = there is no such time, nor one of an earlier poll. */
+  /** Ends the poll of this vCPU at `ns` at the latest, in place of any earlier time; 0 = no time-out. */
   arm(caller: Caller, ns: bigint): void
 }
 
@@ -41,8 +41,8 @@ export function schedOp(world: SchedWorld, caller: Caller, cmd: number, gva: num
 }
 
 /**
- * Unmasks upcalls (PV) and blocks only if none is deliverable (EC-up-7). A vCPU that makes a hypercall runs, whoever let it:
- * a poll that it was in is over, its time-out too (EC-poll-14).
+ * Unmasks upcalls (PV) and blocks only if none is deliverable (EC-up-7). A vCPU that makes a hypercall runs, so an
+ * earlier poll of it is over, and so is the poll's time-out (EC-poll-14).
  */
 function block(world: SchedWorld, caller: Caller): 0 {
   const { domain, vcpu } = caller

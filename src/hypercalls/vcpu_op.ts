@@ -1,4 +1,4 @@
-/** HYPERVISOR_vcpu_op as far as events need it: where vcpu_info lives, and whether a vCPU is online (spec 1.6). */
+/** HYPERVISOR_vcpu_op, the commands that concern events: where vcpu_info lives, and whether a vCPU is online (spec 1.6). */
 
 import { PAGE_SIZE, SHUTDOWN, sharedInfo, VCPU_INFO_SIZE, VCPUOP } from '../abi/index.js'
 import { decode } from '../abi/struct.js'
@@ -32,7 +32,7 @@ export function vcpuOp(
       domain.bringUp(vcpu)
       return 0
     case VCPUOP.down:
-      // A domain without a vCPU that is up is off; its last one stays up for whoever resumes it.
+      // A domain without a vCPU that is up is off; its last vCPU stays up, so that the domain can be resumed.
       if (domain.vcpus.every((other) => other === vcpu || other.down)) world.shutdown(domain, SHUTDOWN.poweroff)
       else vcpu.down = true
       return 0
@@ -65,7 +65,7 @@ function registerVcpuInfo(domain: Domain, vcpu: Vcpu, gva: number): Outcome {
 }
 
 /**
- * Fills the new area, switches to it, then makes the guest look at everything once: level 1 all ones, events pending
+ * Fills the new area, switches to it, then makes the guest look at every channel once: level 1 all ones, events pending
  * (EC-vi-14, -15). On an N-level domain the dummy was the last missing level (NL-vi-1).
  */
 function moveVcpuInfo(domain: Domain, vcpu: Vcpu, to: number, gfn: number): void {

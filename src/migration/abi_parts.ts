@@ -1,10 +1,10 @@
 /**
  * What an ABI keeps beside the port table, as its own part of a saved domain: `abi: { name, … }`. A part knows how to
- * save itself and how to read itself back; reading answers a function that sets up a domain that is not on the host yet,
- * so nothing has to be taken back when the host refuses. An ABI that has no part here cannot be saved in transparent mode.
+ * save itself and how to read itself back; reading returns a function that sets up a domain that is not on the host yet,
+ * so nothing has to be undone when the host refuses. An ABI that has no part here cannot be saved in transparent mode.
  *
  *     levels   two levels or N: the registration, and the selectors that the guest recorded for each vCPU
- *     fifo     the event array, control blocks and tails (save_fifo.ts)
+ *     fifo     the event array, control blocks and tails (fifo_part.ts)
  */
 
 import { type Bits, MAX_LEAF_PAGES, maxDepth, maxEvtchns, PAGE_SIZE } from '../abi/index.js'

@@ -19,7 +19,7 @@ const DIGITS = new Uint8Array(128).fill(NO_DIGIT)
   DIGITS[digit.charCodeAt(0)] = value
 })
 
-/** Bytes of base64 text; null if it is none, or has more than `most` bytes, which is found out before any are made. */
+/** Bytes of base64 text; null if the text is not base64, or stands for more than `most` bytes, which is checked first. */
 export function fromBase64(text: string, most = Number.POSITIVE_INFINITY): Uint8Array | null {
   if (text.length % 4) return null
   const padding = text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0

@@ -1,7 +1,7 @@
 /**
- * Reading a saved state: data of unknown origin, taken apart field by field. Each reader answers a value of the right
- * kind and range or throws an error that names the field by its path, `vcpuState[3].infoGfn`. What is read is copied, so
- * that nothing can change between the check and the use; messages stay short whatever the field holds.
+ * Reading a saved state: data of unknown origin, taken apart field by field. Each reader returns a value of the right
+ * kind and range, or throws an error that names the field by its path, `vcpuState[3].infoGfn`. What is read is copied, so
+ * that nothing can change between the check and the use. Messages stay short, whatever the field holds.
  */
 
 import { type Refusal, XenError } from '../errno.js'

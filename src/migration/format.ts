@@ -1,14 +1,14 @@
 /**
- * A domain as plain data, to be restored on another host (nlevel.md section 5). Two answers to one question: who makes a
- * guest's channels again after a migration?
+ * A domain as plain data, to be restored on another host (nlevel.md section 5). The two modes differ in who makes the
+ * guest's channels again after a migration:
  *
  *     cooperative   configuration · RAM                              the guest, as in Xen: it starts with two levels and
  *                                                                    no channels (NL-mig-1, EC-die-8)
- *     transparent   the same · vCPUs · ports · PIRQs · ABI part      the hypervisor: it goes on as though nothing had
- *                                                                    happened (NL-mig-3)
+ *     transparent   the same · vCPUs · ports · PIRQs · ABI part      the hypervisor: the guest notices nothing
+ *                                                                    (NL-mig-3)
  *
  * It survives structured clone and JSON. What an ABI keeps beside the port table is its own part of the state
- * (save_abi.ts). Made by save.ts, checked by read_state.ts; what the host grants is restore.ts.
+ * (abi_parts.ts). save.ts makes it, check.ts checks it, and restore.ts decides what the host grants.
  */
 
 import {
@@ -84,7 +84,7 @@ export interface SavedTransparent extends SavedCommon {
   validEvtchns: number
   /** Open ports by state, ascending. `vcpu` is the notify vCPU, `domid` and `remotePort` the other end. */
   ports: Record<PortState, SavedTable>
-  /** Ports that Xen itself had: told, never restored (NL-mig-6). */
+  /** Ports that Xen itself had: reported, never restored (NL-mig-6). */
   xenPorts: number[]
   pirqs: SavedTable
   /** The PIRQ EOI map (EC-irq-3). */

@@ -1,10 +1,10 @@
 /**
  * A migration under way: the frozen source of a saved state. From `beginMigration` to `commit` or `abort` the domain
- * stands still (its hypercalls answer EAGAIN, no upcall enters it), while what others send it is kept in its own pending
- * bits. Then exactly one of the two goes on:
+ * stands still: its hypercalls return EAGAIN and no upcall enters it. What others send it is kept in its own pending bits.
+ * Then exactly one of the two runs on:
  *
  *     begin ── state ──▶ restored elsewhere ── commit ──▶ the source is gone; `raised` tells what came in meanwhile
- *       │                refused            ── abort  ──▶ the source goes on, and finds what came in
+ *       │                refused            ── abort  ──▶ the source runs on, and finds what came in
  *       └────────────▶ restored here, `replaces` ───────▶ committed by that restore, nothing in between
  */
 
@@ -28,7 +28,7 @@ export interface Committed {
 export interface MigrationHost {
   /** The source is destroyed. */
   destroy(source: Domain): void
-  /** The source goes on. */
+  /** The source runs on. */
   thaw(source: Domain): void
 }
 
@@ -90,7 +90,7 @@ export class Migration<S extends SavedDomain = SavedDomain> {
   }
 
   /**
-   * The source is the one that runs: it goes on as though nothing had happened, and is told of what came in meanwhile.
+   * The source is the one that runs: it continues where it stood, and gets the upcalls for what came in meanwhile.
    * @throws XenError EINVAL if the migration is over.
    */
   abort(): void {

@@ -1,6 +1,6 @@
 /**
- * Domains of one host on the move: saved, frozen, restored, started. What a state holds is saved_state.ts, what a host grants it
- * restore.ts, the handle of a frozen source migration.ts; here is what happens on the host, and in which order.
+ * Domains of one host on the move: saved, frozen, restored, started. format.ts says what a state holds, restore.ts what a
+ * host grants it, handle.ts is a frozen source; here is what happens on the host, and in which order.
  */
 
 import { MAX_IRQ, MAX_PORT, NR_VIRQS } from '../abi/index.js'
@@ -94,7 +94,7 @@ export class Moving {
     if (domain.dying !== 'alive') refuse(Errno.EINVAL, `is ${domain.dying}`)
     if (domain.nextEvtchn) refuse(Errno.EBUSY, `is in the middle of a reset, at port ${domain.nextEvtchn}`)
     if (mode === 'cooperative') return saveCooperative(domain)
-    // What a vCPU was about to do next is on the stack here, and no state could carry it.
+    // What a vCPU does next is on the stack here, and no state can carry that.
     if (queue.inCall) refuse(Errno.EBUSY, 'cannot be saved in the middle of a hypercall')
     if (domain.vcpus.some((vcpu) => queue.inUpcall(vcpu))) refuse(Errno.EBUSY, 'is in the middle of an upcall')
     const now = systemTime(clock)
@@ -191,7 +191,7 @@ export class Moving {
       throw new RestoreError('bits', Errno.EINVAL, `is ${bits}, and a state is not converted to ${wanted}`)
     const taken = domains.get(domid)
     if (taken && taken !== source) throw new RestoreError('domid', Errno.EEXIST, `this host has a domain ${domid}`)
-    // Domain 0 is the hardware domain, and handles what no other domain does.
+    // Domain 0 is the hardware domain, which handles every VIRQ that no other domain handles.
     if (domid === 0 && given.domid !== 0 && !source)
       throw new RestoreError(
         'domid',

@@ -5,7 +5,7 @@
  *                of the operation that would have made it, and ends with the first that is refused (NL-mig-3, NL-mig-6)
  *     carryOut   fills the RAM, retires the source that is replaced, puts the domain on the host, connects the ends
  *
- * A state grants nothing: what it may have is the host's to say (its limits, its policy) or the caller's (RestoreOptions). An
+ * A state grants nothing: the host (limits, policy) and the caller (RestoreOptions) decide what it may have. An
  * interdomain end is connected only to a peer that is connected to the replaced source, or that waits, UNBOUND, for the
  * restored domain's number. Xen-attached ports are never made.
  */
@@ -95,7 +95,7 @@ export class Restore {
     this.#vcpus()
     state.installAbi(this.#world, domain)
     this.#pirqRecords()
-    // Objects beyond the domain's limit can hold no port here.
+    // Port objects beyond the domain's limit cannot be in use.
     const most = Math.ceil((domain.maxEvtchnPort + 1) / EVTCHNS_PER_BUCKET) * EVTCHNS_PER_BUCKET
     if (!domain.ports.grow(Math.min(state.validEvtchns, most) - 1))
       throw new RestoreError('validEvtchns', ENOMEM, `there is no memory for ${state.validEvtchns} port objects`)
@@ -162,7 +162,7 @@ export class Restore {
     const domain = this.#domain
     const [port, notify, number, remotePort] = values as [number, number, number, number]
     const field = `ports.${state}[${row}]`
-    // 2-level ports that were opened at 64 bits are there, if of no use, after a latch to 32.
+    // After a latch to 32 bits, 2-level ports that were opened at 64 bits still exist, though they are unusable.
     const most = Math.min(domain.maxEvtchnPort, Math.max(domain.maxEvtchns, 4096) - 1)
     if (port > most) throw new RestoreError(`${field}.port`, ENOSPC, `port ${port} is beyond ${most}, the limit here`)
     domain.ports.take(port)
@@ -244,7 +244,7 @@ export class Restore {
     if (domid === this.#state.domid) return `port ${remotePort} of the domain itself is not its other end`
     if (!peer || peer === this.#source) return `there is no domain ${this.#domidHere(domid)}`
     if (peer.dying !== 'alive') return `d${peer.domid} is dying`
-    // The peer may have closed its end and made another while the source was frozen: the source itself knows.
+    // While the source was frozen, the peer may have closed its end and made another; the source's own port says so.
     if (this.#peerOfSource(port) === peer && this.#migration!.wasConnected(port, domid, remotePort))
       return this.#source!.ports.remotePort(port)
     const refused = awaits(peer, remotePort, this.#domain.domid)
@@ -298,7 +298,7 @@ export class Restore {
   carryOut(attach: () => void, fresh: boolean): RestoreReport {
     const domain = this.#domain
     const source = this.#source
-    // The source keeps its events in its own RAM, which may be the very window that is filled next.
+    // The source keeps its events in its own RAM, and the same RAM may be filled next.
     const late = source ? [...pendingPorts(source)] : []
     loadRam(domain.memory, this.#state.ram, fresh)
     for (const gfn of this.#state.readOnly) domain.memory.protect(gfn)
@@ -311,7 +311,7 @@ export class Restore {
       domain.setPending(port)
       this.#report.raised.push(port)
     }
-    // What was signalled while an end was cut, or is on its way, is not known: one event each to be safe (NL-mig-6).
+    // Signals sent while an end was cut are lost, so each end gets one event to be safe (NL-mig-6).
     for (const { port, peer, remotePort } of this.#ends) {
       domain.setPending(port)
       peer.setPending(remotePort)

@@ -1,4 +1,4 @@
-/** Saving a domain: what saved_state.ts describes, taken from a domain that stands still. */
+/** Saving a domain: what format.ts describes, taken from a domain that stands still. */
 
 import { ECS, PAGE_SIZE } from '../abi/index.js'
 import type { Domain } from '../domain/domain.js'

@@ -52,7 +52,7 @@ export function bindInterdomain(world: World, { domain: local }: Caller, args: O
     local.ports.setInterdomain(port, remote.domid, remotePort)
     remote.ports.setInterdomain(remotePort, local.domid, port)
     local.portOps.init?.(port)
-    // What the peer signalled while unbound was dropped: one event to be safe (EC-inter-8).
+    // The peer's signals were dropped while its port was unbound, so one event is raised to be safe (EC-inter-8).
     local.setPending(port)
     args.local_port = port
     return 0
@@ -73,7 +73,8 @@ export function bindVirq(world: World, { domain }: Caller, args: OpArgs<'bind_vi
     if (refused) return refused
     const port = getFreePort(domain)
     if (typeof port !== 'number') return port
-    // The record of changed domains exists from a successful bind on: a bind that fails touches nobody's (EC-XSA-496).
+    // The record of changed domains begins with a bind that succeeds. One that fails leaves another owner's record alone
+    // (EC-XSA-496).
     if (virq === VIRQ.DOM_EXC) world.virqs.openDomExc(domain, world.domids())
     domain.ports.setIrq(port, ECS.VIRQ, virq)
     domain.ports.setNotifyVcpu(port, vcpu.vcpuId)

@@ -1,6 +1,6 @@
 /**
  * Closing channels: one port (spec 2.10), all of the guest's (reset, 2.15), and all there are when a domain dies (part 7).
- * The latter two stop where preemption is due and keep in the domain how far they came.
+ * The latter two stop where preemption is due; the domain records how far they came.
  */
 
 import { ECS, type OpArgs, VIRQ } from '../../abi/index.js'
@@ -68,7 +68,7 @@ function closePirq(world: World, domain: Domain, port: number): void {
   unlinkPirqPort(domain, port)
 }
 
-/** EC-close-9: pending is cleared if usable, the mask bit stays (EC-bug-1). */
+/** Frees the port. Its pending bit is cleared if the port is usable; its mask bit stays (EC-close-9, EC-bug-1). */
 function freePort(domain: Domain, port: number): void {
   domain.clearPending(port)
   if (domain.ports.consumer(port)) domain.ports.xenEvtchns--
@@ -100,8 +100,8 @@ function resetBy(step: typeof resetDomain, world: World, { domain: caller }: Cal
 }
 
 /**
- * Closes all of a domain's guest ports, resumably, and returns it to two levels (EC-reset-4…9). PREEMPTED: `continueReset`
- * goes on where this stopped.
+ * Closes all of a domain's guest ports, resumably, and returns it to two levels (EC-reset-4…9). PREEMPTED: call
+ * `continueReset`, which starts where this stopped.
  */
 export function resetDomain(world: World, domain: Domain, caller: Domain): Outcome {
   const refused = mayReset(domain, caller)
@@ -111,7 +111,7 @@ export function resetDomain(world: World, domain: Domain, caller: Domain): Outco
   return closeFrom(world, domain, 1, 0)
 }
 
-/** Goes on with a reset that was preempted. */
+/** Continues a reset that was preempted. */
 export function continueReset(world: World, domain: Domain, caller: Domain): Outcome {
   const refused = mayReset(domain, caller)
   if (refused) return refused
@@ -127,8 +127,8 @@ function mayReset(domain: Domain, caller: Domain): Outcome {
 }
 
 /**
- * The walk of a reset, from port `first`. `tested` is the port at which the step before was preempted: it is passed without
- * another test, so that a host that always preempts gets to the end (EC-reset-8).
+ * The walk of a reset, from port `first`. `tested` is the port at which the previous step was preempted: there is no second
+ * test there, so that the walk ends even on a host that always preempts (EC-reset-8).
  */
 function closeFrom(world: World, domain: Domain, first: number, tested: number): Outcome {
   const { ports } = domain

@@ -27,8 +27,8 @@ interface Row<N extends EvtchnOpName> {
 }
 
 /**
- * An operation whose OUT members are written before its effects, for a guest that cannot be told of them must not have
- * them. `run` makes every check and returns what is left to do.
+ * An operation whose OUT members are written before its effects: if they cannot be written, the effects do not happen.
+ * `run` makes every check and returns the effects as a function.
  */
 interface CommittingRow<N extends EvtchnOpName> {
   writesOut: 'before-commit'
@@ -59,7 +59,7 @@ const OPERATIONS: { readonly [N in EvtchnOpName]: Row<N> | CommittingRow<N> } = 
 /** The three operations that Xen never had. */
 const NLEVEL_OPS: ReadonlySet<EvtchnOpName> = new Set(['query_nlevel', 'set_nlevel_selectors', 'register_nlevel'])
 
-/** The operation with this number on this host, which may be one that never heard of N levels. */
+/** The operation with this number, if this host has it. Hosts without N levels lack three. */
 export function operationByNumber(world: World, cmd: number): EvtchnOpName | undefined {
   const name = EVTCHNOP_NAMES.get(cmd)
   return name !== undefined && NLEVEL_OPS.has(name) && !world.limits.nlevel ? undefined : name
@@ -72,8 +72,8 @@ export type WriteOut = () => Outcome
 const nothingToWrite: WriteOut = () => 0
 
 /**
- * Runs an operation, going on by itself where Xen would create a continuation (EC-reset-8). What is done before a failure
- * to write stays done (EC-op-3).
+ * Runs an operation. Where Xen would create a continuation, it is called again (EC-reset-8). If the OUT members cannot be
+ * written, the effects stay (EC-op-3).
  */
 export function runOperation<N extends EvtchnOpName>(
   world: World,
