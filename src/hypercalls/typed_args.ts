@@ -3,15 +3,7 @@
  * member, OUT members picked from the struct's fields.
  */
 
-import {
-  type Args,
-  EVTCHN_STRUCTS,
-  EVTCHNOP,
-  type EvtchnOpName,
-  type In,
-  type OpArgs,
-  type Out,
-} from '../abi/index.js'
+import { type Args, EVTCHN_STRUCTS, EVTCHNOP, type EvtchnOpName, type In, type OpArgs, type Out } from '../abi/index.js'
 import { members, ParameterError } from '../check.js'
 import { Vcpu } from '../domain/vcpu.js'
 import type { Register } from './dispatch.js'
