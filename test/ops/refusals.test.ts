@@ -96,7 +96,7 @@ describe('upcalls whose guests are refused something too', () => {
     ],
     [
       'allocXenPort',
-      'alloc_unbound_xen_event_channel: d2 is dying (EINVAL)',
+      'allocXenPort: d2 is dying (EINVAL)',
       (xen: Hypervisor) => xen.allocXenPort(2, { remoteDomid: 0, notify: () => {} }),
     ],
   ])('do not change what %s says', (_, message, call) => {
