@@ -67,6 +67,14 @@ export const EVTCHN_STRUCTS = {
     nr_channels: [24, 4, 'out'],
     pad: [28, 4, 'in'],
   }),
+  query_nlevel2: struct('evtchn_query_nlevel2', 24, {
+    dom: [0, 2, 'in'],
+    max_levels: [4, 4, 'out'],
+    max_pages: [8, 4, 'out'],
+    abi: [12, 4, 'out'],
+    nr_channels: [16, 4, 'out'],
+    pad: [20, 4, 'in'],
+  }),
 } as const satisfies Record<keyof typeof EVTCHNOP, Struct>
 
 /** One level's frames in the array that set_nlevel_selectors points to. */

@@ -19,7 +19,7 @@ export const DOMID_SELF = 0x7ff0
 /** No domain at all. */
 export const DOMID_INVALID = 0x7ff4
 
-/** Event channel operations; 64…66 are this library's N-level operations, Xen uses 0…14. */
+/** Event channel operations; 64…67 are this library's N-level operations, Xen uses 0…14. */
 export const EVTCHNOP = {
   bind_interdomain: 0,
   bind_virq: 1,
@@ -39,6 +39,7 @@ export const EVTCHNOP = {
   query_nlevel: 64,
   set_nlevel_selectors: 65,
   register_nlevel: 66,
+  query_nlevel2: 67,
 } as const
 
 /** States of a port object, as the dump prints them in `s=` (spec 2.1). */

@@ -52,7 +52,7 @@ const MEMBERS: Record<string, string> = {
 }
 
 /** Structs of the library's own N-level operations, which no header of Xen has. */
-const OURS: ReadonlySet<string> = new Set(['query_nlevel', 'set_nlevel_selectors', 'register_nlevel'])
+const OURS: ReadonlySet<string> = new Set(['query_nlevel', 'set_nlevel_selectors', 'register_nlevel', 'query_nlevel2'])
 
 const isPadding = (member: string) => /^_?(pad\d*|rsvd)$/.test(member)
 

@@ -5,7 +5,7 @@ import { DOMID_SELF, type DomainOptions, HYPERVISOR, Hypervisor, type Hypervisor
 import { PAGE, plan } from './geometry.js'
 import { ARGUMENT, FIRST_FREE, RawGuest, stateOf } from './guest.js'
 
-const [EPERM, ESRCH, EFAULT, ENOSYS] = [-1, -3, -14, -38]
+const [EPERM, ESRCH, EFAULT, EINVAL, ENOSYS] = [-1, -3, -14, -22, -38]
 
 describe('EVTCHNOP_query_nlevel', () => {
   it('NL-query-1: checks the struct, then the domain, then the right to ask', () => {
@@ -47,11 +47,11 @@ describe('EVTCHNOP_query_nlevel', () => {
     expect(guest.op('query_nlevel', { dom: DOMID_SELF }, 0, FIRST_FREE * PAGE)).toBe(EFAULT)
   })
 
-  it('NL-mig-2: a host that never heard of N levels answers ENOSYS to all three, without looking at the argument', () => {
+  it('NL-mig-2: a host that never heard of N levels answers ENOSYS to all of them, without looking at the argument', () => {
     const guest = RawGuest.on({ nlevel: false })
-    for (const cmd of [64, 65, 66])
+    for (const cmd of [64, 65, 66, 67])
       for (const gpa of [ARGUMENT, 2 ** 40]) expect(guest.call(HYPERVISOR.event_channel_op, [cmd, gpa])).toBe(ENOSYS)
-    for (const cmd of [15, 63, 67, -1, 2 ** 31])
+    for (const cmd of [15, 63, 68, -1, 2 ** 31])
       expect(guest.call(HYPERVISOR.event_channel_op, [cmd, ARGUMENT])).toBe(ENOSYS)
   })
 
@@ -108,5 +108,62 @@ describe('EVTCHNOP_query_nlevel', () => {
     guest.domain.latchWidth(32)
     expect(guest.op('query_nlevel', { dom: DOMID_SELF })).toBe(0)
     expect(guest.out).toEqual({ max_levels: 4, max_pages: 512, abi: 3 })
+  })
+})
+
+describe('EVTCHNOP_query_nlevel2', () => {
+  it('NL-query-2: the checks of query_nlevel, then the pad', () => {
+    const xen = Hypervisor.create()
+    const guest = new RawGuest(xen, { domid: 1 })
+    new RawGuest(xen, { domid: 2 })
+    const end = guest.domain.memory.bytes
+    expect(guest.op('query_nlevel2', { dom: DOMID_SELF }, 0, end - 23)).toBe(EFAULT)
+    expect(guest.op('query_nlevel2', { dom: 3, pad: 1 })).toBe(ESRCH)
+    expect(guest.op('query_nlevel2', { dom: 2, pad: 1 })).toBe(EPERM)
+    expect(guest.op('query_nlevel2', { dom: DOMID_SELF, pad: 1 })).toBe(EINVAL)
+    expect(guest.op('query_nlevel2', { dom: DOMID_SELF, pad: 0 })).toBe(0)
+  })
+
+  it('NL-query-2: the first 16 bytes are those of query_nlevel, which touches no byte behind them', () => {
+    const guest = RawGuest.on({}, { maxEvtchnPort: 499 })
+    guest.bytes.fill(0xee, ARGUMENT, ARGUMENT + 32)
+    expect(guest.op('query_nlevel', { dom: DOMID_SELF })).toBe(0)
+    const first = guest.bytes.slice(ARGUMENT, ARGUMENT + 16)
+    expect(guest.bytes.subarray(ARGUMENT + 16, ARGUMENT + 32).every((byte) => byte === 0xee)).toBe(true)
+    expect(guest.op('query_nlevel2', { dom: DOMID_SELF, pad: 0 })).toBe(0)
+    expect(guest.bytes.slice(ARGUMENT, ARGUMENT + 16)).toEqual(first)
+    expect(guest.view(ARGUMENT, 24).getUint32(16, true)).toBe(500)
+    expect(guest.bytes.subarray(ARGUMENT + 24, ARGUMENT + 32).every((byte) => byte === 0xee)).toBe(true)
+  })
+
+  const rows: [string, HypervisorOptions, Partial<DomainOptions>, channels: number][] = [
+    ['a full tree', {}, {}, 16777216],
+    ['a full tree of 32 bits on 512 pages', {}, { bits: 32 }, 16777216],
+    ['five levels in full', { maxLeafPages: 1024 }, { bits: 32 }, 33554432],
+    ['one page', { maxLeafPages: 1 }, {}, 32768],
+    ['the limit of a domU', {}, { maxEvtchnPort: 1023 }, 1024],
+    ['no port but 0', {}, { maxEvtchnPort: 0 }, 1],
+    ['not allowed: two levels', {}, { nlevelAllowed: false }, 4096],
+    ['not allowed, with a limit', {}, { nlevelAllowed: false, maxEvtchnPort: 99 }, 100],
+    ['a host of two levels, 32 bits', { maxLevels: 2 }, { bits: 32 }, 1024],
+  ]
+  it.each(rows)('NL-query-2, NL-reg-6: nr_channels: %s', (_, host, domain, nr_channels) => {
+    const guest = RawGuest.on(host, domain)
+    expect(guest.op('query_nlevel2', { dom: DOMID_SELF, pad: 0 })).toBe(0)
+    expect(guest.out.nr_channels).toBe(nr_channels)
+  })
+
+  it('NL-query-2: nr_channels is what registering returns, and of FIFO what it has', () => {
+    for (const maxEvtchnPort of [-1, 5000, 40000]) {
+      const guest = RawGuest.on({ maxLevels: 3, maxLeafPages: 1 }, { maxEvtchnPort })
+      guest.must(guest.op('query_nlevel2', { dom: DOMID_SELF, pad: 0 }))
+      const { nr_channels } = guest.out
+      guest.register(plan(64, 3, 1, 1, FIRST_FREE))
+      expect(guest.out.nr_channels).toBe(nr_channels)
+      const fifo = RawGuest.on({}, { maxEvtchnPort })
+      fifo.must(fifo.op('init_control', { control_gfn: FIRST_FREE, offset: 0, vcpu: 0 }))
+      fifo.must(fifo.op('query_nlevel2', { dom: DOMID_SELF, pad: 0 }))
+      expect(fifo.out).toMatchObject({ abi: 0x100, nr_channels: maxEvtchnPort < 0 ? 131072 : maxEvtchnPort + 1 })
+    }
   })
 })

@@ -19,7 +19,7 @@ const { event_channel_op, event_channel_op_compat, multicall, sched_op } = HYPER
 const XEN_OPS = Object.entries(EVTCHNOP).filter(([, cmd]) => cmd < 15) as [EvtchnOpName, number][]
 
 describe.each([64, 32] as const)('event_channel_op, %i-bit', (bits) => {
-  it.each([15, 16, 63, 67, 255, 0x7fff_ffff, 0xffff_ffff, -1])(
+  it.each([15, 16, 63, 68, 255, 0x7fff_ffff, 0xffff_ffff, -1])(
     'EC-op-1: command %i does not exist (ENOSYS), whatever the argument',
     (cmd) => {
       const { d1 } = host(bits)

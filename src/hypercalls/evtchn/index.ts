@@ -15,7 +15,7 @@ import type { Caller, World } from '../../host/world.js'
 import * as binds from './bind.js'
 import * as closes from './close.js'
 import { expandArray, initControl, setPriority } from './fifo.js'
-import { queryNlevel, registerNlevel, setNlevelSelectors } from './nlevel.js'
+import { queryNlevel, queryNlevel2, registerNlevel, setNlevelSelectors } from './nlevel.js'
 import * as ops from './send.js'
 
 const { EFAULT, ENOSYS } = Errno
@@ -54,12 +54,18 @@ const OPERATIONS: { readonly [N in EvtchnOpName]: Row<N> | CommittingRow<N> } = 
   query_nlevel: { run: queryNlevel },
   set_nlevel_selectors: { run: setNlevelSelectors },
   register_nlevel: { writesOut: 'before-commit', run: registerNlevel },
+  query_nlevel2: { run: queryNlevel2 },
 }
 
-/** The three operations that Xen never had. */
-const NLEVEL_OPS: ReadonlySet<EvtchnOpName> = new Set(['query_nlevel', 'set_nlevel_selectors', 'register_nlevel'])
+/** The operations that Xen never had. */
+const NLEVEL_OPS: ReadonlySet<EvtchnOpName> = new Set([
+  'query_nlevel',
+  'set_nlevel_selectors',
+  'register_nlevel',
+  'query_nlevel2',
+])
 
-/** The operation with this number, if this host has it. Hosts without N levels lack three. */
+/** The operation with this number, if this host has it. Hosts without N levels lack four. */
 export function operationByNumber(world: World, cmd: number): EvtchnOpName | undefined {
   const name = EVTCHNOP_NAMES.get(cmd)
   return name !== undefined && NLEVEL_OPS.has(name) && !world.limits.nlevel ? undefined : name

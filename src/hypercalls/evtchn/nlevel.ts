@@ -57,6 +57,23 @@ export function queryNlevel(world: World, { domain: caller }: Caller, args: OpAr
   return 0
 }
 
+/** EVTCHNOP_query_nlevel2 (67): the same, and how many channels there would be (NL-query-2). */
+export function queryNlevel2(world: World, caller: Caller, args: OpArgs<'query_nlevel2'>): Outcome {
+  const refused = queryNlevel(world, caller, args)
+  if (refused) return refused
+  if (args.pad) return padNotZero(args.pad)
+  const domain = domainByAnyId(world, caller.domain, args.dom)!
+  const stays = domain.fifo || args.max_levels === 2
+  const most = stays ? domain.maxEvtchns : maxEvtchns(domain.eventBits, args.max_levels!, args.max_pages!)
+  args.nr_channels = usable(domain, most)
+  return 0
+}
+
+/** Port numbers below `most` that the domain may open, 0 included (NL-reg-6). */
+const usable = (domain: Domain, most: number) => Math.min(most, domain.maxEvtchnPort + 1)
+
+const padNotZero = (pad: number) => refuse(EINVAL, () => `pad is ${pad}, not 0`)
+
 /** The checks that both registering operations share, up to the page count. */
 function checkSize(world: World, domain: Domain, levels: number, nrPages: number): Outcome {
   const bits = domain.eventBits
@@ -97,7 +114,7 @@ export function setNlevelSelectors(world: World, { domain }: Caller, args: OpArg
   if (refused) return refused
   if (domain.fifo) return fifoActive(domain)
   if (domain.nextEvtchn) return resetInProgress(domain)
-  if (args.pad) return refuse(EINVAL, () => `pad is ${args.pad}, not 0`)
+  if (args.pad) return padNotZero(args.pad)
   const levels = args.levels
   if (levels === 0 && !domain.nlevel) {
     domain.eventLock.write(() => vcpu.record(null))
@@ -202,7 +219,7 @@ export function registerNlevel(
   if (domain.nlevel) return hasLevels(domain, domain.nlevel.levels)
   if (domain.fifo) return fifoActive(domain)
   if (domain.nextEvtchn) return resetInProgress(domain)
-  if (args.pad) return refuse(EINVAL, () => `pad is ${args.pad}, not 0`)
+  if (args.pad) return padNotZero(args.pad)
   const levels = args.levels
   const nrPages = args.nr_pages
   const bad = checkSize(world, domain, levels, nrPages)
@@ -221,7 +238,7 @@ export function registerNlevel(
   const ops = ifMemory(() => new LevelPortOps(domain, levels, domain.bits, { pending, mask }))
   if (!ops) return refuse(ENOMEM, () => `there is no memory for ${nrPages} leaf pages of d${domain.domid}`)
   const channels = maxEvtchns(domain.bits, levels, nrPages)
-  args.nr_channels = Math.min(channels, domain.maxEvtchnPort + 1)
+  args.nr_channels = usable(domain, channels)
   const registration = { levels, nrPages, bits: domain.bits, pendingGfns, maskGfns }
   return () => {
     domain.eventLock.write(() => switchTo(domain, registration, { pending, mask }, ops))
