@@ -3,14 +3,14 @@
  * consists of: domains.ts, upcall_queue.ts, poll_timers.ts, moving.ts; here they are one thing with checked arguments.
  */
 
-import { type EvtchnOpName, type In, MAX_IRQ, NR_VIRQS, type Out, SHUTDOWN, U32_MAX } from './abi/index.js'
+import { type EvtchnOpName, type In, MAX_IRQ, NR_VIRQS, type OpArgs, type Out, SHUTDOWN, U32_MAX } from './abi/index.js'
 import { anything, func, integer, oneOf, ParameterError, options as readOptions, within } from './check.js'
 import { type Clock, ManualClock, systemTime } from './clock.js'
 import { Domain, type DomainHost } from './domain/domain.js'
 import { deliverPirq } from './domain/pirq_list.js'
 import { Vcpu } from './domain/vcpu.js'
 import { checkDumpOptions, type DumpItem, type DumpOptions, dumpInTurns, dumpItems, dumpLines } from './dump/dump.js'
-import { Errno, Refusal, refuse, toRegister, XenError } from './errno.js'
+import { Errno, type Outcome, Refusal, refuse, toRegister, XenError } from './errno.js'
 import type { GuestPlatform } from './guest/platform.js'
 import { Domains } from './host/domains.js'
 import { IrqLines } from './host/irq.js'
@@ -21,7 +21,7 @@ import { UpcallQueue } from './host/upcall_queue.js'
 import { Virqs } from './host/virq.js'
 import type { Caller, HostLimits, Notifier } from './host/world.js'
 import { defaultPolicy } from './host/xsm.js'
-import { dispatch, type Register } from './hypercalls/dispatch.js'
+import { dispatch, type Register, tracedCaller } from './hypercalls/dispatch.js'
 import { continueReset, destroyChannels, PREEMPTED, resetDomain } from './hypercalls/evtchn/close.js'
 import { runOperation } from './hypercalls/evtchn/index.js'
 import { sendPort } from './hypercalls/evtchn/send.js'
@@ -32,6 +32,7 @@ import type { SavedCooperative, SavedDomain, SavedTransparent, SaveMode } from '
 import type { Migration } from './migration/handle.js'
 import { frozenText, Moving, readSaveOptions } from './migration/migrations.js'
 import type { RestoreOptions } from './migration/options.js'
+import { ambient, Seam } from './trace/index.js'
 
 /**
  * The domain that makes a hypercall, raw and typed calls alike; ESRCH if it dies or is gone, EAGAIN if it is frozen.
@@ -64,18 +65,22 @@ export class Hypervisor {
   readonly #options: HypervisorOptions
   readonly #world: SchedWorld
   readonly #host: DomainHost
+  readonly #seam: Seam | undefined
 
   private constructor(options: HypervisorOptions) {
     this.#options = options
     this.#domains = new Domains(options.maxFrames)
-    this.#queue = new UpcallQueue(this.#domains, options)
     this.clock = options.clock ?? new ManualClock()
+    const { trace = ambient().trace, faults = ambient().faults } = options
+    this.#seam = Seam.of(trace, faults, () => this.clock.nowNs())
+    this.#queue = new UpcallQueue(this.#domains, this.#seam?.entries(options) ?? options)
     this.softirqs = new Softirqs(() => this.clock.nowNs())
     this.virqs = new Virqs(() => this.#domains.get(0))
     this.#world = this.#makeWorld(readLimits(options))
     this.#host = {
       kick: (vcpu) => {
-        this.#options.trace?.upcall?.(vcpu)
+        trace?.upcall?.(vcpu)
+        this.#seam?.pending(vcpu)
         this.#queue.add(vcpu)
       },
       unblocked: (vcpu) => {
@@ -119,6 +124,7 @@ export class Hypervisor {
       continuation: () => this.softirqs.processPending(),
       pollTimers: { arm: ({ vcpu }, ns) => this.#timers.arm(vcpu, ns) },
       shutdown: (domain, reason) => this.#shutdown(domain, reason),
+      seam: this.#seam,
     }
   }
 
@@ -136,6 +142,7 @@ export class Hypervisor {
 
   #add(domain: Domain): void {
     this.#domains.add(domain)
+    this.#seam?.host(domain.domid, 'is created')
     domain.updateWallclock()
     this.virqs.domainCreated(domain.domid)
   }
@@ -190,6 +197,7 @@ export class Hypervisor {
       domain.pirqs.dropEoiMap(domain.memory)
       domain.dying = 'dead'
       this.#moving.end(domain, 'gone')
+      this.#seam?.host(domid, 'is dead')
       this.virqs.domainChanged(domid)
       return true
     })
@@ -205,6 +213,7 @@ export class Hypervisor {
     this.killDomain(domid)
     this.#queue.around(() => {
       this.#domains.remove(domid)
+      this.#seam?.host(domid, 'is gone')
       for (const other of this.#domains) if (other.target?.domid === domid) other.target = null
       this.virqs.domainChanged(domid)
     })
@@ -234,6 +243,7 @@ export class Hypervisor {
   #shutdown(domain: Domain, reason: number): void {
     if (domain.shutdownCode >= 0) return
     domain.shutdownCode = reason & 0xff
+    this.#seam?.host(domain.domid, `is shut down: ${domain.shutdownCode}`)
     // A suspend is told to the suspend event channel, anything else to the handler of VIRQ_DOM_EXC (EC-vclass-6).
     if (domain.shutdownCode === SHUTDOWN.suspend && domain.suspendEvtchn) this.#sendSuspend(domain)
     else this.virqs.domainChanged(domain.domid)
@@ -291,11 +301,15 @@ export class Hypervisor {
     const args = checkArgs(op, given)
     const domain = callingDomain(vcpu, this.#domains.of(vcpu))
     const outcome =
-      domain instanceof Refusal
-        ? domain
-        : this.#queue.hypercall(vcpu, () => runOperation(this.#world, { domain, vcpu }, op, args))
+      domain instanceof Refusal ? domain : this.#queue.hypercall(vcpu, () => this.#runTyped({ domain, vcpu }, op, args))
     if (outcome) throw XenError.of(`EVTCHNOP_${op}`, outcome)
     return outArgs(op, args)
+  }
+
+  #runTyped<N extends EvtchnOpName>(caller: Caller, op: N, args: OpArgs<N>): Outcome {
+    const run = () => runOperation(this.#world, caller, op, args)
+    const seam = this.#seam
+    return seam ? seam.typed(tracedCaller(caller), `EVTCHNOP_${op}`, args, run, () => outArgs(op, args)) : run()
   }
 
   /**
@@ -441,6 +455,7 @@ export class Hypervisor {
   beginMigration(domid: number, options: { mode?: SaveMode }): Migration
   beginMigration(domid: number, options: { mode?: SaveMode } = {}): Migration {
     const { mode } = readSaveOptions('beginMigration', options)
+    this.#seam?.host(domid, `is frozen for a ${mode} move`)
     return this.#moving.begin('beginMigration', domid, mode)
   }
 
@@ -469,6 +484,7 @@ export class Hypervisor {
    * @throws XenError ESRCH if there is no such domain, EINVAL if it does not wait for its start.
    */
   startDomain(domid: number, options: { raised?: readonly number[] } = {}): number {
+    this.#seam?.host(domid, 'is started')
     return this.#moving.start(domid, options)
   }
 

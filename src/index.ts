@@ -43,3 +43,25 @@ export {
 export type { Committed, Migration, MigrationStatus } from './migration/handle.js'
 export type { RestoreOptions } from './migration/options.js'
 export type { SavedRun } from './migration/ram.js'
+export {
+  type ChromeEvent,
+  type ChromeTrace,
+  chromeTrace,
+  type FaultOptions,
+  Faults,
+  formatEvent,
+  type HostEvent,
+  type HypercallEvent,
+  jsonLine,
+  type PendingEvent,
+  type StoreEvent,
+  type TextOptions,
+  type ThreadEvent,
+  Trace,
+  type TraceEvent,
+  type TraceOptions,
+  type TraceSink,
+  type UnblockEvent,
+  type Unnumbered,
+  type UpcallEvent,
+} from './trace/index.js'

@@ -19,6 +19,7 @@ import type { Clock } from '../clock.js'
 import type { DomainConfig, DomainType } from '../domain/domain.js'
 import type { Vcpu } from '../domain/vcpu.js'
 import type { GuestMemoryOptions, Translate } from '../machine/memory.js'
+import type { Faults, TraceSink } from '../trace/index.js'
 import type { HostLimits } from './world.js'
 import type { XsmPolicy } from './xsm.js'
 
@@ -34,12 +35,10 @@ export interface HypervisorOptions {
    * offline, or its domain paused, shut down or frozen, when that is over.
    */
   onUnblock?: (vcpu: Vcpu) => void
-  /**
-   * Hooks for recording and comparing, called in the middle of an operation: they look on and call nothing. `upcall`: a
-   * vCPU's evtchn_upcall_pending went 0 → 1 or its upcall is due anew, also where `onUpcall` is not called because the
-   * guest masks upcalls. Default: none.
-   */
-  trace?: { upcall?: (vcpu: Vcpu) => void }
+  /** Where calls, upcalls and what the host does are recorded: a Trace, or hooks that look on. Default: none. */
+  trace?: TraceSink
+  /** Calls that are to fail. Default: none. */
+  faults?: Faults
   /** Where time comes from. Default: a ManualClock that stands still. */
   clock?: Clock
   /** Permissions. Default: Xen's default policy. */
@@ -95,7 +94,8 @@ export interface DomainOptions {
 const HOST_OPTIONS: Table<HypervisorOptions> = {
   onUpcall: func,
   onUnblock: func,
-  trace: nested<NonNullable<HypervisorOptions['trace']>>({ upcall: func }),
+  trace: nested<TraceSink>({ record: func, upcall: func }),
+  faults: having('refusal'),
   clock: having('nowNs', 'wallclockNs'),
   xsm: having('evtchnUnbound', 'evtchnInterdomain', 'evtchnSend', 'evtchnStatus', 'evtchnReset'),
   maxLevels: anything,

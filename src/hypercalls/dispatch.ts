@@ -7,6 +7,7 @@ import { HYPERVISOR } from '../abi/index.js'
 import type { Domain } from '../domain/domain.js'
 import { Errno, type Outcome, type Refusal, refuse, toRegister } from '../errno.js'
 import type { Caller } from '../host/world.js'
+import type { TracedCaller } from '../trace/index.js'
 import { eventChannelOp, eventChannelOpCompat } from './evtchn/index.js'
 import { hvmOp } from './hvm_op.js'
 import { physdevOp } from './physdev_op.js'
@@ -56,8 +57,23 @@ function multicall(world: SchedWorld, caller: Caller, gva: number, calls: number
   return 0
 }
 
-/** A hypercall by number: 0 or more, or a refusal. Unknown ones are ENOSYS. */
+/** A caller as a trace sees it. */
+export const tracedCaller = ({ domain, vcpu }: Caller): TracedCaller => ({
+  domid: domain.domid,
+  vcpu: vcpu.vcpuId,
+  bits: domain.bits,
+  copyIn: (gva, to, bytes) => domain.memory.copyIn(gva, to, bytes),
+})
+
+/** A hypercall by number: 0 or more, or a refusal. Unknown ones are ENOSYS. Entries of a multicall come here too. */
 export function dispatch(world: SchedWorld, caller: Caller, op: Register, args: readonly Register[]): number | Refusal {
+  const { seam } = world
+  if (!seam) return route(world, caller, op, args)
+  const register = (i: number) => address(args[i] ?? 0, caller.domain)
+  return seam.hypercall(tracedCaller(caller), Number(op), register, () => route(world, caller, op, args))
+}
+
+function route(world: SchedWorld, caller: Caller, op: Register, args: readonly Register[]): number | Refusal {
   const gva = (i: number) => address(args[i] ?? 0, caller.domain)
   switch (Number(op)) {
     case HYPERVISOR.event_channel_op:

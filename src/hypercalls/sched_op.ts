@@ -4,6 +4,7 @@ import { POLL_MAX_PORTS, SCHEDOP } from '../abi/index.js'
 import { upcallDeliverable } from '../domain/upcall.js'
 import { Errno, type Outcome, refuse } from '../errno.js'
 import type { Caller, World } from '../host/world.js'
+import type { Seam } from '../trace/index.js'
 import { describePort } from './parts.js'
 
 const { EFAULT, EINVAL, ENOSYS } = Errno
@@ -16,6 +17,8 @@ export interface PollTimers {
 
 /** What sched_op needs beside the world. */
 export interface SchedWorld extends World {
+  /** Where calls are watched and refused on request; most hosts have none. */
+  readonly seam: Seam | undefined
   readonly pollTimers: PollTimers
   shutdown(domain: Caller['domain'], reason: number): void
 }
