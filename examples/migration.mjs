@@ -15,13 +15,13 @@ const port = guest.allocUnbound(0, { handler: (p) => console.log(`moved: ${guest
 const back = home.kernels[0].bindInterdomain(1, port, { handler: () => {} })
 
 for (const host of [makeHost({ maxLevels: 2 }), makeHost()]) {
-  const move = home.xen.beginMigration(1, { mode: 'transparent' })
+  const move = home.xen.beginMigration(home.xen.domain(1), { mode: 'transparent' })
   try {
     const domain = host.xen.restoreDomain(structuredClone(move.state))
     home.kernels[0].send(back) // while the guest stands still
     guest.moveTo(host.xen.platform(domain))
     host.kernels[1] = guest
-    host.xen.startDomain(1, move.commit())
+    host.xen.startDomain(domain, move.commit())
   } catch (error) {
     if (move.status === 'frozen') move.abort()
     console.log(`refused: ${error.found.split(': ').at(-1)}`)

@@ -5,7 +5,7 @@
 import { Hypervisor } from 'evtchn'
 
 const xen = Hypervisor.create()
-const domain = xen.createDomain({ domid: 1, frames: 64, maxEvtchnPort: -1 })
+const domain = xen.createDomain({ domid: 1, frames: 64, maxEvtchnPort: Infinity })
 const ram = new DataView(domain.memory.memory.buffer)
 const vcpu = domain.vcpu(0)
 

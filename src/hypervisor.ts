@@ -6,9 +6,11 @@
 import { type EvtchnOpName, type In, MAX_IRQ, NR_VIRQS, type OpArgs, type Out, SHUTDOWN, U32_MAX } from './abi/index.js'
 import { anything, func, integer, oneOf, ParameterError, options as readOptions, within } from './check.js'
 import { type Clock, ManualClock, systemTime } from './clock.js'
-import { Domain, type DomainHost } from './domain/domain.js'
+import type { DomainHost, Domain as InnerDomain } from './domain/domain.js'
+import { type Domain, domainHandle, insideDomain, insideVcpu, type Vcpu, vcpuHandle } from './domain/handles.js'
 import { deliverPirq } from './domain/pirq_list.js'
-import { Vcpu } from './domain/vcpu.js'
+import { upcallHow } from './domain/upcall.js'
+import type { Vcpu as InnerVcpu } from './domain/vcpu.js'
 import { checkDumpOptions, type DumpItem, type DumpOptions, dumpInTurns, dumpItems, dumpLines } from './dump/dump.js'
 import { Errno, type Outcome, Refusal, refuse, toRegister, XenError } from './errno.js'
 import type { GuestPlatform } from './guest/platform.js'
@@ -16,10 +18,11 @@ import { Domains } from './host/domains.js'
 import { IrqLines } from './host/irq.js'
 import { checkHostOptions, type DomainOptions, type HypervisorOptions, readDomid, readLimits } from './host/options.js'
 import { PollTimers } from './host/poll_timers.js'
+import { sealedPolicy } from './host/sealed_policy.js'
 import { Softirqs } from './host/softirq.js'
-import { UpcallQueue } from './host/upcall_queue.js'
+import { type Entry, UpcallQueue } from './host/upcall_queue.js'
 import { Virqs } from './host/virq.js'
-import type { Caller, HostLimits, Notifier } from './host/world.js'
+import type { Caller, HostLimits } from './host/world.js'
 import { defaultPolicy } from './host/xsm.js'
 import { dispatch, type Register, tracedCaller } from './hypercalls/dispatch.js'
 import { continueReset, destroyChannels, PREEMPTED, resetDomain } from './hypercalls/evtchn/close.js'
@@ -37,7 +40,7 @@ import { ambient, Seam } from './trace/index.js'
 /**
  * The domain that makes a hypercall, raw and typed calls alike; ESRCH if it dies or is gone, EAGAIN if it is frozen.
  */
-function callingDomain(vcpu: Vcpu, domain: Domain | undefined): Domain | Refusal {
+function callingDomain(vcpu: InnerVcpu, domain: InnerDomain | undefined): InnerDomain | Refusal {
   if (domain?.dying !== 'alive') {
     const state = domain?.dying ?? 'gone'
     return refuse(Errno.ESRCH, () => `d${vcpu.domid} is ${state}`)
@@ -51,12 +54,21 @@ function must(op: string, result: number | Refusal): number {
   return result
 }
 
+let worldIn: (xen: Hypervisor) => SchedWorld
+
+/** The world of a host as its operations see it: for the library's own tests, and not exported by the package. */
+export const worldOf = (xen: Hypervisor): SchedWorld => worldIn(xen)
+
 /** One emulated host. */
 export class Hypervisor {
+  static {
+    worldIn = (xen) => xen.#world
+  }
+
   readonly clock: Clock
   readonly softirqs: Softirqs
-  readonly irqs = new IrqLines()
-  readonly virqs: Virqs
+  readonly #irqs = new IrqLines()
+  readonly #virqs: Virqs
   readonly #domains: Domains
   readonly #queue: UpcallQueue
   readonly #timers = new PollTimers()
@@ -73,13 +85,13 @@ export class Hypervisor {
     this.clock = options.clock ?? new ManualClock()
     const { trace = ambient().trace, faults = ambient().faults } = options
     this.#seam = Seam.of(trace, faults, () => this.clock.nowNs())
-    this.#queue = new UpcallQueue(this.#domains, this.#seam?.entries(options) ?? options)
+    this.#queue = new UpcallQueue(this.#domains, this.#seam?.entries(this.#entry()) ?? this.#entry())
     this.softirqs = new Softirqs(() => this.clock.nowNs())
-    this.virqs = new Virqs(() => this.#domains.get(0))
+    this.#virqs = new Virqs(() => this.#domains.get(0))
     this.#world = this.#makeWorld(readLimits(options))
     this.#host = {
       kick: (vcpu) => {
-        trace?.upcall?.(vcpu)
+        trace?.upcall?.(this.#vcpuHandle(vcpu))
         this.#seam?.pending(vcpu)
         this.#queue.add(vcpu)
       },
@@ -99,7 +111,7 @@ export class Hypervisor {
       world: this.#world,
       domainHost: this.#host,
       add: (domain) => this.#add(domain),
-      destroy: (domid) => this.destroyDomain(domid),
+      destroy: (domain) => this.#destroy(domain),
     })
   }
 
@@ -113,13 +125,16 @@ export class Hypervisor {
 
   #makeWorld(limits: HostLimits): SchedWorld {
     return {
-      xsm: this.#options.xsm ?? defaultPolicy,
+      xsm: this.#options.xsm ? sealedPolicy(this.#options.xsm) : defaultPolicy,
       limits,
-      virqs: this.virqs,
-      irqs: this.irqs,
+      virqs: this.#virqs,
+      irqs: this.#irqs,
       domainById: (domid) => this.#domains.get(domid),
       domids: () => this.domids(),
-      notifier: (slot) => this.#notifiers.get(slot),
+      notifier: (slot) => {
+        const notify = this.#notifiers.get(slot)
+        return (vcpu, port) => notify(this.#vcpuHandle(vcpu), port)
+      },
       preempt: () => this.#options.preempt?.() ?? false,
       continuation: () => this.softirqs.processPending(),
       pollTimers: { arm: ({ vcpu }, ns) => this.#timers.arm(vcpu, ns) },
@@ -130,26 +145,62 @@ export class Hypervisor {
 
   // --- domains -------------------------------------------------------------------------------------------------------
 
+  /** The hypervisor's own domain behind a handle. @throws ParameterError for no handle; XenError ESRCH if it is not here. */
+  #domain(call: string, handle: Domain, name = 'domain'): InnerDomain {
+    const domain = this.#given(call, handle, name)
+    if (this.#domains.get(domain.domid) !== domain)
+      throw new XenError(call, Errno.ESRCH, `d${domain.domid} is not on this host, or not any more`)
+    return domain
+  }
+
+  /** What is behind a handle; the domain may be gone. @throws ParameterError for no handle */
+  #given(call: string, handle: Domain, name = 'domain'): InnerDomain {
+    const domain = insideDomain(handle)
+    if (!domain) throw new ParameterError(call, name, handle, 'a Domain, from createDomain or domain(domid)')
+    return domain
+  }
+
+  /** The same for a vCPU, which may be gone. @throws ParameterError for no handle */
+  #vcpu(call: string, handle: Vcpu): InnerVcpu {
+    const vcpu = insideVcpu(handle)
+    if (!vcpu) throw new ParameterError(call, 'vcpu', handle, 'a vCPU of a domain')
+    return vcpu
+  }
+
+  /** The handle that a user's function gets. */
+  #vcpuHandle(vcpu: InnerVcpu): Vcpu {
+    return (vcpu.handle as Vcpu | undefined) ?? vcpuHandle(vcpu, this.#domains.of(vcpu)!)
+  }
+
+  #entry(): Entry {
+    const { onUpcall, onUnblock } = this.#options
+    const entry: Entry = {}
+    if (onUpcall) entry.onUpcall = (vcpu, domain) => onUpcall(this.#vcpuHandle(vcpu), upcallHow(domain, vcpu))
+    if (onUnblock) entry.onUnblock = (vcpu) => onUnblock(this.#vcpuHandle(vcpu))
+    return entry
+  }
+
   /**
    * Creates a domain: its vCPUs online, its memory as it is, two levels, no channels.
-   * @throws ParameterError for an option of the wrong type or range.
+   * @throws ParameterError for an option of the wrong type or range; XenError ENOMEM.
    */
   createDomain(options: DomainOptions): Domain {
     const domain = this.#domains.build('createDomain', this.#host, options)
     this.#add(domain)
-    return domain
+    return domainHandle(domain)
   }
 
-  #add(domain: Domain): void {
+  #add(domain: InnerDomain): void {
     this.#domains.add(domain)
     this.#seam?.host(domain.domid, 'is created')
     domain.updateWallclock()
-    this.virqs.domainCreated(domain.domid)
+    this.#virqs.domainCreated(domain.domid)
   }
 
   /** The domain with this number, dying ones included. */
   domain(domid: number): Domain | undefined {
-    return this.#domains.get(readDomid('domain', domid))
+    const domain = this.#domains.get(readDomid('domain', domid))
+    return domain && domainHandle(domain)
   }
 
   /** Numbers of all domains, ascending. */
@@ -157,31 +208,46 @@ export class Hypervisor {
     return this.#domains.domids()
   }
 
-  /** Makes `domid` the stub device model of `target` (EC-xsm-1); null ends it. */
-  setTarget(domid: number, target: number | null): void {
-    this.#domains.must('setTarget', domid).target =
-      target === null ? null : this.#domains.must('setTarget', target, 'target')
+  /** Makes `domain` the stub device model of `target`; undefined ends it. It may then act on its target (EC-xsm-1). */
+  setTarget(domain: Domain, target: Domain | undefined): void {
+    const inner = this.#domain('setTarget', domain)
+    inner.target = target === undefined ? undefined : this.#domain('setTarget', target, 'target')
   }
 
   /** Pauses a domain by its controller; counted. A paused domain may be reset by others (EC-reset-4). */
-  pauseDomain(domid: number): void {
-    this.#domains.must('pauseDomain', domid).pauseCount++
+  pauseDomain(domain: Domain): void {
+    this.#domain('pauseDomain', domain).pauseCount++
   }
 
   /** Takes one pause back. */
-  unpauseDomain(domid: number): void {
-    const domain = this.#domains.must('unpauseDomain', domid)
-    if (!domain.pauseCount) throw new XenError('unpauseDomain', Errno.EINVAL, `d${domid} is not paused`)
-    domain.pauseCount--
-    this.#queue.goesOn(domain)
+  unpauseDomain(domain: Domain): void {
+    const inner = this.#domain('unpauseDomain', domain)
+    if (!inner.pauseCount) throw new XenError('unpauseDomain', Errno.EINVAL, `d${inner.domid} is not paused`)
+    inner.pauseCount--
+    this.#queue.goesOn(inner)
+  }
+
+  /** Allows a domain to bind a PIRQ. */
+  permitPirq(domain: Domain, pirq: number): void {
+    const { pirqs } = this.#domain('permitPirq', domain)
+    pirqs.permitted.add(integer('permitPirq', 'pirq', pirq, 0, MAX_IRQ))
+  }
+
+  /** Takes the permission back; a PIRQ that is bound stays so. */
+  forbidPirq(domain: Domain, pirq: number): void {
+    const { pirqs } = this.#domain('forbidPirq', domain)
+    pirqs.permitted.delete(integer('forbidPirq', 'pirq', pirq, 0, MAX_IRQ))
   }
 
   /**
    * One step of killing a domain: true when it is dead, false when preemption was due and the call is to be repeated
    * (EC-die-1, EC-die-3). Its number can still be looked up; peers find their ports unbound, silently (EC-die-5).
    */
-  killStep(domid: number): boolean {
-    const domain = this.#domains.must('killDomain', domid)
+  killStep(domain: Domain): boolean {
+    return this.#killStep(this.#domain('killStep', domain))
+  }
+
+  #killStep(domain: InnerDomain): boolean {
     return this.#queue.around(() => {
       if (domain.dying === 'dead') return true
       domain.dying = 'dying'
@@ -197,25 +263,33 @@ export class Hypervisor {
       domain.pirqs.dropEoiMap(domain.memory)
       domain.dying = 'dead'
       this.#moving.end(domain, 'gone')
-      this.#seam?.host(domid, 'is dead')
-      this.virqs.domainChanged(domid)
+      this.#seam?.host(domain.domid, 'is dead')
+      this.#virqs.domainChanged(domain.domid)
       return true
     })
   }
 
-  /** Kills a domain, going on after each preemption. */
-  killDomain(domid: number): void {
-    while (!this.killStep(domid)) this.softirqs.processPending()
+  /** Kills a domain, continuing after each preemption. */
+  killDomain(domain: Domain): void {
+    this.#kill(this.#domain('killDomain', domain))
+  }
+
+  #kill(domain: InnerDomain): void {
+    while (!this.#killStep(domain)) this.softirqs.processPending()
   }
 
   /** Kills a domain if that is not done yet and forgets its number, which may then be used again. */
-  destroyDomain(domid: number): void {
-    this.killDomain(domid)
+  destroyDomain(domain: Domain): void {
+    this.#destroy(this.#domain('destroyDomain', domain))
+  }
+
+  #destroy(domain: InnerDomain): void {
+    this.#kill(domain)
     this.#queue.around(() => {
-      this.#domains.remove(domid)
-      this.#seam?.host(domid, 'is gone')
-      for (const other of this.#domains) if (other.target?.domid === domid) other.target = null
-      this.virqs.domainChanged(domid)
+      this.#domains.remove(domain.domid)
+      this.#seam?.host(domain.domid, 'is gone')
+      for (const other of this.#domains) if (other.target === domain) other.target = undefined
+      this.#virqs.domainChanged(domain.domid)
     })
   }
 
@@ -223,9 +297,9 @@ export class Hypervisor {
    * Soft reset: channels closed, vcpu_info back in its legacy place, the domain runs on (EC-die-6).
    * @throws XenError EINVAL unless the domain was shut down; any refusal of the reset.
    */
-  softReset(domid: number): void {
-    const domain = this.#domains.must('softReset', domid)
-    if (domain.shutdownCode < 0) throw new XenError('softReset', Errno.EINVAL, `d${domid} is not shut down`)
+  softReset(handle: Domain): void {
+    const domain = this.#domain('softReset', handle)
+    if (domain.shutdownCode < 0) throw new XenError('softReset', Errno.EINVAL, `d${domain.domid} is not shut down`)
     this.#queue.around(() => {
       let outcome = resetDomain(this.#world, domain, domain)
       while (outcome === PREEMPTED) {
@@ -240,42 +314,48 @@ export class Hypervisor {
   }
 
   /** The first reason counts: until the domain is resumed, reset or dead, another one changes nothing. */
-  #shutdown(domain: Domain, reason: number): void {
+  #shutdown(domain: InnerDomain, reason: number): void {
     if (domain.shutdownCode >= 0) return
     domain.shutdownCode = reason & 0xff
     this.#seam?.host(domain.domid, `is shut down: ${domain.shutdownCode}`)
     // A suspend is told to the suspend event channel, anything else to the handler of VIRQ_DOM_EXC (EC-vclass-6).
     if (domain.shutdownCode === SHUTDOWN.suspend && domain.suspendEvtchn) this.#sendSuspend(domain)
-    else this.virqs.domainChanged(domain.domid)
+    else this.#virqs.domainChanged(domain.domid)
   }
 
   /** The port was stored unchecked: a send that fails is harmless (EC-xsm-7). */
-  #sendSuspend(domain: Domain): void {
+  #sendSuspend(domain: InnerDomain): void {
     sendPort(this.#world, domain, domain.suspendEvtchn)
   }
 
   /** A domain that was shut down runs on: after a cancelled suspend. */
-  resumeDomain(domid: number): void {
-    const domain = this.#domains.must('resumeDomain', domid)
+  resumeDomain(handle: Domain): void {
+    const domain = this.#domain('resumeDomain', handle)
     if (domain.frozen) throw new XenError('resumeDomain', Errno.EAGAIN, frozenText(domain))
     domain.shutdownCode = -1
     this.#queue.goesOn(domain)
   }
 
-  /** The port that the domain signals when it has suspended itself; 0 = VIRQ_DOM_EXC instead. Not checked (EC-xsm-7). */
-  subscribeSuspend(domid: number, port: number): void {
-    this.#domains.must('subscribeSuspend', domid).suspendEvtchn = integer('subscribeSuspend', 'port', port, 0, U32_MAX)
+  /** The port that the domain signals when it has suspended itself; undefined: VIRQ_DOM_EXC instead. Not checked (EC-xsm-7). */
+  subscribeSuspend(domain: Domain, port: number | undefined): void {
+    const inner = this.#domain('subscribeSuspend', domain)
+    inner.suspendEvtchn = port === undefined ? 0 : integer('subscribeSuspend', 'port', port, 0, U32_MAX)
   }
 
   // --- hypercalls ----------------------------------------------------------------------------------------------------
 
   /**
-   * A hypercall with the guest's registers: `op` is the number, `args` up to six registers, pointers as guest virtual
+   * A hypercall with the guest's registers: `nr` is the number, `args` up to six registers, pointers as guest virtual
    * addresses. Returns 0 or more, or -errno, whose reason `onRefusal` gets if it is given; nothing that a guest passes
    * makes it throw.
    */
-  hypercall(vcpu: Vcpu, op: Register, args: readonly Register[], onRefusal?: (refusal: Refusal) => void): number {
-    checkRegisters(vcpu, op, args)
+  hypercall(vcpu: Vcpu, nr: Register, args: readonly Register[], onRefusal?: (refusal: Refusal) => void): number {
+    const inner = this.#vcpu('hypercall', vcpu)
+    checkRegisters(nr, args)
+    return this.#hypercall(inner, nr, args, onRefusal)
+  }
+
+  #hypercall(vcpu: InnerVcpu, op: Register, args: readonly Register[], onRefusal?: (refusal: Refusal) => void): number {
     const domain = callingDomain(vcpu, this.#domains.of(vcpu))
     const result =
       domain instanceof Refusal
@@ -286,18 +366,19 @@ export class Hypervisor {
   }
 
   /** The machine of a domain as its own kernel sees it: RAM and hypercalls, for `GuestKernel.boot`. */
-  platform(domain: Domain): GuestPlatform {
-    if (!(domain instanceof Domain)) throw new ParameterError('platform', 'domain', domain, 'a Domain')
+  platform(handle: Domain): GuestPlatform {
+    const domain = insideDomain(handle)
+    if (!domain) throw new ParameterError('platform', 'domain', handle, 'a Domain, from createDomain or domain(domid)')
     return {
       memory: domain.memory,
       bits: domain.bits,
       vcpus: domain.vcpus.length,
       sharedInfoGfn: domain.sharedInfoGfn,
-      hypercall: (vcpuId, op, args, onRefusal) => this.hypercall(domain.vcpu(vcpuId), op, args, onRefusal),
+      hypercall: (vcpuId, nr, args, onRefusal) => this.#hypercall(domain.vcpu(vcpuId), nr, args, onRefusal),
     }
   }
 
-  #typedCall<N extends EvtchnOpName>(vcpu: Vcpu, op: N, given: Readonly<In<N>>): Out<N> {
+  #typedCall<N extends EvtchnOpName>(vcpu: InnerVcpu, op: N, given: Readonly<In<N>>): Out<N> {
     const args = checkArgs(op, given)
     const domain = callingDomain(vcpu, this.#domains.of(vcpu))
     const outcome =
@@ -318,41 +399,53 @@ export class Hypervisor {
    * domain that is paused, shut down or dying return to no guest code.
    */
   deliverUpcalls(also?: Vcpu): void {
-    if (also !== undefined) {
-      if (!(also instanceof Vcpu)) throw new ParameterError('deliverUpcalls', 'also', also, 'a vCPU of a domain')
-      this.#queue.add(also)
-    }
+    if (also !== undefined) this.#queue.add(this.#vcpu('deliverUpcalls', also))
     this.#queue.deliver()
   }
 
   // --- interrupts and ports of the host ------------------------------------------------------------------------------
 
-  /** Raises a per-vCPU VIRQ; dropped if it is not bound there, or there is no such vCPU (EC-vclass-2). */
-  sendVirq(domid: number, vcpuId: number, virq: number): void {
-    const domain = this.#domains.must('sendVirq', domid)
-    integer('sendVirq', 'vcpuId', vcpuId, 0, U32_MAX)
+  /** Raises a per-vCPU VIRQ; dropped if it is not bound there (EC-vclass-2). */
+  sendVirq(handle: Vcpu, virq: number): void {
+    const vcpu = this.#vcpu('sendVirq', handle)
+    const domain = this.#domains.of(vcpu)
+    if (!domain) throw new XenError('sendVirq', Errno.ESRCH, `d${vcpu.domid} is not on this host, or not any more`)
     integer('sendVirq', 'virq', virq, 0, NR_VIRQS - 1)
-    this.#queue.around(() => this.virqs.sendVcpu(domain, vcpuId, virq))
+    this.#queue.around(() => this.#virqs.sendVcpu(domain, vcpu.vcpuId, virq))
   }
 
   /** Raises a per-domain VIRQ (EC-vclass-3). */
-  sendDomainVirq(domid: number, virq: number): void {
-    const domain = this.#domains.get(readDomid('sendDomainVirq', domid))
+  sendDomainVirq(handle: Domain, virq: number): void {
+    const domain = this.#domain('sendDomainVirq', handle)
     integer('sendDomainVirq', 'virq', virq, 0, NR_VIRQS - 1)
-    this.#queue.around(() => this.virqs.sendDomain(domain, virq))
+    this.#queue.around(() => this.#virqs.sendDomain(domain, virq))
   }
 
   /** Raises a global VIRQ for its handler domain (EC-vclass-4). */
   sendGlobalVirq(virq: number): void {
     integer('sendGlobalVirq', 'virq', virq, 0, NR_VIRQS - 1)
-    this.#queue.around(() => this.virqs.sendGlobal(virq))
+    this.#queue.around(() => this.#virqs.sendGlobal(virq))
   }
 
   /** Makes a domain the handler of a global VIRQ. @throws XenError as EC-vclass-5 says. */
-  setGlobalVirqHandler(domid: number, virq: number): void {
-    const domain = this.#domains.must('set_global_virq_handler', domid)
-    integer('set_global_virq_handler', 'virq', virq, -(2 ** 31), U32_MAX)
-    must('set_global_virq_handler', this.virqs.setHandler(domain, virq))
+  setGlobalVirqHandler(handle: Domain, virq: number): void {
+    const domain = this.#domain('setGlobalVirqHandler', handle)
+    integer('setGlobalVirqHandler', 'virq', virq, -(2 ** 31), U32_MAX)
+    must('setGlobalVirqHandler', this.#virqs.setHandler(domain, virq))
+  }
+
+  /**
+   * Takes the lowest number of a domain that was created, shut down or destroyed since it was last asked for; undefined if
+   * there is none, or `domain` has not bound VIRQ_DOM_EXC (EC-vclass-6).
+   */
+  takeChangedDomain(domain: Domain): number | undefined {
+    const domid = this.#virqs.takeChanged(this.#domain('takeChangedDomain', domain))
+    return domid < 0 ? undefined : domid
+  }
+
+  /** Keeps a line for the host itself: guests that bind it get EBUSY. */
+  claimIrq(irq: number): void {
+    this.#irqs.claim(integer('claimIrq', 'irq', irq, 0, MAX_IRQ))
   }
 
   /** Raises a host interrupt for every domain on its line; `level` stays asserted until lowered by `lowerIrq`. */
@@ -360,36 +453,36 @@ export class Hypervisor {
     integer('raiseIrq', 'irq', irq, 0, MAX_IRQ)
     oneOf('raiseIrq', 'level', level, [true, false])
     this.#queue.around(() => {
-      if (level) this.irqs.assert(irq, true)
-      for (const domid of this.irqs.guests(irq)) deliverPirq(this.#domains.get(domid)!, irq)
+      if (level) this.#irqs.assert(irq, true)
+      for (const domid of this.#irqs.guests(irq)) deliverPirq(this.#domains.get(domid)!, irq)
     })
   }
 
   /** Lowers a level-triggered line. */
   lowerIrq(irq: number): void {
-    this.irqs.assert(integer('lowerIrq', 'irq', irq, 0, MAX_IRQ), false)
+    this.#irqs.assert(integer('lowerIrq', 'irq', irq, 0, MAX_IRQ), false)
   }
 
   /** Raises a PIRQ of one domain; nothing if it is not bound (EC-irq-1). */
-  sendPirq(domid: number, pirq: number): void {
-    const domain = this.#domains.must('sendPirq', domid)
+  sendPirq(handle: Domain, pirq: number): void {
+    const domain = this.#domain('sendPirq', handle)
     integer('sendPirq', 'pirq', pirq, 0, MAX_IRQ)
     this.#queue.around(() => deliverPirq(domain, pirq))
   }
 
   /**
-   * A Xen-attached port of `domid` that `remoteDomid` may bind to (EC-xen-1). `notify` runs when the remote end sends.
+   * A Xen-attached port of a domain that `remoteDomid` may bind to (EC-xen-1). `notify` runs when the remote end sends.
    * @throws XenError for a refusal of the allocation; ENOSPC if seven other functions are in use. ParameterError for a vCPU
    * that the domain has not, or a value of the wrong type.
    */
   allocXenPort(
-    domid: number,
-    options: { vcpuId?: number; remoteDomid: number; notify: Notifier; caller?: number },
+    handle: Domain,
+    options: { vcpuId?: number; remoteDomid: number; notify: (vcpu: Vcpu, port: number) => void; caller?: Domain },
   ): number {
     const op = 'allocXenPort'
-    const domain = this.#domains.must(op, domid)
+    const domain = this.#domain(op, handle)
     const {
-      caller: by = domid,
+      caller: by = handle,
       vcpuId = 0,
       notify,
     } = readOptions(op, options, {
@@ -398,7 +491,7 @@ export class Hypervisor {
       notify: anything,
       caller: anything,
     })
-    const caller = this.#domains.must(op, by, 'caller')
+    const caller = this.#domain(op, by, 'caller')
     const remoteDomid = integer(op, 'remoteDomid', options.remoteDomid, 0, 0xffff)
     func(op, 'notify', notify)
     const slot = this.#notifiers.slotOf(notify)
@@ -410,21 +503,21 @@ export class Hypervisor {
   }
 
   /** Signals the peer of a Xen-attached port (EC-xen-3). */
-  notifyViaXenPort(domid: number, port: number): void {
-    const domain = this.#domains.must('notify_via_xen_event_channel', domid)
-    integer('notify_via_xen_event_channel', 'port', port, 0, U32_MAX)
+  notifyViaXenPort(handle: Domain, port: number): void {
+    const domain = this.#domain('notifyViaXenPort', handle)
+    integer('notifyViaXenPort', 'port', port, 0, U32_MAX)
     must(
-      'notify_via_xen_event_channel',
+      'notifyViaXenPort',
       this.#queue.around(() => notifyViaXen(this.#world, domain, port)),
     )
   }
 
   /** Closes a Xen-attached port (EC-xen-4). */
-  freeXenPort(domid: number, port: number): void {
-    const domain = this.#domains.must('free_xen_event_channel', domid)
-    integer('free_xen_event_channel', 'port', port, 0, U32_MAX)
+  freeXenPort(handle: Domain, port: number): void {
+    const domain = this.#domain('freeXenPort', handle)
+    integer('freeXenPort', 'port', port, 0, U32_MAX)
     must(
-      'free_xen_event_channel',
+      'freeXenPort',
       this.#queue.around(() => freeXen(this.#world, domain, port)),
     )
   }
@@ -438,31 +531,33 @@ export class Hypervisor {
    * @throws XenError ESRCH if there is no such domain; EBUSY in the middle of its hypercall, upcall or reset, or if it is
    * frozen already; EINVAL if it is dying; EOPNOTSUPP for an ABI that a transparent state cannot carry.
    */
-  saveDomain(domid: number, options?: { mode?: 'cooperative'; freeze?: boolean }): SavedCooperative
-  saveDomain(domid: number, options: { mode: 'transparent'; freeze?: boolean }): SavedTransparent
-  saveDomain(domid: number, options: { mode?: SaveMode; freeze?: boolean }): SavedDomain
-  saveDomain(domid: number, options: { mode?: SaveMode; freeze?: boolean } = {}): SavedDomain {
+  saveDomain(domain: Domain, options?: { mode?: 'cooperative'; freeze?: boolean }): SavedCooperative
+  saveDomain(domain: Domain, options: { mode: 'transparent'; freeze?: boolean }): SavedTransparent
+  saveDomain(domain: Domain, options: { mode?: SaveMode; freeze?: boolean }): SavedDomain
+  saveDomain(domain: Domain, options: { mode?: SaveMode; freeze?: boolean } = {}): SavedDomain {
+    const inner = this.#domain('saveDomain', domain)
     const { mode, freeze } = readSaveOptions('saveDomain', options)
-    return freeze ? this.#moving.begin('saveDomain', domid, mode).state : this.#moving.save('saveDomain', domid, mode)
+    return freeze ? this.#moving.begin('saveDomain', inner, mode).state : this.#moving.save('saveDomain', inner, mode)
   }
 
   /**
    * Freezes a domain and saves it. It stands still until the handle's `commit` or `abort` (migration.ts).
    * @throws as saveDomain.
    */
-  beginMigration(domid: number, options?: { mode?: 'cooperative' }): Migration<SavedCooperative>
-  beginMigration(domid: number, options: { mode: 'transparent' }): Migration<SavedTransparent>
-  beginMigration(domid: number, options: { mode?: SaveMode }): Migration
-  beginMigration(domid: number, options: { mode?: SaveMode } = {}): Migration {
+  beginMigration(domain: Domain, options?: { mode?: 'cooperative' }): Migration<SavedCooperative>
+  beginMigration(domain: Domain, options: { mode: 'transparent' }): Migration<SavedTransparent>
+  beginMigration(domain: Domain, options: { mode?: SaveMode }): Migration
+  beginMigration(domain: Domain, options: { mode?: SaveMode } = {}): Migration {
+    const inner = this.#domain('beginMigration', domain)
     const { mode } = readSaveOptions('beginMigration', options)
-    this.#seam?.host(domid, `is frozen for a ${mode} move`)
-    return this.#moving.begin('beginMigration', domid, mode)
+    this.#seam?.host(inner.domid, `is frozen for a ${mode} move`)
+    return this.#moving.begin('beginMigration', inner, mode)
   }
 
   /** The migration that a frozen domain is the source of. */
-  migrationOf(domid: number): Migration | undefined {
-    const domain = this.#domains.get(readDomid('migrationOf', domid))
-    return domain && this.#moving.of(domain)
+  migrationOf(domain: Domain): Migration | undefined {
+    const inner = this.#given('migrationOf', domain)
+    return this.#moving.of(inner)
   }
 
   /**
@@ -475,7 +570,7 @@ export class Hypervisor {
    * ParameterError for the options. Nothing has changed then.
    */
   restoreDomain(state: unknown, options: RestoreOptions = {}): Domain {
-    return this.#moving.restore(state, options)
+    return domainHandle(this.#moving.restore(state, options))
   }
 
   /**
@@ -483,15 +578,16 @@ export class Hypervisor {
    * (`Migration.commit`): each is set pending, if it is still open. Answers how many were not pending before.
    * @throws XenError ESRCH if there is no such domain, EINVAL if it does not wait for its start.
    */
-  startDomain(domid: number, options: { raised?: readonly number[] } = {}): number {
-    this.#seam?.host(domid, 'is started')
-    return this.#moving.start(domid, options)
+  startDomain(domain: Domain, options: { raised?: readonly number[] } = {}): number {
+    const inner = this.#domain('startDomain', domain)
+    this.#seam?.host(inner.domid, 'is started')
+    return this.#moving.start(inner, options)
   }
 
   // --- time ----------------------------------------------------------------------------------------------------------
 
-  /** Earliest time-out of a poll in ns of system time, or null: when to call `runTimers` next. */
-  get nextTimerNs(): bigint | null {
+  /** Earliest time-out of a poll in ns of system time, if there is one: when to call `runTimers` next. */
+  get nextTimerNs(): bigint | undefined {
     return this.#timers.nextNs
   }
 
@@ -528,15 +624,5 @@ export class Hypervisor {
   dumpAsync(options: DumpOptions = {}): AsyncGenerator<string, void, void> {
     const { pause = () => this.softirqs.processPending() } = checkDumpOptions(options)
     return dumpInTurns((marked) => this.dumpItems({ ...options, pause: marked }), pause)
-  }
-
-  /** @internal The world as operations see it: for the library's own tests of single operations. */
-  get world(): SchedWorld {
-    return this.#world
-  }
-
-  /** @internal */
-  callerOf(vcpu: Vcpu): Caller {
-    return { domain: this.#domains.must('callerOf', vcpu.domid), vcpu }
   }
 }

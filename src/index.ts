@@ -1,13 +1,12 @@
 /**
  * evtchn: Xen's event channels without Xen. The only public entry; what is not exported here is not part of the API.
  */
-export * from './abi/index.js'
 export { ParameterError } from './check.js'
 export { type Clock, ManualClock } from './clock.js'
-export type { Domain, DomainType, Dying, NlevelRegistration, RestoredEnd, RestoreReport } from './domain/domain.js'
-export type { ControlBlock, FifoSnapshot, FifoState } from './domain/fifo.js'
+export type { DomainType, Dying, RestoredEnd, RestoreReport } from './domain/domain.js'
+export type { Domain, Vcpu } from './domain/handles.js'
 export type { Subject } from './domain/subject.js'
-export type { Vcpu } from './domain/vcpu.js'
+export { type CallbackVia, decodeCallbackVia, type UpcallHow } from './domain/upcall.js'
 export {
   type ChannelRecord,
   DUMP_TITLE,
@@ -23,7 +22,6 @@ export * from './guest/index.js'
 export { type Abortable, EvtchnDevice, type EvtchnHandle, type EvtchnOpenOptions } from './guest/xenevtchn.js'
 export type { DomainOptions, HypervisorOptions } from './host/options.js'
 export { NR_SOFTIRQS, SOFTIRQ, type SoftirqStats, Softirqs } from './host/softirq.js'
-export type { HostLimits, Notifier } from './host/world.js'
 export { defaultPolicy, siloPolicy, type XsmPolicy } from './host/xsm.js'
 export type { Register } from './hypercalls/dispatch.js'
 export { Hypervisor } from './hypervisor.js'

@@ -5,12 +5,14 @@
  */
 
 import { describe, expect, it } from 'vitest'
+import type { In } from '../src/abi/index.js'
+import { inside } from '../src/domain/handles.js'
 import {
+  type Domain,
   EvtchnDevice,
   GuestKernel,
   GuestMemory,
   Hypervisor,
-  type In,
   ManualClock,
   ParameterError,
   RestoreError,
@@ -53,9 +55,9 @@ const domainOptions = (name: string, wrong: readonly unknown[]): Case => [
   wrong,
 ]
 const byNumber = (name: keyof Hypervisor): Case => [
-  'domid',
-  ({ xen }, bad) => (xen[name] as (domid: number) => unknown).call(xen, bad),
-  [...notNumber, undefined, 0x7ff0],
+  name === 'domain' ? 'domid' : 'domain',
+  ({ xen }, bad) => (xen[name] as (domain: unknown) => unknown).call(xen, bad),
+  name === 'domain' ? [...notNumber, undefined, 0x7ff0] : [...notObject, {}, undefined],
 ]
 
 const HOST: Record<string, Case[]> = {
@@ -81,7 +83,7 @@ const HOST: Record<string, Case[]> = {
     domainOptions('vcpus', [...notNumber, 0, 8193]),
     domainOptions('bits', [...notWord, 16]),
     domainOptions('type', notWord),
-    domainOptions('maxEvtchnPort', [...notNumber.filter((each) => each !== -1), -2, 2 ** 32]),
+    domainOptions('maxEvtchnPort', [...notNumber.filter((each) => each !== Infinity), 2 ** 32]),
     domainOptions('privileged', notBoolean),
     domainOptions('frames', [...notNumber, 0, 2 ** 20 + 1]),
     domainOptions('memory', [...notObject, {}, new ArrayBuffer(8)]),
@@ -111,19 +113,19 @@ const HOST: Record<string, Case[]> = {
     ] as const
   ).map(byNumber),
   'domains and what is done to them': [
-    ['domid', ({ xen }, bad) => xen.setTarget(bad, 0), notNumber],
-    ['target', ({ xen }, bad) => xen.setTarget(1, bad), notNumber.filter((each) => each !== null)],
-    ['domid', ({ xen }, bad) => xen.subscribeSuspend(bad, 1), notNumber],
-    ['port', ({ xen }, bad) => xen.subscribeSuspend(1, bad), [...notNumber, 2 ** 32]],
+    ['domain', ({ xen }, bad) => xen.setTarget(bad, xen.domain(0)!), [...notObject, {}, undefined]],
+    ['target', ({ xen }, bad) => xen.setTarget(xen.domain(1)!, bad), [...notObject, {}]],
+    ['domain', ({ xen }, bad) => xen.subscribeSuspend(bad, 1), [...notObject, {}, undefined]],
+    ['port', ({ xen }, bad) => xen.subscribeSuspend(xen.domain(1)!, bad), [...notNumber, 2 ** 32]],
     ['vcpuId', ({ d1 }, bad) => d1.vcpu(bad), [...notNumber, 2]],
     ['domain', ({ xen }, bad) => xen.platform(bad), notObject],
   ],
   hypercalls: [
     ['vcpu', ({ xen }, bad) => xen.hypercall(bad, 32, [4, 0]), [...notObject, {}, undefined]],
-    ['op', ({ xen, d1 }, bad) => xen.hypercall(d1.vcpu(0), bad, [4, 0]), [...TYPES.filter((x) => x !== 5n)]],
+    ['nr', ({ xen, d1 }, bad) => xen.hypercall(d1.vcpu(0), bad, [4, 0]), [...TYPES.filter((x) => x !== 5n)]],
     ['args', ({ xen, d1 }, bad) => xen.hypercall(d1.vcpu(0), 32, bad), [null, 'x', 7, {}, undefined]],
     ['args[1]', ({ xen, d1 }, bad) => xen.hypercall(d1.vcpu(0), 32, [4, bad]), [...TYPES.filter((x) => x !== 5n)]],
-    ['also', ({ xen }, bad) => xen.deliverUpcalls(bad), [...notObject, {}]],
+    ['vcpu', ({ xen }, bad) => xen.deliverUpcalls(bad), [...notObject, {}]],
     ['op', ({ d1 }, bad) => d1.eventChannelOp(bad, {} as never), [...notWord, 'toString', undefined]],
     ['args', ({ d1 }, bad) => d1.eventChannelOp('send', bad), notObject],
     ['port', ({ d1 }, bad) => d1.eventChannelOp('send', { port: bad }), [...notNumber, undefined, 2 ** 32]],
@@ -139,46 +141,62 @@ const HOST: Record<string, Case[]> = {
     ],
   ],
   interrupts: [
-    ['domid', ({ xen }, bad) => xen.sendVirq(bad, 0, 0), notNumber],
-    ['vcpuId', ({ xen }, bad) => xen.sendVirq(1, bad, 0), notNumber],
-    ['virq', ({ xen }, bad) => xen.sendVirq(1, 0, bad), [...notNumber, 24]],
-    ['domid', ({ xen }, bad) => xen.sendDomainVirq(bad, 0), notNumber],
-    ['virq', ({ xen }, bad) => xen.sendDomainVirq(1, bad), [...notNumber, 24]],
+    ['vcpu', ({ xen }, bad) => xen.sendVirq(bad, 0), [...notObject, {}, undefined]],
+    ['vcpuId', ({ xen }, bad) => xen.sendVirq(xen.domain(1)!.vcpu(bad), 0), notNumber],
+    ['virq', ({ xen }, bad) => xen.sendVirq(xen.domain(1)!.vcpu(0), bad), [...notNumber, 24]],
+    ['domain', ({ xen }, bad) => xen.sendDomainVirq(bad, 0), [...notObject, {}, undefined]],
+    ['virq', ({ xen }, bad) => xen.sendDomainVirq(xen.domain(1)!, bad), [...notNumber, 24]],
     ['virq', ({ xen }, bad) => xen.sendGlobalVirq(bad), [...notNumber, 24]],
-    ['domid', ({ xen }, bad) => xen.setGlobalVirqHandler(bad, 2), notNumber],
-    ['virq', ({ xen }, bad) => xen.setGlobalVirqHandler(1, bad), notNumber.filter((each) => each !== -1)],
+    ['domain', ({ xen }, bad) => xen.setGlobalVirqHandler(bad, 2), [...notObject, {}, undefined]],
+    ['virq', ({ xen }, bad) => xen.setGlobalVirqHandler(xen.domain(1)!, bad), notNumber.filter((each) => each !== -1)],
     ['irq', ({ xen }, bad) => xen.raiseIrq(bad), notNumber],
     ['level', ({ xen }, bad) => xen.raiseIrq(5, bad), notBoolean],
     ['irq', ({ xen }, bad) => xen.lowerIrq(bad), notNumber],
-    ['domid', ({ xen }, bad) => xen.sendPirq(bad, 5), notNumber],
-    ['pirq', ({ xen }, bad) => xen.sendPirq(1, bad), notNumber],
+    ['domain', ({ xen }, bad) => xen.sendPirq(bad, 5), [...notObject, {}, undefined]],
+    ['pirq', ({ xen }, bad) => xen.sendPirq(xen.domain(1)!, bad), notNumber],
     ['nr', ({ xen }, bad) => xen.softirqs.raise(bad), [...notNumber, 11]],
     ['nr', ({ xen }, bad) => xen.softirqs.open(bad, () => {}), [...notNumber, 11]],
     ['handler', ({ xen }, bad) => xen.softirqs.open(0, bad), notFunction],
     ['ns', ({ time }, bad) => time.advance(bad), notNumber.filter((each) => each !== 1.5 && each !== 2 ** 53)],
   ],
   'Xen-attached ports': [
-    ['options', ({ xen }, bad) => xen.allocXenPort(1, bad), [...notObject, undefined]],
-    ['vcpuId', ({ xen }, bad) => xen.allocXenPort(1, { vcpuId: bad, remoteDomid: 0, notify() {} }), [...notNumber, 2]],
+    ['options', ({ xen }, bad) => xen.allocXenPort(xen.domain(1)!, bad), [...notObject, undefined]],
+    [
+      'vcpuId',
+      ({ xen }, bad) => xen.allocXenPort(xen.domain(1)!, { vcpuId: bad, remoteDomid: 0, notify() {} }),
+      [...notNumber, 2],
+    ],
     [
       'remoteDomid',
-      ({ xen }, bad) => xen.allocXenPort(1, { remoteDomid: bad, notify() {} }),
+      ({ xen }, bad) => xen.allocXenPort(xen.domain(1)!, { remoteDomid: bad, notify() {} }),
       [...notNumber, undefined],
     ],
-    ['notify', ({ xen }, bad) => xen.allocXenPort(1, { remoteDomid: 0, notify: bad }), [...notFunction, undefined]],
-    ['caller', ({ xen }, bad) => xen.allocXenPort(1, { remoteDomid: 0, notify() {}, caller: bad }), notNumber],
-    ['port', ({ xen }, bad) => xen.notifyViaXenPort(1, bad), notNumber],
-    ['port', ({ xen }, bad) => xen.freeXenPort(1, bad), notNumber],
+    [
+      'notify',
+      ({ xen }, bad) => xen.allocXenPort(xen.domain(1)!, { remoteDomid: 0, notify: bad }),
+      [...notFunction, undefined],
+    ],
+    [
+      'caller',
+      ({ xen }, bad) => xen.allocXenPort(xen.domain(1)!, { remoteDomid: 0, notify() {}, caller: bad }),
+      [...notObject, {}],
+    ],
+    ['port', ({ xen }, bad) => xen.notifyViaXenPort(xen.domain(1)!, bad), notNumber],
+    ['port', ({ xen }, bad) => xen.freeXenPort(xen.domain(1)!, bad), notNumber],
   ],
   migration: [
-    ['options', ({ xen }, bad) => xen.saveDomain(1, bad), notObject],
-    ['mode', ({ xen }, bad) => xen.saveDomain(1, { mode: bad }), notWord],
-    ['freeze', ({ xen }, bad) => xen.saveDomain(1, { freeze: bad }), notBoolean],
-    ['options', ({ xen }, bad) => xen.beginMigration(1, bad), notObject],
-    ['mode', ({ xen }, bad) => xen.beginMigration(1, { mode: bad }), notWord],
-    ['options', ({ xen }, bad) => xen.startDomain(1, bad), notObject],
-    ['raised', ({ xen }, bad) => xen.startDomain(1, { raised: bad }), [null, 'x', 7, {}]],
-    ['raised[1]', ({ xen }, bad) => xen.startDomain(1, { raised: [1, bad] as number[] }), [...notNumber, 0]],
+    ['options', ({ xen }, bad) => xen.saveDomain(xen.domain(1)!, bad), notObject],
+    ['mode', ({ xen }, bad) => xen.saveDomain(xen.domain(1)!, { mode: bad }), notWord],
+    ['freeze', ({ xen }, bad) => xen.saveDomain(xen.domain(1)!, { freeze: bad }), notBoolean],
+    ['options', ({ xen }, bad) => xen.beginMigration(xen.domain(1)!, bad), notObject],
+    ['mode', ({ xen }, bad) => xen.beginMigration(xen.domain(1)!, { mode: bad }), notWord],
+    ['options', ({ xen }, bad) => xen.startDomain(xen.domain(1)!, bad), notObject],
+    ['raised', ({ xen }, bad) => xen.startDomain(xen.domain(1)!, { raised: bad }), [null, 'x', 7, {}]],
+    [
+      'raised[1]',
+      ({ xen }, bad) => xen.startDomain(xen.domain(1)!, { raised: [1, bad] as number[] }),
+      [...notNumber, 0],
+    ],
   ],
   dump: [
     ['options', ({ xen }, bad) => xen.dump(bad), notObject],
@@ -259,7 +277,14 @@ const GUEST: Record<string, Case[]> = {
 
 /** What the host is, as far as a call could have changed it. */
 const told = ({ xen, d1 }: Machine) =>
-  JSON.stringify([xen.domids(), d1.ports.activeEvtchns, d1.pauseCount, d1.frozen, d1.dying, d1.target?.domid ?? null])
+  JSON.stringify([
+    xen.domids(),
+    inside(d1).ports.activeEvtchns,
+    d1.pauseCount,
+    inside(d1).frozen,
+    d1.dying,
+    inside(d1).target?.domid ?? null,
+  ])
 
 describe.each([...Object.entries(HOST), ...Object.entries(GUEST)])('%s', (_, cases) => {
   it.each(cases)(
@@ -304,23 +329,30 @@ describe('a window', () => {
         `base is ${frame * 4096}; allowed: a window apart from that of domain 1`,
       )
     expect(xen.domids()).toEqual([1])
-    const state = xen.saveDomain(1, { mode: 'transparent' })
+    const state = xen.saveDomain(xen.domain(1)!, { mode: 'transparent' })
     expect(() => xen.restoreDomain(state, { domid: 3, memory, base: 5 * 4096 })).toThrow(ParameterError)
     for (const [domid, frame] of [
       [2, 0],
       [3, 8],
     ] as const)
       at(domid, frame, 4)
-    xen.killDomain(1)
+    xen.killDomain(xen.domain(1)!)
     at(4, 4, 4)
     expect(xen.domids()).toEqual([1, 2, 3, 4])
   })
 })
 
+/** A domain that was destroyed. */
+function gone(xen: Hypervisor): Domain {
+  const domain = xen.createDomain({ domid: 7 })
+  xen.destroyDomain(domain)
+  return domain
+}
+
 describe('a number in range that nothing has', () => {
   it.each([
-    ['ESRCH', ({ xen }: Machine) => xen.pauseDomain(7)],
-    ['ESRCH', ({ xen }: Machine) => xen.saveDomain(7)],
+    ['ESRCH', ({ xen }: Machine) => xen.pauseDomain(gone(xen))],
+    ['ESRCH', ({ xen }: Machine) => xen.saveDomain(gone(xen))],
     ['EINVAL', ({ d1 }: Machine) => d1.eventChannelOp('send', { port: 4000 })],
     ['EINVAL', ({ kernel }: Machine) => kernel.send(200_000)],
     ['ESRCH', ({ kernel }: Machine) => kernel.bindInterdomain(9, 1, { handler() {} })],
@@ -340,7 +372,7 @@ describe('a number in range that nothing has', () => {
 
 describe('restoreDomain', () => {
   const { xen } = machine()
-  const state = xen.saveDomain(1, { mode: 'transparent', freeze: false })
+  const state = xen.saveDomain(xen.domain(1)!, { mode: 'transparent', freeze: false })
   it.each([
     ['options', notObject],
     ['replaces', notObject],
@@ -350,7 +382,7 @@ describe('restoreDomain', () => {
     ['globalVirqs[0]', [...notNumber, 24]],
     ['domid', notNumber],
     ['bits', [...notWord, 16]],
-    ['maxEvtchnPort', notNumber.filter((each) => each !== -1)],
+    ['maxEvtchnPort', notNumber.filter((each) => each !== Infinity)],
     ['privileged', notBoolean],
     ['memory', [...notObject, {}]],
     ['base', notNumber],

@@ -3,13 +3,16 @@
  * by clang against Xen's own public headers, runs as a domain. Every event is accounted for, by handler; and when the
  * same guest goes mad, its neighbours do not notice.
  */
+
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type Bits, type Domain, Errno, Hypervisor, PAGE_SIZE, sharedInfo, VIRQ } from '../src/index.js'
+import { type Bits, PAGE_SIZE, sharedInfo, VIRQ } from '../src/abi/index.js'
+import { inside } from '../src/domain/handles.js'
+import { type Domain, Errno, Hypervisor } from '../src/index.js'
 import { random } from './random.js'
 import { requireTools, seedOr } from './settings.js'
 
@@ -58,11 +61,11 @@ class Peer {
   readonly domain: Domain
 
   constructor(xen: Hypervisor, domid: number, bits: Bits) {
-    this.domain = xen.createDomain({ domid, bits, frames: 16, maxEvtchnPort: -1 })
+    this.domain = xen.createDomain({ domid, bits, frames: 16, maxEvtchnPort: Infinity })
   }
 
   upcall(): void {
-    const { bits, sharedInfoAt, memory } = this.domain
+    const { bits, sharedInfoAt, memory } = inside(this.domain)
     const layout = sharedInfo(bits)
     const words = new Uint32Array(memory.memory.buffer, sharedInfoAt, PAGE_SIZE / 4)
     const halves = bits / 32
@@ -190,7 +193,7 @@ describe.skipIf(notRun)(`${notRun}the C guest, compiled against Xen’s public h
     }
     tick()
     function tick() {
-      signal(guest.timer_port(), () => xen.sendVirq(1, 0, VIRQ.TIMER))
+      signal(guest.timer_port(), () => xen.sendVirq(xen.domain(1)!.vcpu(0), VIRQ.TIMER))
       edges.set(guest.ipi_port(), edges.get(guest.ipi_port())! + 1)
     }
 
@@ -237,7 +240,7 @@ describe.skipIf(notRun)(`${notRun}the C guest, compiled against Xen’s public h
     expect(guest.poll(guestPort)).toBe(0)
     expect(domain.vcpu(0).blocked).toBe(false)
 
-    xen.sendVirq(1, 0, VIRQ.TIMER) // unmasks: handled, masked again
+    xen.sendVirq(xen.domain(1)!.vcpu(0), VIRQ.TIMER) // unmasks: handled, masked again
     expect(guest.handled(guestPort)).toBe(2)
     expect(guest.poll(guestPort)).toBe(0)
     expect(domain.vcpu(0).blocked).toBe(true)
@@ -278,7 +281,7 @@ describe.skipIf(notRun)(`${notRun}the C guest, compiled against Xen’s public h
       guest.scribble(SHARED_INFO_GFN, round * 0x9e3779b1)
       accepted += guest.babble(round * 0x85ebca6b, 200)
       dom0.send(toHostile) // whatever that end is by now, sending is allowed
-      xen.sendVirq(1, 0, VIRQ.TIMER)
+      xen.sendVirq(xen.domain(1)!.vcpu(0), VIRQ.TIMER)
       dom0.send(here)
       dom2.send(there)
       expect([dom0.count(here), dom2.count(there)]).toEqual([round, round])

@@ -4,7 +4,9 @@
  */
 
 import { describe, expect, it } from 'vitest'
-import { type Bits, DOMID_SELF, Hypervisor, PAGE_SIZE, sharedInfo, VCPU_INFO_SIZE, VIRQ } from '../src/index.js'
+import { type Bits, DOMID_SELF, PAGE_SIZE, sharedInfo, VCPU_INFO_SIZE, VIRQ } from '../src/abi/index.js'
+import { inside } from '../src/domain/handles.js'
+import { Hypervisor } from '../src/index.js'
 import { bytesAt, channelsOf, fullPages, PAGE, plan } from './nlevel/geometry.js'
 import { ARGUMENT, FIRST_FREE, RawGuest } from './nlevel/guest.js'
 import { random } from './random.js'
@@ -95,7 +97,7 @@ describe.each([
     const watched = new Watched()
     const guests = KINDS.map(({ bits, levels, vcpus }, i) => {
       const place = memory ? { memory, base: GAP * PAGE_SIZE + i * stride } : { shared }
-      const guest = new RawGuest(xen, { domid: i + 1, bits, vcpus, frames: FRAMES, maxEvtchnPort: -1, ...place })
+      const guest = new RawGuest(xen, { domid: i + 1, bits, vcpus, frames: FRAMES, maxEvtchnPort: Infinity, ...place })
       scribble(guest, next)
       guest.bytes.fill(0, PAGE, PAGE + vcpus * VCPU_INFO_SIZE)
       if (levels > 2) guest.register(plan(bits, levels, 1, vcpus, FIRST_FREE), vcpus > 2 ? [0, 2] : undefined)
@@ -148,17 +150,19 @@ describe.each([
       ])
       if (i % 50 === 0) {
         const target = guests[next(guests.length)]!
-        xen.sendVirq(target.domain.domid, next(target.domain.vcpus.length), VIRQ.TIMER)
+        xen.sendVirq(target.domain.vcpu(next(target.domain.vcpus.length)), VIRQ.TIMER)
         watched.check('a VIRQ', (each) => (each === target ? eventRanges(each) : []))
       }
-      if (i % 97 === 0) for (const v of [0, 1]) if (guest.domain.vcpus[v]?.activeDepth) guest.quiet(v)
+      if (i % 97 === 0)
+        for (const v of [0, 1])
+          if (v < guest.domain.vcpus.length && inside(guest.domain.vcpu(v)).activeDepth) guest.quiet(v)
     }
     expect(changes).toBeGreaterThan(700)
     // The end: level 1 becomes 0, pending bits of closed ports are cleared.
     for (const guest of guests) {
       const ranges = eventRanges(guest)
       if (guest.domain.domid % 2) {
-        xen.destroyDomain(guest.domain.domid)
+        xen.destroyDomain(guest.domain)
         watched.check('death', (each) => (each === guest ? ranges : []))
       } else {
         expect(guest.op('reset', { dom: DOMID_SELF })).toBe(0)
@@ -228,7 +232,7 @@ describe('10,000 domains', () => {
     for (const [m, image] of images.entries()) expect(Buffer.compare(image, expected[m]!)).toBe(0)
 
     // Every third one dies. Its neighbours' channels are unbound, their memories as they were; others still signal.
-    for (let i = 0; i < COUNT; i += 3) xen.destroyDomain(i)
+    for (let i = 0; i < COUNT; i += 3) xen.destroyDomain(xen.domain(i)!)
     for (const [i, guest] of guests.entries()) {
       const image = expected[i % 4]!
       if (i % 3 === 0) {
@@ -251,7 +255,7 @@ describe('10,000 domains', () => {
     for (const [i, levels] of [2, 3, 4].entries()) {
       const xen = Hypervisor.create()
       const base = 2 ** 31 + i * 64 * PAGE - (i === 1 ? 32 * PAGE : 0)
-      const guest = new RawGuest(xen, { domid: 1, vcpus: 34, frames: 64, memory, base, maxEvtchnPort: -1 })
+      const guest = new RawGuest(xen, { domid: 1, vcpus: 34, frames: 64, memory, base, maxEvtchnPort: Infinity })
       if (levels > 2) guest.register({ ...plan(64, levels, 2, 1, FIRST_FREE) })
       guest.openIpi(4095)
       guest.setBit(guest.leaf('mask', 4095), 0)
@@ -281,7 +285,7 @@ describe('a domain that is latched to the other width', () => {
       let now = 1n
       const clock = { nowNs: () => 0, wallclockNs: () => (now += 123_456_789_012_345_678n) }
       const xen = Hypervisor.create({ clock })
-      const guest = new RawGuest(xen, { domid: 1, bits, vcpus: 3, frames: 48, maxEvtchnPort: -1 })
+      const guest = new RawGuest(xen, { domid: 1, bits, vcpus: 3, frames: 48, maxEvtchnPort: Infinity })
       for (let at = 0; at < guest.bytes.length; at++) guest.bytes[at] = next(256)
       const nrPages = Math.min(2, fullPages(bits, levels))
       const tree = plan(bits, levels, nrPages, 3, FIRST_FREE)
@@ -291,7 +295,7 @@ describe('a domain that is latched to the other width', () => {
       watched.watch(() => guest.bytes, guest)
       const { wc_version, wc_sec, wc_nsec, wc_sec_hi } = sharedInfo(other)
       const wallclock = [wc_version, wc_sec, wc_nsec, wc_sec_hi].map((at): Range => [PAGE + at, PAGE + at + 4])
-      guest.domain.latchWidth(other)
+      inside(guest.domain).latchWidth(other)
       expect(guest.domain.bits).toBe(other)
       watched.check('latchWidth', () => wallclock)
 
@@ -318,7 +322,7 @@ describe('a domain that is latched to the other width', () => {
       for (const v of [0, 1, 2])
         expect(guest.bytes.subarray(guest.infoGpa[v]! + size, guest.infoGpa[v]! + 2 * size).some(Boolean)).toBe(false)
       // After the reset the domain is two-level at the latched width.
-      expect([guest.domain.levels, guest.domain.maxEvtchns]).toEqual([2, other * other])
+      expect([inside(guest.domain).levels, inside(guest.domain).maxEvtchns]).toEqual([2, other * other])
       for (const v of [0, 1]) guest.quiet(v)
       guest.openIpi(40, 1)
       guest.setBit(guest.leaf('pending', 40), 0)
@@ -336,10 +340,10 @@ describe('a domain that is latched to the other width', () => {
       guest.must(guest.op('send', { port: 40 }))
       const watched = new Watched()
       watched.watch(() => guest.bytes, guest)
-      guest.domain.latchWidth(other)
+      inside(guest.domain).latchWidth(other)
       const { wc_version, wc_sec_hi } = sharedInfo(other)
       watched.check('latchWidth', () => [[PAGE + wc_version, PAGE + wc_sec_hi + 4]])
-      expect(guest.domain.maxEvtchns).toBe(other * other)
+      expect(inside(guest.domain).maxEvtchns).toBe(other * other)
       guest.quiet(0)
       guest.setBit(guest.leaf('pending', 40), 0)
       guest.must(guest.op('send', { port: 40 }))

@@ -1,7 +1,8 @@
 /** The libxenevtchn-like handle (spec 8.3): masking, queueing, waiting, restriction, one user a port, overflow, close. */
 
 import { describe, expect, it } from 'vitest'
-import { EvtchnDevice, GuestKernel, Hypervisor, VIRQ } from '../src/index.js'
+import { VIRQ } from '../src/abi/index.js'
+import { EvtchnDevice, GuestKernel, Hypervisor } from '../src/index.js'
 
 /** Two guests with a device each; d1 has the handle under test, d2 is its peer. */
 function pair() {
@@ -71,7 +72,7 @@ describe('a handle', () => {
     const { ours, xen } = pair()
     const u = ours.open()
     const port = u.bindVirq(VIRQ.DEBUG)
-    xen.sendVirq(1, 0, VIRQ.DEBUG)
+    xen.sendVirq(xen.domain(1)!.vcpu(0), VIRQ.DEBUG)
     expect(u.tryPending()).toBe(port)
     expect(code(() => u.bindVirq(VIRQ.DEBUG))).toBe('EEXIST')
   })
@@ -143,10 +144,10 @@ describe('a handle', () => {
 
   it('EC-lib-1: what cannot be unbound while the guest is frozen stays the handle’s, and can be later', () => {
     const { xen, u, v, port, peer, kernels } = connected()
-    xen.beginMigration(1, { mode: 'transparent' })
+    xen.beginMigration(xen.domain(1)!, { mode: 'transparent' })
     expect(code(() => u.unbind(port))).toBe('EAGAIN')
     v.notify(peer)
-    xen.migrationOf(1)!.abort()
+    xen.migrationOf(xen.domain(1)!)!.abort()
     expect(u.tryPending()).toBe(port)
     expect(code(() => u.unbind(port))).toBe('ok')
     expect(kernels[1]!.op('status', { dom: 0x7ff0, port }).status).toBe(0)
@@ -156,11 +157,11 @@ describe('a handle', () => {
     const { xen, u, port, kernels } = connected()
     const second = u.bindUnboundPort(2)
     const waiting = u.pending()
-    xen.beginMigration(1, { mode: 'transparent' })
+    xen.beginMigration(xen.domain(1)!, { mode: 'transparent' })
     expect(code(() => u.close())).toBe('EAGAIN')
     await expect(waiting).rejects.toMatchObject({ code: 'EBADF' })
     expect(code(() => u.bindUnboundPort(2))).toBe('EBADF')
-    xen.migrationOf(1)!.abort()
+    xen.migrationOf(xen.domain(1)!)!.abort()
     const open = () => [port, second].filter((each) => kernels[1]!.op('status', { dom: 0x7ff0, port: each }).status)
     expect(open()).toEqual([port, second])
     expect([code(() => u.close()), open()]).toEqual(['ok', []])

@@ -1,8 +1,10 @@
 /** A guest with n channels of one ABI, as the bench drives it: the library's own path on both sides, and a count of what came. */
 
+import { type Bits, fullTreePages, PAGE_BITS, PAGE_SIZE } from '../../src/abi/index.js'
 import { abiName, formOf } from '../../src/cli/abi.js'
 import { CheckError } from '../../src/cli/errors.js'
-import { type Bits, fullTreePages, GuestKernel, Hypervisor, PAGE_BITS, PAGE_SIZE } from '../../src/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { GuestKernel, Hypervisor } from '../../src/index.js'
 
 /** The ABIs that are compared. */
 export const ABIS = ['2', '3', 'fifo'] as const
@@ -40,7 +42,7 @@ export class Machine {
     const xen = Hypervisor.create({ maxLeafPages: 1024 })
     // RAM for the array or the leaves, and for the driver itself.
     const frames = 512 + Math.ceil(channels / 1024)
-    const domain = xen.createDomain({ domid: 1, bits, frames, shared: threads, maxEvtchnPort: -1 })
+    const domain = xen.createDomain({ domid: 1, bits, frames, shared: threads, maxEvtchnPort: Infinity })
     // As many leaf pages as these channels need.
     const nrPages = abi === '3' ? Math.min(fullTreePages(bits, 3), Math.ceil((channels + 1) / PAGE_BITS)) : undefined
     this.kernel = GuestKernel.boot(xen.platform(domain), {
@@ -60,7 +62,7 @@ export class Machine {
       const last = i === channels - 1
       this.ports[i] = this.kernel.bindIpi({ handler: last ? urgent : count, priority: last ? 0 : 7 })
     }
-    const ops = domain.portOps
+    const ops = inside(domain).portOps
     this.#raise = (port) => ops.setPending(port)
     this.#frames = domain.memory.heldFrames
     // Beside the port table, which is the same for all: addresses of pages, and FIFO's tails and locks.

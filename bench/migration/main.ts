@@ -5,11 +5,13 @@
  * before a time counts. The frozen time of a move is the sum of save, text, parse and restore.
  */
 
+import { PAGE_SIZE } from '../../src/abi/index.js'
 import { CheckError } from '../../src/cli/errors.js'
 import { bytes, count } from '../../src/cli/format.js'
 import { seeded } from '../../src/cli/random.js'
 import { type Summary, summarize } from '../../src/cli/statistics.js'
-import { type Domain, GuestKernel, Hypervisor, PAGE_SIZE, type SavedDomain } from '../../src/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { type Domain, GuestKernel, Hypervisor, type SavedDomain } from '../../src/index.js'
 import { BENCH, benchCommand } from '../options.js'
 
 /** A domain to move. */
@@ -42,7 +44,7 @@ function build(shape: Shape): { xen: Hypervisor; guest: Domain } {
   const frames = ramFrames(shape)
   const xen = Hypervisor.create()
   const dom0 = xen.createDomain({ domid: 0, frames: 512 })
-  const guest = xen.createDomain({ domid: 1, frames, maxEvtchnPort: -1 })
+  const guest = xen.createDomain({ domid: 1, frames, maxEvtchnPort: Infinity })
   for (const domain of [dom0, guest]) GuestKernel.boot(xen.platform(domain), { levels: 3 })
   for (let i = 0; i < channels; i++) {
     const { port } = guest.eventChannelOp('alloc_unbound', { dom: 1, remote_dom: 0 })
@@ -75,15 +77,15 @@ function measure(shape: Shape, mode: Row['mode'], samples: number): Row {
   const times = { save: [], text: [], parse: [], restore: [], replace: [] } as Record<string, number[]>
   let stateBytes = 0
   for (let i = 0; i < samples; i++) {
-    const move = timed(times.save!, () => xen.beginMigration(1, { mode }))
+    const move = timed(times.save!, () => xen.beginMigration(xen.domain(1)!, { mode }))
     const text = timed(times.text!, () => JSON.stringify(move.state))
     stateBytes = text.length
     const state = timed(times.parse!, () => JSON.parse(text) as SavedDomain)
     const other = Hypervisor.create()
     const there = timed(times.restore!, () => other.restoreDomain(state))
     check(
-      there.ports.activeEvtchns === (mode === 'transparent' ? shape.channels : 0),
-      `${there.ports.activeEvtchns} ports of ${shape.channels}`,
+      inside(there).ports.activeEvtchns === (mode === 'transparent' ? shape.channels : 0),
+      `${inside(there).ports.activeEvtchns} ports of ${shape.channels}`,
     )
     check(
       Buffer.compare(
@@ -99,7 +101,7 @@ function measure(shape: Shape, mode: Row['mode'], samples: number): Row {
     else {
       const restored = timed(times.replace!, () => xen.restoreDomain(state, { replaces: move }))
       check(restored.restored!.connected.length === shape.channels, 'channels were lost')
-      xen.startDomain(1)
+      xen.startDomain(xen.domain(1)!)
     }
   }
   return {

@@ -53,7 +53,7 @@ function makeHost(bits: Bits, levels: Form, channels: number): Hypervisor {
   const xen = Hypervisor.create({ clock: realClock, maxLeafPages: 1024 })
   const frames = levels === 5 ? 4096 : 2048
   const dom0 = xen.createDomain({ domid: 0, frames })
-  const guest = xen.createDomain({ domid: 1, frames, bits, maxEvtchnPort: -1 })
+  const guest = xen.createDomain({ domid: 1, frames, bits, maxEvtchnPort: Infinity })
   // dom0 has 64-bit words, four levels at most.
   for (const [domain, wanted] of [
     [dom0, levels === 5 ? 4 : levels],

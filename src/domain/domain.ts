@@ -112,7 +112,9 @@ export class Domain implements Delivery, Subject {
   readonly sharedInfoAt: number
   readonly sharedInfoGfn: number
   /** The domain that this one serves as stub device model. */
-  target: Domain | null = null
+  target: Domain | undefined
+  /** The read-only handle that the package exports (handles.ts). */
+  handle: object | undefined
   dying: Dying = 'alive'
   /**
    * The domain stands still, between being saved and the end of its migration or between being restored and started: its

@@ -6,5 +6,5 @@ export interface Subject {
   /** Control domain: may act on every domain. */
   readonly privileged: boolean
   /** The domain that this one serves as stub device model, if any. */
-  readonly target: Subject | null
+  readonly target?: Subject | undefined
 }

@@ -52,3 +52,34 @@ export function upcallDeliverable(domain: Called, vcpu: Vcpu): boolean {
   const via = decodeCallbackVia(domain.callbackVia)
   return via.type === 'vector' || (via.type !== 'none' && vcpu.vcpuId === 0)
 }
+
+/**
+ * How an upcall enters the guest. `pv`: the event callback of CALLBACKOP_register. `vector`: an interrupt vector, the vCPU's
+ * own (HVMOP_set_evtchn_upcall_vector) or the domain's callback vector. `gsi` and `intx`: a line, asserted for as long as the
+ * vCPU's evtchn_upcall_pending is set.
+ */
+export type UpcallHow =
+  | { readonly type: 'pv' }
+  | { readonly type: 'vector'; readonly vector: number; readonly perVcpu: boolean }
+  | { readonly type: 'gsi'; readonly gsi: number; readonly level: boolean }
+  | { readonly type: 'intx'; readonly device: number; readonly pin: number; readonly level: boolean }
+
+const PV: UpcallHow = Object.freeze({ type: 'pv' })
+
+/** How a vCPU that `upcallDeliverable` lets in is entered. */
+export function upcallHow(domain: Called, vcpu: Vcpu): UpcallHow {
+  if (domain.type === 'pv') return PV
+  if (vcpu.upcallVector) return { type: 'vector', vector: vcpu.upcallVector, perVcpu: true }
+  const via = decodeCallbackVia(domain.callbackVia)
+  const level = vcpu.upcallPending !== 0
+  switch (via.type) {
+    case 'gsi':
+      return { ...via, level }
+    case 'intx':
+      return { ...via, level }
+    case 'vector':
+      return { ...via, perVcpu: false }
+    case 'none':
+      return PV
+  }
+}

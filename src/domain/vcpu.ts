@@ -56,6 +56,8 @@ export class Vcpu {
   #recorded: Selectors | null = null
   /** Frame of a vcpu_info that the guest registered; -1 on the legacy slot or the dummy. */
   infoGfn = -1
+  /** The read-only handle that the package exports (handles.ts). */
+  handle: object | undefined
   /** HVMOP_set_evtchn_upcall_vector; 0 = none. */
   upcallVector = 0
 

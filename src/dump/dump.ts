@@ -65,7 +65,7 @@ export interface DumpWorld {
 
 /** Records of all channels: `begin` and `end` of each domain between them. */
 export type DumpItem =
-  | { kind: 'domain'; domain: Domain; polling: string }
+  | { kind: 'domain'; domid: number; polling: string }
   | { kind: 'channel'; record: ChannelRecord }
   | { kind: 'died'; domid: number; at: number }
 
@@ -90,7 +90,7 @@ export function* dumpItems(world: DumpWorld, options: DumpOptions = {}): Generat
     const domain = nextDomain(world, options.domid, last)
     if (!domain) return
     last = domain.domid
-    yield { kind: 'domain', domain, polling: pollingVcpus(domain) }
+    yield { kind: 'domain', domid: domain.domid, polling: pollingVcpus(domain) }
     yield* dumpDomain(world, domain, slots, stats, options.pause)
   }
 }
@@ -216,7 +216,7 @@ export function formatItem(item: DumpItem): string[] {
   switch (item.kind) {
     case 'domain':
       return [
-        `Event channel information for domain ${item.domain.domid}:`,
+        `Event channel information for domain ${item.domid}:`,
         `Polling vCPUs: {${item.polling}}`,
         '    port [p/m/s]',
       ]

@@ -17,7 +17,8 @@ import {
 import { among, anything, flag, func, having, integer, known, nested, options, type Table, within } from '../check.js'
 import type { Clock } from '../clock.js'
 import type { DomainConfig, DomainType } from '../domain/domain.js'
-import type { Vcpu } from '../domain/vcpu.js'
+import type { Vcpu } from '../domain/handles.js'
+import type { UpcallHow } from '../domain/upcall.js'
 import type { GuestMemoryOptions, Translate } from '../machine/memory.js'
 import type { Faults, TraceSink } from '../trace/index.js'
 import type { HostLimits } from './world.js'
@@ -29,7 +30,7 @@ export interface HypervisorOptions {
    * A vCPU has events and may be upcalled: enter the guest's handler, whose return is the return from the interrupt.
    * Called after hypercalls, never inside one. A PV guest's evtchn_upcall_mask is 1 meanwhile.
    */
-  onUpcall?: (vcpu: Vcpu) => void
+  onUpcall?: (vcpu: Vcpu, how: UpcallHow) => void
   /**
    * A vCPU that was blocked in SCHEDOP_block or _poll goes on. Called where `onUpcall` is, and before it; if it is
    * offline, or its domain paused, shut down or frozen, when that is over.
@@ -67,7 +68,7 @@ export interface DomainOptions {
   bits?: Bits
   /** PV respects evtchn_upcall_mask, HVM needs a vector or callback to be upcalled. Default 'pv'. */
   type?: DomainType
-  /** Highest port number, inclusive; -1 = no limit. Default: no limit for domain 0, 1023 for others, as xl does. */
+  /** Highest port number, inclusive; Infinity: no limit. Default: no limit for domain 0, 1023 for others, as xl does. */
   maxEvtchnPort?: number
   /** Control domain. Default: domain 0 only. */
   privileged?: boolean
@@ -112,7 +113,7 @@ export const DOMAIN_OPTIONS: Table<DomainOptions> = {
   vcpus: within(1, MAX_VCPUS),
   bits: among<Bits>(32, 64),
   type: among<DomainType>('pv', 'hvm'),
-  maxEvtchnPort: within(-1, U32_MAX),
+  maxEvtchnPort: (call, name, value) => value === Infinity || integer(call, name, value, 0, U32_MAX),
   privileged: flag,
   frames: within(1, MAX_FRAMES),
   memory: anything,
@@ -162,7 +163,7 @@ export function readDomain(call: string, given: DomainOptions, frames: number): 
     maxLevels = maxDepth(bits),
     maxLeafPages = MAX_LEAF_PAGES,
     privileged = domid === 0,
-    maxEvtchnPort = domid ? 1023 : -1,
+    maxEvtchnPort = domid ? 1023 : Infinity,
     sharedInfoGfn = Math.min(1, frames - 1),
   } = given
   return {
@@ -170,7 +171,7 @@ export function readDomain(call: string, given: DomainOptions, frames: number): 
     vcpus,
     bits,
     type,
-    maxEvtchnPort: maxEvtchnPort < 0 ? MAX_PORT : Math.min(maxEvtchnPort, MAX_PORT),
+    maxEvtchnPort: Math.min(maxEvtchnPort, MAX_PORT),
     privileged,
     sharedInfoGfn: integer(call, 'sharedInfoGfn', sharedInfoGfn, 0, frames - 1),
     nrPirqs,

@@ -22,10 +22,10 @@ export class PollTimers {
     return this.#ends.get(vcpu)
   }
 
-  /** The earliest of all, or null. */
-  get nextNs(): bigint | null {
-    let next: bigint | null = null
-    for (const ns of this.#ends.values()) if (next === null || ns < next) next = ns
+  /** The earliest of all, if there is one. */
+  get nextNs(): bigint | undefined {
+    let next: bigint | undefined
+    for (const ns of this.#ends.values()) if (next === undefined || ns < next) next = ns
     return next
   }
 

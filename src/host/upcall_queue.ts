@@ -12,7 +12,7 @@ import type { Domains } from './domains.js'
 
 /** Where a vCPU is entered; see HypervisorOptions. */
 export interface Entry {
-  onUpcall?: (vcpu: Vcpu) => void
+  onUpcall?: (vcpu: Vcpu, domain: Domain) => void
   onUnblock?: (vcpu: Vcpu) => void
 }
 
@@ -149,7 +149,7 @@ export class UpcallQueue {
     if (domain.type === 'pv') vcpu.setUpcallMask(1)
     this.#inUpcall.add(vcpu)
     try {
-      onUpcall(vcpu)
+      onUpcall(vcpu, domain)
     } finally {
       this.#inUpcall.delete(vcpu)
       if (domain.type === 'pv') vcpu.setUpcallMask(saved)

@@ -2,6 +2,7 @@
 
 import type { Bits } from '../abi/index.js'
 import type { Domain } from '../domain/domain.js'
+import type { Vcpu as Handle } from '../domain/handles.js'
 import type { Vcpu } from '../domain/vcpu.js'
 import type { IrqLines } from './irq.js'
 import type { Virqs } from './virq.js'
@@ -20,7 +21,7 @@ export interface HostLimits {
 }
 
 /** A function in Xen that a Xen-attached port calls: (vCPU of the port's domain, port). */
-export type Notifier = (vcpu: Vcpu, port: number) => void
+export type Notifier = (vcpu: Handle, port: number) => void
 
 /** The hypervisor as its operations see it. */
 export interface World {
@@ -33,7 +34,7 @@ export interface World {
   /** Numbers of all domains, ascending. */
   domids(): number[]
   /** Notification functions by slot 1…7 (EC-xen-1). */
-  notifier(slot: number): Notifier
+  notifier(slot: number): (vcpu: Vcpu, port: number) => void
   /** Is preemption due? Asked at every 64th port of a long walk. */
   preempt(): boolean
   /** Called before a preempted operation continues: pending softirqs run here, as they do between two hypercalls. */

@@ -5,7 +5,6 @@
 
 import { type Args, EVTCHN_STRUCTS, EVTCHNOP, type EvtchnOpName, type In, type OpArgs, type Out } from '../abi/index.js'
 import { members, ParameterError } from '../check.js'
-import { Vcpu } from '../domain/vcpu.js'
 import type { Register } from './dispatch.js'
 
 /**
@@ -28,10 +27,9 @@ export function outArgs<N extends EvtchnOpName>(op: N, args: Readonly<OpArgs<N>>
 }
 
 /** Is this a hypercall that a guest could make? What is in the registers is the guest's. @throws ParameterError */
-export function checkRegisters(vcpu: Vcpu, op: Register, args: readonly Register[]): void {
+export function checkRegisters(op: Register, args: readonly Register[]): void {
   const call = 'hypercall'
-  if (!(vcpu instanceof Vcpu)) throw new ParameterError(call, 'vcpu', vcpu, 'a vCPU of a domain')
-  if (!isRegister(op)) throw new ParameterError(call, 'op', op, 'a number or a bigint')
+  if (!isRegister(op)) throw new ParameterError(call, 'nr', op, 'a number or a bigint')
   if (!Array.isArray(args)) throw new ParameterError(call, 'args', args, 'a list of up to six registers')
   for (let i = 0; i < args.length; i++)
     if (!isRegister(args[i])) throw new ParameterError(call, `args[${i}]`, args[i], 'a number or a bigint')

@@ -52,7 +52,7 @@ export interface MovingHost {
   readonly domainHost: DomainHost
   /** Puts a new domain on the host. */
   add(domain: Domain): void
-  destroy(domid: number): void
+  destroy(domain: Domain): void
 }
 
 /** Says in which way a domain stands still. */
@@ -84,11 +84,10 @@ export class Moving {
   }
 
   /** A domain as plain data. @throws XenError, see Hypervisor.saveDomain */
-  save(call: string, domid: number, mode: SaveMode): SavedDomain {
-    const { domains, queue, timers, clock } = this.#host
-    const domain = domains.must(call, domid)
+  save(call: string, domain: Domain, mode: SaveMode): SavedDomain {
+    const { queue, timers, clock } = this.#host
     const refuse = (errno: number, found: string): never => {
-      throw new XenError(call, errno, `d${domid} ${found}`)
+      throw new XenError(call, errno, `d${domain.domid} ${found}`)
     }
     if (domain.frozen) refuse(Errno.EBUSY, domain.frozen === 'saved' ? 'is being migrated' : 'has not been started')
     if (domain.dying !== 'alive') refuse(Errno.EINVAL, `is ${domain.dying}`)
@@ -105,14 +104,13 @@ export class Moving {
   }
 
   /** Saves a domain and freezes it. */
-  begin(call: string, domid: number, mode: SaveMode): Migration {
-    const state = this.save(call, domid, mode)
-    const domain = this.#host.domains.must(call, domid)
+  begin(call: string, domain: Domain, mode: SaveMode): Migration {
+    const state = this.save(call, domain, mode)
     domain.frozen = 'saved'
     const migration = new Migration(domain, state, {
       destroy: (source) => {
         this.#migrations.delete(source)
-        this.#host.destroy(source.domid)
+        this.#host.destroy(source)
       },
       thaw: (source) => {
         this.#migrations.delete(source)
@@ -227,13 +225,12 @@ export class Moving {
   }
 
   /** See Hypervisor.startDomain. */
-  start(domid: number, options: { raised?: readonly number[] }): number {
+  start(domain: Domain, options: { raised?: readonly number[] }): number {
     const call = 'startDomain'
-    const domain = this.#host.domains.must(call, domid)
     const { raised = [] } = checkOptions(call, options, {
       raised: listOf(within(1, MAX_PORT), `integers from 1 to ${MAX_PORT}`),
     })
-    if (domain.frozen !== 'restored') throw new XenError(call, Errno.EINVAL, `d${domid} does not wait for it`)
+    if (domain.frozen !== 'restored') throw new XenError(call, Errno.EINVAL, `d${domain.domid} does not wait for it`)
     let added = 0
     for (const port of raised) {
       if (!domain.ports.isValid(port) || !domain.ports.isUsable(port) || isRaised(domain, port)) continue

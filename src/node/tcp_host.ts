@@ -27,7 +27,7 @@ export class TcpHost {
   constructor(options: TcpHostOptions = {}) {
     const { policy = 'bounded', frames = 2048, cpus = 1, ...tcp } = options
     this.network = new TcpNetwork({ ...tcp, kick: this.loop.kick })
-    const guest = { frames, levels: 3, maxEvtchnPort: -1 } as const
+    const guest = { frames, levels: 3, maxEvtchnPort: Infinity } as const
     this.host = new Host({ dom0Cpus: cpus, guest, pvcalls: { network: this.network, policy } })
     const { ok, errors } = this.host.complete('xl', this.host.toolstack.create({ name: 'guest', pvcalls: true }))
     if (!ok) throw new Error(errors.map(({ line }) => line).join('\n'))

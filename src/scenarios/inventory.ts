@@ -10,7 +10,7 @@ export function inventory(host: Host): Map<string, number> {
     ['domains', host.xen.domids().length],
     ['devices', host.bus.devices.length],
     ['watches', host.xenbus.watches.length],
-    ['ports of dom0', host.dom0.ports.activeEvtchns],
+    ['ports of dom0', host.dom0.openPorts],
     ['interfaces', host.netback.vifs.length + host.blkback.blkifs.length],
     ['domain threads', host.xenbus.delivery.domainLists.length],
     ['queued events', queuedEvents(host)],

@@ -128,7 +128,7 @@ export class PvcallsScenario {
     const network = new LocalNetwork()
     this.host = new Host({
       dom0Cpus: cpus,
-      guest: { frames: framesFor(sockets, ringOrder), levels: 3, maxEvtchnPort: -1 },
+      guest: { frames: framesFor(sockets, ringOrder), levels: 3, maxEvtchnPort: Infinity },
       scheduler: { choose: random, preempt: () => random(4) === 0 },
       pvcalls: {
         network,

@@ -94,17 +94,17 @@ export class Seam {
   }
 
   /** What enters vCPUs, recorded; or the same, where nothing is recorded. */
-  entries<V extends TracedVcpu>(entry: {
-    onUpcall?: ((vcpu: V) => void) | undefined
+  entries<V extends TracedVcpu, R extends unknown[]>(entry: {
+    onUpcall?: ((vcpu: V, ...rest: R) => void) | undefined
     onUnblock?: ((vcpu: V) => void) | undefined
-  }): { onUpcall?: (vcpu: V) => void; onUnblock?: (vcpu: V) => void } {
+  }): { onUpcall?: (vcpu: V, ...rest: R) => void; onUnblock?: (vcpu: V) => void } {
     const { onUpcall, onUnblock } = entry
     return {
       ...(onUpcall && {
-        onUpcall: (vcpu: V) => {
+        onUpcall: (vcpu: V, ...rest: R) => {
           const timeNs = this.#nowNs()
           try {
-            onUpcall(vcpu)
+            onUpcall(vcpu, ...rest)
           } finally {
             const { domid, vcpuId } = vcpu
             this.#record({ kind: 'upcall', timeNs, domid, vcpu: vcpuId, durationNs: this.#nowNs() - timeNs })

@@ -1,12 +1,15 @@
 /** Advisories about PIRQs and VIRQs, one regression test each. */
 
 import { describe, expect, it } from 'vitest'
+import { type Bits, HYPERVISOR, VIRQ } from '../../src/abi/index.js'
 import { PHYSDEVOP } from '../../src/abi/physdev.js'
-import { type Bits, HYPERVISOR, VIRQ } from '../../src/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { worldOf } from '../../src/hypervisor.js'
+
 import { ARGUMENT, type Guest, host } from '../ops/raw.js'
 
 const permit = (guest: Guest, ...pirqs: number[]) => {
-  for (const pirq of pirqs) guest.domain.pirqs.permitted.add(pirq)
+  for (const pirq of pirqs) inside(guest.domain).pirqs.permitted.add(pirq)
 }
 const bind = (guest: Guest, pirq: number, flags = 0) => guest.answer('bind_pirq', { pirq, flags })
 function eoi(guest: Guest, pirq: number): string {
@@ -23,7 +26,7 @@ describe.each([64, 32] as const)('physical interrupts, %i-bit', (bits: Bits) => 
     permit(d2, 5)
     expect(bind(d1, 5)).toBe('ok')
     expect(bind(d2, 5)).toBe('EBUSY')
-    expect(xen.irqs.guests(5)).toEqual([1])
+    expect(worldOf(xen).irqs.guests(5)).toEqual([1])
     expect(eoi(d2, 5)).toBe('ok')
     xen.raiseIrq(5)
     expect([d1.bit('pending', 1), d2.bit('pending', 1), d2.flag()]).toEqual([1, 0, 0])
@@ -36,17 +39,17 @@ describe.each([64, 32] as const)('physical interrupts, %i-bit', (bits: Bits) => 
     bind(d1, 5)
     for (let i = 0; i < 3; i++) expect(bind(d2, 5, 1)).toBe('EBUSY')
     d1.must('close', { port: 1 })
-    expect([xen.irqs.guests(5), bind(d2, 5, 1)]).toEqual([[], 'ok'])
+    expect([worldOf(xen).irqs.guests(5), bind(d2, 5, 1)]).toEqual([[], 'ok'])
     xen.raiseIrq(5)
     expect([d1.bit('pending', 1), d2.bit('pending', 1)]).toEqual([0, 1])
   })
 
   it('EC-XSA-83: a failed bind of a line that Xen uses leaves nothing that a close could let go of', () => {
     const { xen, d1 } = host(bits)
-    xen.irqs.claim(5)
+    worldOf(xen).irqs.claim(5)
     permit(d1, 5)
     expect(bind(d1, 5)).toBe('EBUSY')
-    expect([d1.domain.pirqs.find(5)?.port, d1.domain.ports.activeEvtchns]).toEqual([0, 0])
+    expect([inside(d1.domain).pirqs.find(5)?.port, inside(d1.domain).ports.activeEvtchns]).toEqual([0, 0])
     expect(d1.answer('close', { port: 1 })).toBe('EINVAL')
   })
 
@@ -62,10 +65,10 @@ describe.each([64, 32] as const)('physical interrupts, %i-bit', (bits: Bits) => 
     permit(d1, 5)
     expect(eoi(d1, 5)).toBe('EINVAL')
     bind(d1, 5)
-    const record = d1.domain.pirqs.find(5)
+    const record = inside(d1.domain).pirqs.find(5)
     xen.raiseIrq(5)
     d1.must('close', { port: 1 })
-    expect([d1.domain.pirqs.find(5), eoi(d1, 5), d1.bit('pending', 1)]).toEqual([record, 'ok', 0])
+    expect([inside(d1.domain).pirqs.find(5), eoi(d1, 5), d1.bit('pending', 1)]).toEqual([record, 'ok', 0])
     expect(bind(d1, 5)).toBe('ok')
   })
 })
@@ -74,12 +77,12 @@ describe('VIRQ_DOM_EXC', () => {
   it('EC-XSA-496: a bind that finds no port leaves the record of changed domains to its owner', () => {
     const { xen, d0, d1, d2 } = host(64)
     d0.virq(VIRQ.DOM_EXC)
-    while (xen.virqs.takeChanged(d0.domain) >= 0);
-    xen.destroyDomain(2)
+    while (worldOf(xen).virqs.takeChanged(inside(d0.domain)) >= 0);
+    xen.destroyDomain(xen.domain(2)!)
     expect(d2.domain.dying).toBe('dead')
     d1.fill()
     expect(d1.answer('bind_virq', { virq: VIRQ.DOM_EXC, vcpu: 0 })).toBe('EBUSY')
     expect(d1.answer('bind_virq', { virq: VIRQ.TIMER, vcpu: 0 })).toBe('ENOSPC')
-    expect(xen.virqs.takeChanged(d0.domain)).toBe(2)
+    expect(worldOf(xen).virqs.takeChanged(inside(d0.domain))).toBe(2)
   })
 })

@@ -1,7 +1,9 @@
 /** What the advisories and bugs of Xen's two ABIs teach about an N-level domain, where the same mistake could be made. */
 
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { DOMID_SELF, HYPERVISOR, SCHEDOP } from '../../src/index.js'
+import { DOMID_SELF, HYPERVISOR, SCHEDOP } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+
 import { PAGE, plan } from '../nlevel/geometry.js'
 import { ARGUMENT, FIRST_FREE, RawGuest, stateOf } from '../nlevel/guest.js'
 
@@ -48,7 +50,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels, pages) => {
     guest.must(guest.setSelectors(tree, 0))
     expect(without(() => guest.commit(tree))).toBe(ENOMEM)
     guest.must(guest.commit(tree))
-    expect(guest.domain.levels).toBe(levels)
+    expect(inside(guest.domain).levels).toBe(levels)
   })
 
   it('EC-bug-1: what was pending when its port was closed does not fire on the port that comes after it', () => {
@@ -96,9 +98,9 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels, pages) => {
     const guest = machine()
     const port = twoLevel + 100
     guest.openIpi(port)
-    expect(guest.domain.maxEvtchns).toBe(32768)
+    expect(inside(guest.domain).maxEvtchns).toBe(32768)
     guest.must(guest.op('reset', { dom: DOMID_SELF }))
-    expect([guest.domain.maxEvtchns, guest.domain.ports.isValid(port)]).toEqual([twoLevel, true])
+    expect([inside(guest.domain).maxEvtchns, inside(guest.domain).ports.isValid(port)]).toEqual([twoLevel, true])
     const before = guest.bytes.slice(ARGUMENT + PAGE)
     expect(guest.op('status', { dom: DOMID_SELF, port })).toBe(0)
     expect(guest.out.status).toBe(0)
@@ -106,18 +108,22 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels, pages) => {
     expect(Buffer.compare(guest.bytes.slice(ARGUMENT + PAGE), before)).toBe(0)
     // The limit is that of two levels again: the port after the last is refused (ENOSPC).
     while (guest.op('bind_ipi', { vcpu: 0 }) === 0);
-    expect(guest.domain.ports.activeEvtchns).toBe(twoLevel - 1)
+    expect(inside(guest.domain).ports.activeEvtchns).toBe(twoLevel - 1)
   })
 
   it('EC-XSA-344: a reset of many ports can be interrupted at every 64th, and two levels come at its end only', () => {
     const asked: number[][] = []
     const guest: RawGuest = machine(() => {
-      asked.push([guest.domain.levels, guest.domain.ports.activeEvtchns])
+      asked.push([inside(guest.domain).levels, inside(guest.domain).ports.activeEvtchns])
       return true
     })
     guest.openIpi(300)
     guest.must(guest.op('reset', { dom: DOMID_SELF }))
     expect(asked).toEqual([64, 128, 192, 256].map((port) => [levels, 300 - port]))
-    expect([guest.domain.levels, guest.domain.ports.activeEvtchns, guest.domain.nextEvtchn]).toEqual([2, 0, 0])
+    expect([
+      inside(guest.domain).levels,
+      inside(guest.domain).ports.activeEvtchns,
+      inside(guest.domain).nextEvtchn,
+    ]).toEqual([2, 0, 0])
   })
 })

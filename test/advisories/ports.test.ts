@@ -4,21 +4,20 @@ import { setImmediate } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { PortTable } from '../../src/domain/port_table.js'
 import {
   type Args,
   type Bits,
-  type Domain,
   ECS,
   type EvtchnOpName,
-  Hypervisor,
   PAGE_SIZE,
-  RestoreError,
   SCHEDOP,
   sharedInfo,
-  type Vcpu,
   VIRQ,
-} from '../../src/index.js'
+} from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { PortTable } from '../../src/domain/port_table.js'
+import { worldOf } from '../../src/hypervisor.js'
+import { type Domain, Hypervisor, RestoreError, type Vcpu } from '../../src/index.js'
 import { FREE_GFN, host, nameOf, SHARED_INFO } from '../ops/raw.js'
 
 afterEach(() => void vi.unstubAllGlobals())
@@ -46,9 +45,13 @@ describe('growth of the port table', () => {
     memoryFor(n)
     const answer = d1.answer('bind_ipi', { vcpu: 0 })
     enough()
-    expect([answer, d1.domain.ports.validEvtchns, d1.domain.ports.activeEvtchns]).toEqual(['ENOMEM', 64, 63])
+    expect([answer, inside(d1.domain).ports.validEvtchns, inside(d1.domain).ports.activeEvtchns]).toEqual([
+      'ENOMEM',
+      64,
+      63,
+    ])
     expect(d1.answer('status', { dom: 1, port: 64 })).toBe('EINVAL')
-    expect(d1.domain.eventLock.held).toBe(false)
+    expect(inside(d1.domain).eventLock.held).toBe(false)
     expect([d1.ipi(), d1.ipi()]).toEqual([64, 65])
   })
 
@@ -60,7 +63,7 @@ describe('growth of the port table', () => {
     const answers = [init, { ...init, control_gfn: 999 }].map((args) => nameOf(d1.op('init_control', args)))
     enough()
     expect(answers).toEqual(['ENOMEM', 'ENOMEM'])
-    expect([d1.domain.fifo, d1.domain.levels, d1.domain.memory.heldFrames]).toEqual([null, 2, 0])
+    expect([inside(d1.domain).fifo, inside(d1.domain).levels, d1.domain.memory.heldFrames]).toEqual([null, 2, 0])
     expect(d1.answer('expand_array', { array_gfn: FREE_GFN })).toBe('EOPNOTSUPP')
     expect(d1.answer('init_control', init)).toBe('ok')
   })
@@ -80,7 +83,7 @@ describe('growth of the port table', () => {
   it('EC-XSA-47: a restore that gets no memory for its ports (ENOMEM) leaves no domain behind', () => {
     const { xen, d1 } = host(64)
     d1.fill()
-    const state = xen.saveDomain(1, { mode: 'transparent' })
+    const state = xen.saveDomain(xen.domain(1)!, { mode: 'transparent' })
     const other = Hypervisor.create()
     let buckets = 0
     memoryFor(Number.POSITIVE_INFINITY, (bytes) => {
@@ -97,7 +100,7 @@ describe('growth of the port table', () => {
     expect(found).toBeInstanceOf(RestoreError)
     expect(found).toMatchObject({ errno: 12, field: 'validEvtchns' })
     expect(other.domids()).toEqual([])
-    expect(other.restoreDomain(state).ports.activeEvtchns).toBe(100)
+    expect(inside(other.restoreDomain(state)).ports.activeEvtchns).toBe(100)
   })
 
   it('EC-XSA-340: a count is published when its bucket is complete, not before', () => {
@@ -120,16 +123,16 @@ describe('growth of the port table', () => {
     d1.fill()
     for (let port = 1; port <= 100; port++) d1.must('close', { port })
     d1.must('reset', { dom: 1 })
-    xen.pauseDomain(1)
+    xen.pauseDomain(xen.domain(1)!)
     d0.must('reset', { dom: 1 })
-    expect(d1.domain.ports.validEvtchns).toBe(128)
+    expect(inside(d1.domain).ports.validEvtchns).toBe(128)
     for (const port of [1, 64, 127]) expect(d1.status(port).status).toBe(0)
     expect(d1.answer('unmask', { port: 127 })).toBe('ok')
   })
 
   it('EC-port-11: a valid port that is not FREE is busy, and the next number is tried', () => {
     const { xen, d1 } = host(64)
-    const attached = xen.allocXenPort(1, { remoteDomid: 0, notify: () => {} })
+    const attached = xen.allocXenPort(xen.domain(1)!, { remoteDomid: 0, notify: () => {} })
     expect([attached, d1.ipi(), d1.unbound(0), d1.virq(0)]).toEqual([1, 2, 3, 4])
     d1.must('close', { port: 3 })
     expect(d1.ipi()).toBe(3)
@@ -164,7 +167,7 @@ describe.each([64, 32] as const)('ports and words, %i-bit', (bits) => {
     expect(d1.answer('reset', { dom: 1 })).toBe('ok')
     // The reset is at port 64, which is the last one that it has closed.
     expect(found).toEqual(['EINVAL', 'EINVAL', 'EINVAL', 'EINVAL', 'ok', 'ok', 'ok'])
-    expect([d1.domain.ports.activeEvtchns, d2.state(1), d2.state(2)]).toEqual([0, ECS.UNBOUND, ECS.UNBOUND])
+    expect([inside(d1.domain).ports.activeEvtchns, d2.state(1), d2.state(2)]).toEqual([0, ECS.UNBOUND, ECS.UNBOUND])
   })
 
   it('EC-bug-1: what was pending when its port was closed does not fire on the port that comes after it', () => {
@@ -183,10 +186,10 @@ describe.each([64, 32] as const)('ports and words, %i-bit', (bits) => {
   })
 
   it('EC-bug-14: the last port has the last bit of the last word, in pending, mask and selector', () => {
-    const { d1 } = host(bits, {}, { maxEvtchnPort: -1 })
+    const { d1 } = host(bits, {}, { maxEvtchnPort: Infinity })
     d1.fill()
     const last = bits * bits - 1
-    expect(d1.domain.ports.activeEvtchns).toBe(last)
+    expect(inside(d1.domain).ports.activeEvtchns).toBe(last)
     d1.must('send', { port: last })
     const { pending, mask, words } = sharedInfo(bits)
     const bytes = (words * bits) / 8
@@ -230,12 +233,12 @@ describe('locks and memory', () => {
   ]
   it.each(FAILING)('EC-XSA-458: %s unlocks once on its way out of an error', (op, args, answer) => {
     const { xen, d1, d2 } = host(64)
-    xen.irqs.claim(5)
-    for (const pirq of [5, 6]) d1.domain.pirqs.permitted.add(pirq)
+    worldOf(xen).irqs.claim(5)
+    for (const pirq of [5, 6]) inside(d1.domain).pirqs.permitted.add(pirq)
     d1.must('bind_pirq', { pirq: 6, flags: 0 })
     const taken: string[] = []
     for (const { domain } of [d1, d2]) {
-      const { eventLock } = domain
+      const { eventLock } = inside(domain)
       for (const way of ['acquireRead', 'acquireWrite', 'releaseRead', 'releaseWrite'] as const) {
         const real = eventLock[way].bind(eventLock)
         eventLock[way] = () => {
@@ -246,7 +249,7 @@ describe('locks and memory', () => {
     }
     expect(d1.op(op, args), op).toBeLessThan(0)
     const count = (way: string) => taken.filter((each) => each === way).length
-    expect([count('acquire'), d1.domain.eventLock.held, d2.domain.eventLock.held]).toEqual([
+    expect([count('acquire'), inside(d1.domain).eventLock.held, inside(d2.domain).eventLock.held]).toEqual([
       count('release'),
       false,
       false,
@@ -256,7 +259,8 @@ describe('locks and memory', () => {
 
   it('EC-XSA-492: a caller who is not the handler of DOM_EXC takes nobody’s lock but its own', () => {
     const { d0, d1 } = host(64)
-    const answer = () => d0.domain.eventLock.write(() => nameOf(d1.op('bind_virq', { virq: VIRQ.DOM_EXC, vcpu: 0 })))
+    const answer = () =>
+      inside(d0.domain).eventLock.write(() => nameOf(d1.op('bind_virq', { virq: VIRQ.DOM_EXC, vcpu: 0 })))
     expect(answer()).toBe('EBUSY')
     d0.virq(VIRQ.DOM_EXC)
     expect(answer()).toBe('EBUSY')
@@ -273,10 +277,10 @@ describe('locks and memory', () => {
       const { port } = domain.eventChannelOp('alloc_unbound', { dom: 1, remote_dom: 0 })
       dom0.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: port })
       domain.eventChannelOp('bind_virq', { virq: 1, vcpu: 39 })
-      xen.setGlobalVirqHandler(1, 2)
-      xen.allocXenPort(1, { remoteDomid: 0, notify: () => {} })
-      domain.startPoll(domain.vcpu(1), -1)
-      xen.destroyDomain(1)
+      xen.setGlobalVirqHandler(xen.domain(1)!, 2)
+      xen.allocXenPort(xen.domain(1)!, { remoteDomid: 0, notify: () => {} })
+      inside(domain).startPoll(inside(domain.vcpu(1)), -1)
+      xen.destroyDomain(xen.domain(1)!)
       return [domain, ...domain.vcpus].map((each) => new WeakRef(each))
     }
     const left = live()
@@ -295,7 +299,7 @@ describe('locks and memory', () => {
         name: 'nosy',
         evtchnUnbound: (_, target) => {
           // In the middle of d1's registration another one begins and ends.
-          if (target.domid === 1) inner = xen.allocXenPort(2, { remoteDomid: 0, notify: notify('inner') })
+          if (target.domid === 1) inner = xen.allocXenPort(xen.domain(2)!, { remoteDomid: 0, notify: notify('inner') })
           return 0
         },
         evtchnInterdomain: () => 0,
@@ -304,8 +308,8 @@ describe('locks and memory', () => {
         evtchnReset: () => 0,
       },
     })
-    const outer = xen.allocXenPort(1, { remoteDomid: 0, notify: notify('outer') })
-    expect(d1.domain.ports.consumer(outer)).not.toBe(d2.domain.ports.consumer(inner))
+    const outer = xen.allocXenPort(xen.domain(1)!, { remoteDomid: 0, notify: notify('outer') })
+    expect(inside(d1.domain).ports.consumer(outer)).not.toBe(inside(d2.domain).ports.consumer(inner))
     for (const [remote_dom, remote_port] of [
       [1, outer],
       [2, inner],

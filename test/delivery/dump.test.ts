@@ -1,7 +1,9 @@
 /** The text of debug key 'e' (spec 5.2), line by line as Xen prints it. Its way through the locks is in test/dump. */
 
 import { describe, expect, it } from 'vitest'
-import { type ChannelRecord, formatChannel, HYPERVISOR, SCHEDOP, VIRQ } from '../../src/index.js'
+import { HYPERVISOR, SCHEDOP, VIRQ } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { type ChannelRecord, formatChannel } from '../../src/index.js'
 import { FREE_GFN, Guest, host } from '../ops/raw.js'
 
 const lines = (guest: Guest) => [...guest.xen.dump({ domid: guest.domain.domid })].slice(4)
@@ -53,7 +55,7 @@ describe.each([64, 32] as const)('the dump, %i-bit', (bits) => {
 
   it('EC-dump-5: a Xen-attached port is never pending and always masked, whatever the guest’s bits', () => {
     const { xen, d1 } = host(bits)
-    xen.allocXenPort(1, { vcpuId: 1, remoteDomid: 2, notify: () => {} })
+    xen.allocXenPort(xen.domain(1)!, { vcpuId: 1, remoteDomid: 2, notify: () => {} })
     d1.setBit('pending', 1)
     expect(lines(d1)).toEqual(['       1 [0/1/0]: s=2 n=1 x=1 d=2'])
   })
@@ -86,7 +88,7 @@ describe.each([64, 32] as const)('the dump, %i-bit', (bits) => {
     d1.fill()
     const dump = xen.dump({ domid: 1 })
     for (let i = 0; i < 30; i++) dump.next()
-    expect(d1.domain.eventLock.held).toBe(false)
+    expect(inside(d1.domain).eventLock.held).toBe(false)
     expect(d1.answer('close', { port: 50 })).toBe('ok')
     expect(d1.status(50).status).toBe(0)
     expect(d1.ipi()).toBe(50)

@@ -4,7 +4,9 @@
  */
 
 import { describe, expect, it } from 'vitest'
-import { type Args, DOMID_SELF, type EvtchnOpName, HYPERVISOR, SCHEDOP } from '../../src/index.js'
+import { type Args, DOMID_SELF, type EvtchnOpName, HYPERVISOR, SCHEDOP } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+
 import { ARGUMENT, FREE_GFN, type Guest, host } from '../ops/raw.js'
 
 const WRITING: [EvtchnOpName, Args][] = [
@@ -27,7 +29,7 @@ function world() {
   return all
 }
 const held = (guest: Guest, how: 'Read' | 'Write', body: () => void) => {
-  const { eventLock } = guest.domain
+  const { eventLock } = inside(guest.domain)
   eventLock[`acquire${how}`]()
   try {
     body()
@@ -40,7 +42,7 @@ describe('the event lock', () => {
   it.each(WRITING)('EC-lock-1: %s takes it for writing', (op, args) => {
     const { d1 } = world()
     held(d1, 'Read', () => expect(() => d1.op(op, args)).toThrow('event_lock'))
-    expect(d1.domain.eventLock.held).toBe(false)
+    expect(inside(d1.domain).eventLock.held).toBe(false)
   })
 
   it('EC-lock-1: status takes it for reading, beside other readers', () => {
@@ -79,18 +81,18 @@ describe('the event lock', () => {
       expect(() => d1.op('close', { port: 3 })).toThrow('event_lock')
       expect(d1.op('close', { port: 1 })).toBe(0)
     })
-    expect([d1.domain.eventLock.held, d2.domain.eventLock.held]).toEqual([false, false])
+    expect([inside(d1.domain).eventLock.held, inside(d2.domain).eventLock.held]).toEqual([false, false])
   })
 
   it('EC-lock-7, EC-bug-11: the notification function of a Xen-attached port runs with no lock held, and may call', () => {
     const seen: unknown[] = []
     const { xen, d1, d2 } = world()
     const notify = () => {
-      seen.push(d1.domain.eventLock.held, d2.domain.eventLock.held)
+      seen.push(inside(d1.domain).eventLock.held, inside(d2.domain).eventLock.held)
       d1.must('close', { port: 1 })
-      xen.freeXenPort(2, attached)
+      xen.freeXenPort(xen.domain(2)!, attached)
     }
-    const attached = xen.allocXenPort(2, { remoteDomid: 1, notify })
+    const attached = xen.allocXenPort(xen.domain(2)!, { remoteDomid: 1, notify })
     const port = d1.must('bind_interdomain', { remote_dom: 2, remote_port: attached }).local_port
     d1.must('send', { port })
     expect(seen).toEqual([false, false])
@@ -102,7 +104,7 @@ describe('the event lock', () => {
     d1.fill()
     for (const [op, args] of [...WRITING, ['status', { dom: 2, port: 1 }] as const, ['reset', { dom: 2 }] as const]) {
       d1.op(op, args)
-      expect([d1.domain.eventLock.held, d2.domain.eventLock.held], op).toEqual([false, false])
+      expect([inside(d1.domain).eventLock.held, inside(d2.domain).eventLock.held], op).toEqual([false, false])
     }
   })
 })

@@ -1,13 +1,16 @@
 /** Physical interrupts (spec 6.2): delivery, sharing, the EOI map, EOI and the status query. */
 
 import { describe, expect, it } from 'vitest'
+import { type Bits, HYPERVISOR, PAGE_SIZE } from '../../src/abi/index.js'
 import { PHYSDEVOP } from '../../src/abi/physdev.js'
-import { type Bits, HYPERVISOR, PAGE_SIZE } from '../../src/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { worldOf } from '../../src/hypervisor.js'
+
 import { ARGUMENT, END, FREE_GFN, Guest, host, NOWHERE, READ_ONLY } from '../ops/raw.js'
 
 const MAP = FREE_GFN + 4
 const bind = (guest: Guest, pirq: number, flags = 0) => {
-  guest.domain.pirqs.permitted.add(pirq)
+  inside(guest.domain).pirqs.permitted.add(pirq)
   return guest.must('bind_pirq', { pirq, flags }).port
 }
 /** A physdev_op with a number in its argument; after an error everything must be as before. */
@@ -26,16 +29,16 @@ describe.each([64, 32] as const)('a PIRQ, %i-bit', (bits: Bits) => {
     const { xen, d1 } = host(bits)
     const port = bind(d1, 5)
     d1.must('bind_vcpu', { port, vcpu: 1 })
-    xen.sendPirq(1, 5)
+    xen.sendPirq(xen.domain(1)!, 5)
     expect([d1.bit('pending', port), d1.flag(0), d1.flag(1)]).toEqual([1, 0, 1])
   })
 
   it('EC-irq-1: is dropped if it is bound nowhere', () => {
     const { xen, d1 } = host(bits)
     bind(d1, 5)
-    xen.sendPirq(1, 6)
+    xen.sendPirq(xen.domain(1)!, 6)
     d1.must('close', { port: 1 })
-    xen.sendPirq(1, 5)
+    xen.sendPirq(xen.domain(1)!, 5)
     xen.raiseIrq(5)
     expect([d1.flag(), d1.bit('pending', 1)]).toEqual([0, 0])
   })
@@ -52,7 +55,7 @@ describe.each([64, 32] as const)('a PIRQ, %i-bit', (bits: Bits) => {
     const memory = new WebAssembly.Memory({ initial: 8, maximum: 8 })
     const guests = Array.from({ length: 8 }, (_, i) => {
       const guest = new Guest(xen, { domid: 10 + i, bits, memory, base: i * END, nrPirqs: 32 })
-      guest.domain.pirqs.permitted.add(5)
+      inside(guest.domain).pirqs.permitted.add(5)
       return guest
     })
     const answers = guests.map((guest) => guest.answer('bind_pirq', { pirq: 5, flags: 1 }))
@@ -93,7 +96,7 @@ describe.each([64, 32] as const)('a PIRQ, %i-bit', (bits: Bits) => {
     physdev(d1, cmd, MAP)
     const port = bind(d1, 3)
     d1.setBit('mask', port)
-    xen.sendPirq(1, 3)
+    xen.sendPirq(xen.domain(1)!, 3)
     expect(eoi(d1, 3)).toBe('ok')
     expect([d1.bit('mask', port), d1.flag()]).toEqual([mask, flag])
   })
@@ -133,8 +136,8 @@ describe.each([64, 32] as const)('a PIRQ, %i-bit', (bits: Bits) => {
     (gsi, times) => {
       const { xen, d1 } = host(bits, {}, { type: 'hvm' })
       const port = bind(d1, gsi)
-      xen.irqs.assert(gsi, true)
-      xen.sendPirq(1, gsi)
+      worldOf(xen).irqs.assert(gsi, true)
+      xen.sendPirq(xen.domain(1)!, gsi)
       d1.quiet()
       expect(eoi(d1, gsi)).toBe('ok')
       expect(d1.bit('pending', port)).toBe(times)
@@ -160,9 +163,9 @@ describe.each([64, 32] as const)('a PIRQ, %i-bit', (bits: Bits) => {
     const { xen, d1, d2 } = host(bits)
     physdev(d1, PHYSDEVOP.pirq_eoi_gmfn_v1, MAP)
     bind(d1, 3)
-    xen.killDomain(1)
+    xen.killDomain(xen.domain(1)!)
     expect(d1.domain.memory.heldFrames).toBe(0)
-    expect(xen.irqs.guests(3)).toEqual([])
+    expect(worldOf(xen).irqs.guests(3)).toEqual([])
     expect(bind(d2, 3)).toBe(1)
   })
 })

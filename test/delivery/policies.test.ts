@@ -1,7 +1,8 @@
 /** Who may do what (spec 8.1): the default policy, SILO, and one of the embedder's own. */
 
 import { describe, expect, it } from 'vitest'
-import { type Args, DOMID_SELF, type EvtchnOpName, siloPolicy, type XsmPolicy } from '../../src/index.js'
+import { type Args, DOMID_SELF, type EvtchnOpName } from '../../src/abi/index.js'
+import { siloPolicy, type XsmPolicy } from '../../src/index.js'
 import { codeOf, type Guest, host } from '../ops/raw.js'
 
 const alloc = (guest: Guest, dom: number, remote_dom: number) => guest.answer('alloc_unbound', { dom, remote_dom })
@@ -11,7 +12,7 @@ const bind = (guest: Guest, remote_dom: number, remote_port: number) =>
 describe('the default policy', () => {
   it('EC-xsm-1: the domain itself, its stub device model and control domains may allocate, look and reset', () => {
     const { xen, d0, d1, d2 } = host(64)
-    xen.pauseDomain(1)
+    xen.pauseDomain(xen.domain(1)!)
     const calls: [EvtchnOpName, Args][] = [
       ['alloc_unbound', { dom: 1, remote_dom: 0 }],
       ['status', { dom: 1, port: 1 }],
@@ -20,38 +21,39 @@ describe('the default policy', () => {
     const answers = (guest: Guest) => calls.map(([op, args]) => guest.answer(op, args))
     expect([answers(d1), answers(d0)]).toEqual([Array(3).fill('ok'), Array(3).fill('ok')])
     expect(answers(d2)).toEqual(['EPERM', 'EPERM', 'EPERM'])
-    xen.setTarget(2, 1)
+    xen.setTarget(xen.domain(2)!, xen.domain(1)!)
     expect(answers(d2)).toEqual(['ok', 'ok', 'ok'])
-    xen.setTarget(2, null)
+    xen.setTarget(xen.domain(2)!, undefined)
     expect(answers(d2)).toEqual(['EPERM', 'EPERM', 'EPERM'])
   })
 
   it('EC-xsm-1: it is the target that is meant, not the other way round, and not a target’s target', () => {
     const { xen, d1, d2 } = host(64)
-    xen.setTarget(2, 1)
+    xen.setTarget(xen.domain(2)!, xen.domain(1)!)
     expect(alloc(d1, 2, 0)).toBe('EPERM')
-    xen.setTarget(1, 0)
+    xen.setTarget(xen.domain(1)!, xen.domain(0)!)
     expect(alloc(d2, 0, 0)).toBe('EPERM')
   })
 
   it('EC-xsm-1: a target that is gone gives no rights to whoever has its number next', () => {
     const { xen, d2 } = host(64)
-    xen.setTarget(2, 1)
-    xen.destroyDomain(1)
+    xen.setTarget(xen.domain(2)!, xen.domain(1)!)
+    xen.destroyDomain(xen.domain(1)!)
     xen.createDomain({ domid: 1, frames: 2 })
     expect(alloc(d2, 1, 0)).toBe('EPERM')
   })
 
   it('EC-xsm-1: Xen-attached ports are allocated under the same rule, for the domain that caused it', () => {
     const { xen } = host(64)
-    const port = (caller: number) => codeOf(() => xen.allocXenPort(1, { remoteDomid: 2, notify: () => {}, caller }))
+    const port = (caller: number) =>
+      codeOf(() => xen.allocXenPort(xen.domain(1)!, { remoteDomid: 2, notify: () => {}, caller: xen.domain(caller)! }))
     expect([port(0), port(1), port(2)]).toEqual(['ok', 'ok', 'EPERM'])
   })
 
   it('EC-xsm-1: domain 0 is a control domain unless its maker says otherwise, and others only if he says so', () => {
     const { xen, d1 } = host(64, {}, { privileged: true })
     expect(alloc(d1, 2, 0)).toBe('ok')
-    xen.destroyDomain(0)
+    xen.destroyDomain(xen.domain(0)!)
     expect(xen.createDomain({ domid: 0, frames: 2, privileged: false }).privileged).toBe(false)
     expect(xen.createDomain({ domid: 5, frames: 2 }).privileged).toBe(false)
   })
@@ -160,7 +162,7 @@ describe('a policy of the embedder’s own', () => {
       evtchnReset: allow,
     }
     const { xen, d2 } = host(64, { xsm })
-    xen.setTarget(2, 1)
+    xen.setTarget(xen.domain(2)!, xen.domain(1)!)
     d2.must('status', { dom: 0, port: 0 })
     expect(seen).toEqual([[false, 1, true]])
   })

@@ -1,7 +1,9 @@
 /** SCHEDOP_poll (spec 6.4): every errno in the order of the checks, who wakes a poller, and who does not. */
 
 import { describe, expect, it } from 'vitest'
-import { type Bits, HYPERVISOR, ManualClock, PAGE_SIZE, SCHEDOP, type Vcpu, VIRQ } from '../../src/index.js'
+import { type Bits, HYPERVISOR, PAGE_SIZE, SCHEDOP, VIRQ } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { ManualClock, type Vcpu } from '../../src/index.js'
 import { ARGUMENT, END, FREE_GFN, type Guest, host, NOWHERE, nameOf, unchanged } from '../ops/raw.js'
 
 const LIST = FREE_GFN * PAGE_SIZE
@@ -37,7 +39,10 @@ function poll(guest: Guest, what: Poll): string {
   return unchanged(guest.xen, () => guest.call(HYPERVISOR.sched_op, [SCHEDOP.poll, at], what.vcpu ?? 0))
 }
 
-const marks = ({ polling, pollEvtchn, blocked }: Vcpu) => [polling, pollEvtchn, blocked]
+const marks = (vcpu: Vcpu) => {
+  const { polling, pollEvtchn, blocked } = inside(vcpu)
+  return [polling, pollEvtchn, blocked]
+}
 const AWAKE = [false, 0, false]
 
 /** A host whose clock tests move, and the vCPUs of d1 that went on. */
@@ -107,7 +112,7 @@ describe.each([64, 32] as const)('the checks of a poll, %i-bit', (bits) => {
 
   it('EC-poll-7: a port that is not valid, free, 0, or Xen-attached (EINVAL)', () => {
     const { xen, d1 } = host(bits)
-    const attached = xen.allocXenPort(1, { remoteDomid: 2, notify: () => {} })
+    const attached = xen.allocXenPort(xen.domain(1)!, { remoteDomid: 2, notify: () => {} })
     for (const port of [0, 9, 64, 4096, 0x8000_0000, 0xffff_ffff, attached])
       expect(poll(d1, { ports: [port] }), `port ${port}`).toBe('EINVAL')
     expect(marks(d1.domain.vcpu(0))).toEqual(AWAKE)
@@ -145,7 +150,7 @@ describe.each([64, 32] as const)('the checks of a poll, %i-bit', (bits) => {
     for (const ports of [[port], [9], [5000]]) poll(d1, { ports, timeoutNs: 5n })
     d1.setFlag(1)
     poll(d1, { ports: [9], timeoutNs: 5n })
-    expect([marks(d1.domain.vcpu(0)), xen.nextTimerNs]).toEqual([AWAKE, null])
+    expect([marks(d1.domain.vcpu(0)), xen.nextTimerNs]).toEqual([AWAKE, undefined])
   })
 })
 
@@ -187,7 +192,7 @@ describe.each([64, 32] as const)('a poller, %i-bit', (bits) => {
     expect(woken).toEqual([])
     clock.advance(1)
     xen.runTimers()
-    expect([woken, marks(v0), xen.nextTimerNs]).toEqual([[0], AWAKE, null])
+    expect([woken, marks(v0), xen.nextTimerNs]).toEqual([[0], AWAKE, undefined])
     clock.advance(1e15)
     xen.runTimers()
     expect(marks(v1)).toEqual([true, -1, true])
@@ -261,7 +266,7 @@ describe.each([64, 32] as const)('a poller, %i-bit', (bits) => {
     const port = d1.ipi(1)
     poll(d1, { ports: [port], timeoutNs: 99n, vcpu: 1 })
     d1.must('send', { port })
-    expect([woken, marks(v1), xen.nextTimerNs]).toEqual([[1], AWAKE, null])
+    expect([woken, marks(v1), xen.nextTimerNs]).toEqual([[1], AWAKE, undefined])
   })
 
   it('EC-poll-14: a poll that replaces another takes its timer along', () => {
@@ -271,7 +276,7 @@ describe.each([64, 32] as const)('a poller, %i-bit', (bits) => {
     poll(d1, { ports: [port], vcpu: 1 })
     clock.advance(100)
     xen.runTimers()
-    expect([woken, marks(v1), xen.nextTimerNs]).toEqual([[], [true, port, true], null])
+    expect([woken, marks(v1), xen.nextTimerNs]).toEqual([[], [true, port, true], undefined])
   })
 
   it('EC-poll-9: a poll that ends early takes the timer of the one before along', () => {
@@ -282,7 +287,7 @@ describe.each([64, 32] as const)('a poller, %i-bit', (bits) => {
     expect(poll(d1, { ports: [port], vcpu: 1 })).toBe('ok')
     clock.advance(100)
     xen.runTimers()
-    expect([woken, xen.nextTimerNs]).toEqual([[], null])
+    expect([woken, xen.nextTimerNs]).toEqual([[], undefined])
   })
 
   it('EC-poll-14: a block after a poll is no poll: neither its timer nor its port wakes it', () => {
@@ -293,7 +298,7 @@ describe.each([64, 32] as const)('a poller, %i-bit', (bits) => {
     clock.advance(100)
     xen.runTimers()
     d1.must('send', { port })
-    expect([woken, marks(v1), xen.nextTimerNs]).toEqual([[], [false, 0, true], null])
+    expect([woken, marks(v1), xen.nextTimerNs]).toEqual([[], [false, 0, true], undefined])
   })
 
   it('EC-up-7, EC-poll-14: a block that finds an upcall deliverable leaves nothing of an earlier poll', () => {
@@ -302,14 +307,14 @@ describe.each([64, 32] as const)('a poller, %i-bit', (bits) => {
     poll(d1, { timeoutNs: 99n, vcpu: 1 })
     d1.setFlag(1, 1)
     expect(d1.call(HYPERVISOR.sched_op, [SCHEDOP.block], 1)).toBe(0)
-    expect([woken, marks(v1), xen.nextTimerNs]).toEqual([[], AWAKE, null])
+    expect([woken, marks(v1), xen.nextTimerNs]).toEqual([[], AWAKE, undefined])
   })
 
   it('EC-poll-14: a domain that dies leaves no poller and no timer behind', () => {
     const { xen, d1, clock, woken, v1 } = asleep(bits)
     poll(d1, { timeoutNs: 99n, vcpu: 1 })
-    xen.killDomain(1)
-    expect([marks(v1), xen.nextTimerNs, woken]).toEqual([AWAKE, null, []])
+    xen.killDomain(xen.domain(1)!)
+    expect([marks(v1), xen.nextTimerNs, woken]).toEqual([AWAKE, undefined, []])
     clock.advance(100)
     xen.runTimers()
   })
@@ -367,13 +372,13 @@ describe('a vCPU that was woken while another is in its upcall, before it is tol
   })
 
   it('EC-die-1: is not told if its domain was destroyed meanwhile', () => {
-    expect(between(({ xen }) => xen.destroyDomain(1)).woken).toEqual([])
+    expect(between(({ xen }) => xen.destroyDomain(xen.domain(1)!)).woken).toEqual([])
   })
 
   it('NL-mig-3: is told when its domain goes on, if that was frozen meanwhile', () => {
-    const { xen, woken } = between((all) => void all.xen.beginMigration(1, { mode: 'transparent' }))
+    const { xen, woken } = between((all) => void all.xen.beginMigration(all.xen.domain(1)!, { mode: 'transparent' }))
     expect(woken).toEqual([])
-    xen.migrationOf(1)!.abort()
+    xen.migrationOf(xen.domain(1)!)!.abort()
     expect(woken).toEqual(['d1v1'])
   })
 })
@@ -383,7 +388,7 @@ describe('an HVM poller', () => {
     const { d1 } = host(64, {}, { type: 'hvm' })
     d1.setFlag(1)
     expect(poll(d1, { ports: [5000] })).toBe('EINVAL')
-    d1.domain.vcpu(0).upcallVector = 0x30
+    inside(d1.domain.vcpu(0)).upcallVector = 0x30
     expect(poll(d1, { ports: [5000] })).toBe('ok')
   })
 

@@ -1,16 +1,9 @@
 /** Death, soft reset and what others see of them (spec part 7). */
 
 import { describe, expect, it } from 'vitest'
-import {
-  type Bits,
-  ECS,
-  HYPERVISOR,
-  type HypervisorOptions,
-  SCHEDOP,
-  SHUTDOWN,
-  SOFTIRQ,
-  VIRQ,
-} from '../../src/index.js'
+import { type Bits, ECS, HYPERVISOR, SCHEDOP, SHUTDOWN, VIRQ } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { type HypervisorOptions, SOFTIRQ } from '../../src/index.js'
 import { ARGUMENT, codeOf, Guest, host, nameOf } from '../ops/raw.js'
 
 /** A host of which d1 has 100 open ports, and on which preemption is due when `due` says so. */
@@ -24,7 +17,7 @@ function crowded(bits: Bits, options: HypervisorOptions = {}) {
     },
   })
   const [peer, port] = all.d2.connect(all.d1)
-  const attached = all.xen.allocXenPort(1, { remoteDomid: 2, notify: () => {} })
+  const attached = all.xen.allocXenPort(all.xen.domain(1)!, { remoteDomid: 2, notify: () => {} })
   all.d1.fill()
   return { ...all, state, peer, port, attached }
 }
@@ -38,44 +31,48 @@ describe.each([64, 32] as const)('killing a domain, %i-bit', (bits) => {
     const { xen, d1, state } = crowded(bits)
     state.due = false
     expect(d1.domain.dying).toBe('alive')
-    xen.killDomain(1)
-    expect([d1.domain.dying, d1.domain.ports.activeEvtchns, d1.domain.ports.xenEvtchns]).toEqual(['dead', 0, 0])
+    xen.killDomain(xen.domain(1)!)
+    expect([d1.domain.dying, inside(d1.domain).ports.activeEvtchns, inside(d1.domain).ports.xenEvtchns]).toEqual([
+      'dead',
+      0,
+      0,
+    ])
     expect(d1.domain.memory.heldFrames).toBe(0)
     expect(xen.domain(1)).toBe(d1.domain)
-    xen.killDomain(1)
-    expect(xen.killStep(1)).toBe(true)
+    xen.killDomain(xen.domain(1)!)
+    expect(xen.killStep(xen.domain(1)!)).toBe(true)
   })
 
   it('EC-die-2: from the first step on no new port can appear (EINVAL)', () => {
     const { xen, d0, d1 } = crowded(bits)
-    expect(xen.killStep(1)).toBe(false)
+    expect(xen.killStep(xen.domain(1)!)).toBe(false)
     expect(d1.domain.dying).toBe('dying')
     expect(d0.answer('alloc_unbound', { dom: 1, remote_dom: 0 })).toBe('EINVAL')
     expect(d1.inside('bind_ipi', { vcpu: 0 })).toBe('EINVAL')
-    expect(codeOf(() => xen.allocXenPort(1, { remoteDomid: 0, notify: () => {} }))).toBe('EINVAL')
+    expect(codeOf(() => xen.allocXenPort(xen.domain(1)!, { remoteDomid: 0, notify: () => {} }))).toBe('EINVAL')
   })
 
   it('EC-die-3, EC-XSA-344: from the top down, a step ends at a multiple of 64, and later ones go on below', () => {
     const { xen, d1, attached, port, state } = crowded(bits)
-    expect(xen.killStep(1)).toBe(false)
-    const { ports } = d1.domain
+    expect(xen.killStep(xen.domain(1)!)).toBe(false)
+    const { ports } = inside(d1.domain)
     expect([ports.validEvtchns, ports.isValid(64), ports.isValid(63)]).toEqual([64, false, true])
     expect([ports.state(100), ports.state(64), ports.state(63)]).toEqual([ECS.FREE, ECS.FREE, ECS.IPI])
     expect([ports.state(attached), ports.state(port)]).toEqual([ECS.UNBOUND, ECS.INTERDOMAIN])
     expect(state.asked).toBe(1)
-    expect(xen.killStep(1)).toBe(true)
+    expect(xen.killStep(xen.domain(1)!)).toBe(true)
     expect([ports.activeEvtchns, d1.domain.dying]).toEqual([0, 'dead'])
   })
 
   it('EC-die-3, EC-die-4: invalid it is for the dying domain only: peers of ports still open go on', () => {
     const { xen, d1, d2, peer, port } = crowded(bits)
-    xen.killStep(1)
+    xen.killStep(xen.domain(1)!)
     d1.setBit('pending', port, 0)
     expect(d2.answer('send', { port: peer })).toBe('ok')
     expect(d1.bit('pending', port)).toBe(1)
     expect(d2.answer('close', { port: peer })).toBe('ok')
-    expect(d1.domain.ports.state(port)).toBe(ECS.UNBOUND)
-    expect(xen.killStep(1)).toBe(true)
+    expect(inside(d1.domain).ports.state(port)).toBe(ECS.UNBOUND)
+    expect(xen.killStep(xen.domain(1)!)).toBe(true)
   })
 
   it('EC-die-1: killDomain goes on after each preemption, and softirqs run in between', () => {
@@ -83,17 +80,17 @@ describe.each([64, 32] as const)('killing a domain, %i-bit', (bits) => {
     let ran = 0
     xen.softirqs.open(SOFTIRQ.RCU, () => void ran++)
     xen.softirqs.raise(SOFTIRQ.RCU)
-    xen.killDomain(1)
+    xen.killDomain(xen.domain(1)!)
     expect([d1.domain.dying, ran]).toEqual(['dead', 1])
   })
 
   it('EC-die-4: a global VIRQ goes back to the hardware domain, a line to others', () => {
     const { xen, d0, d1 } = host(bits)
-    xen.setGlobalVirqHandler(1, VIRQ.CONSOLE)
+    xen.setGlobalVirqHandler(xen.domain(1)!, VIRQ.CONSOLE)
     d1.virq(VIRQ.CONSOLE)
-    d1.domain.pirqs.permitted.add(4)
+    inside(d1.domain).pirqs.permitted.add(4)
     d1.must('bind_pirq', { pirq: 4, flags: 0 })
-    xen.killDomain(1)
+    xen.killDomain(xen.domain(1)!)
     expect(d0.answer('bind_virq', { virq: VIRQ.CONSOLE, vcpu: 0 })).toBe('ok')
     expect(d0.answer('bind_pirq', { pirq: 4, flags: 0 })).toBe('ok')
   })
@@ -102,11 +99,11 @@ describe.each([64, 32] as const)('killing a domain, %i-bit', (bits) => {
     const { xen, d2, peer, state } = crowded(bits)
     state.due = false
     d2.quiet()
-    xen.killDomain(1)
+    xen.killDomain(xen.domain(1)!)
     expect(d2.status(peer)).toMatchObject({ status: 1, unbound_dom: 1 })
     expect([d2.bit('pending', peer), d2.flag(0), d2.flag(1)]).toEqual([0, 0, 0])
     expect(d2.answer('send', { port: peer })).toBe('ok')
-    xen.destroyDomain(1)
+    xen.destroyDomain(xen.domain(1)!)
     expect(d2.status(peer)).toMatchObject({ status: 1, unbound_dom: 1 })
     expect(d2.answer('send', { port: peer })).toBe('ok')
   })
@@ -114,9 +111,9 @@ describe.each([64, 32] as const)('killing a domain, %i-bit', (bits) => {
   it('EC-die-5: a new domain with the same id may take the stale port over', () => {
     const { xen, d2, peer, state } = crowded(bits)
     state.due = false
-    xen.destroyDomain(1)
+    xen.destroyDomain(xen.domain(1)!)
     const next = new Guest(xen, { domid: 1, bits })
-    expect(next.domain.ports.activeEvtchns).toBe(0)
+    expect(inside(next.domain).ports.activeEvtchns).toBe(0)
     expect(next.answer('bind_interdomain', { remote_dom: 2, remote_port: peer })).toBe('ok')
     expect(d2.status(peer)).toMatchObject({ status: 2, interdomain_dom: 1 })
   })
@@ -125,29 +122,31 @@ describe.each([64, 32] as const)('killing a domain, %i-bit', (bits) => {
     const { xen, d1 } = host(bits)
     const remote_port = d1.unbound(1)
     d1.must('bind_interdomain', { remote_dom: 1, remote_port })
-    xen.killDomain(1)
-    expect(d1.domain.ports.activeEvtchns).toBe(0)
+    xen.killDomain(xen.domain(1)!)
+    expect(inside(d1.domain).ports.activeEvtchns).toBe(0)
   })
 
   it('EC-die-5: nobody can connect to a port of a dead domain (EINVAL), nor of one that is gone (ESRCH)', () => {
     const { xen, d1, d2 } = host(bits)
     const port = d2.unbound(1)
-    xen.killDomain(2)
+    xen.killDomain(xen.domain(2)!)
     expect(d1.answer('bind_interdomain', { remote_dom: 2, remote_port: port })).toBe('EINVAL')
-    xen.destroyDomain(2)
+    xen.destroyDomain(xen.domain(2)!)
     expect(d1.answer('bind_interdomain', { remote_dom: 2, remote_port: port })).toBe('ESRCH')
   })
 
   it('EC-die-1: while it is dying and when it is dead, its hypercalls are refused and nothing changes', () => {
     const { xen, d1 } = crowded(bits)
     for (const step of [1, 2]) {
-      xen.killStep(1)
+      xen.killStep(xen.domain(1)!)
       expect(nameOf(d1.call(HYPERVISOR.sched_op, [SCHEDOP.yield, 0])), `step ${step}`).toBe('ESRCH')
     }
   })
 
   it('EC-die-1: calls for a domain that does not exist say so (ESRCH)', () => {
     const { xen } = host(bits)
+    const gone = xen.createDomain({ domid: 9 })
+    xen.destroyDomain(gone)
     for (const call of [
       'killStep',
       'killDomain',
@@ -157,10 +156,10 @@ describe.each([64, 32] as const)('killing a domain, %i-bit', (bits) => {
       'unpauseDomain',
     ] as const)
       expect(
-        codeOf(() => xen[call](9)),
+        codeOf(() => xen[call](gone)),
         call,
       ).toBe('ESRCH')
-    expect(codeOf(() => xen.unpauseDomain(1))).toBe('EINVAL')
+    expect(codeOf(() => xen.unpauseDomain(xen.domain(1)!))).toBe('EINVAL')
   })
 })
 
@@ -168,8 +167,8 @@ describe.each([64, 32] as const)('soft reset, %i-bit', (bits) => {
   it('EC-die-6: of a domain that is not shut down (EINVAL)', () => {
     const { xen, d1 } = host(bits)
     d1.ipi()
-    expect(codeOf(() => xen.softReset(1))).toBe('EINVAL')
-    expect(d1.domain.ports.activeEvtchns).toBe(1)
+    expect(codeOf(() => xen.softReset(xen.domain(1)!))).toBe('EINVAL')
+    expect(inside(d1.domain).ports.activeEvtchns).toBe(1)
   })
 
   it('EC-die-6: closes the guest’s ports with a continuation of its own, keeps Xen’s, and the domain runs on', () => {
@@ -177,15 +176,19 @@ describe.each([64, 32] as const)('soft reset, %i-bit', (bits) => {
     shutdown(d1)
     let between = 0
     xen.softirqs.open(SOFTIRQ.TASKLET, () => {
-      between = d1.domain.nextEvtchn
+      between = inside(d1.domain).nextEvtchn
       state.due = false
     })
     xen.softirqs.raise(SOFTIRQ.TASKLET)
-    xen.softReset(1)
+    xen.softReset(xen.domain(1)!)
     expect(between).toBe(64)
-    expect([d1.domain.ports.activeEvtchns, d1.state(attached), d1.domain.nextEvtchn]).toEqual([1, ECS.UNBOUND, 0])
+    expect([inside(d1.domain).ports.activeEvtchns, d1.state(attached), inside(d1.domain).nextEvtchn]).toEqual([
+      1,
+      ECS.UNBOUND,
+      0,
+    ])
     expect(d2.status(peer)).toMatchObject({ status: 1, unbound_dom: 1 })
-    expect([d1.domain.shutdownCode, d1.domain.dying]).toEqual([-1, 'alive'])
+    expect([inside(d1.domain).shutdownCode, d1.domain.dying]).toEqual([-1, 'alive'])
     d1.ipi()
   })
 
@@ -197,9 +200,9 @@ describe.each([64, 32] as const)('soft reset, %i-bit', (bits) => {
       d0.must('alloc_unbound', { dom: 1, remote_dom: 0 })
     })
     xen.softirqs.raise(SOFTIRQ.TASKLET)
-    expect(codeOf(() => xen.softReset(1))).toBe('EAGAIN')
-    expect(d1.domain.shutdownCode).toBe(SHUTDOWN.soft_reset)
-    expect(codeOf(() => xen.softReset(1))).toBe('ok')
+    expect(codeOf(() => xen.softReset(xen.domain(1)!))).toBe('EAGAIN')
+    expect(inside(d1.domain).shutdownCode).toBe(SHUTDOWN.soft_reset)
+    expect(codeOf(() => xen.softReset(xen.domain(1)!))).toBe('ok')
   })
 
   it('EC-die-9, EC-reset-5: while a reset of the domain is in progress (EBUSY)', () => {
@@ -208,8 +211,8 @@ describe.each([64, 32] as const)('soft reset, %i-bit', (bits) => {
     xen.softirqs.open(SOFTIRQ.TASKLET, () => {
       state.due = false
       shutdown(d1)
-      answer = codeOf(() => xen.softReset(1))
-      xen.resumeDomain(1)
+      answer = codeOf(() => xen.softReset(xen.domain(1)!))
+      xen.resumeDomain(xen.domain(1)!)
     })
     xen.softirqs.raise(SOFTIRQ.TASKLET)
     expect(d1.op('reset', { dom: 1 })).toBe(0)
@@ -222,7 +225,7 @@ describe('suspend and resume', () => {
     const { xen, d1, d2 } = host(64)
     const [ours, theirs] = d1.connect(d2)
     shutdown(d1, SHUTDOWN.suspend)
-    xen.resumeDomain(1)
+    xen.resumeDomain(xen.domain(1)!)
     d1.must('send', { port: ours })
     expect(d2.bit('pending', theirs)).toBe(1)
   })
@@ -236,7 +239,7 @@ describe('suspend and resume', () => {
     d2.must('send', { port: theirs })
     expect([d1.flag(), entered]).toEqual([1, []])
     d1.setFlag(1)
-    xen.resumeDomain(1)
+    xen.resumeDomain(xen.domain(1)!)
     expect(entered).toEqual([1])
   })
 
@@ -244,10 +247,10 @@ describe('suspend and resume', () => {
     const { xen, d1, d2 } = host(64)
     const [, theirs] = d1.connect(d2)
     d2.must('send', { port: theirs })
-    const state = xen.saveDomain(1)
-    xen.destroyDomain(1)
+    const state = xen.saveDomain(xen.domain(1)!)
+    xen.destroyDomain(xen.domain(1)!)
     const domain = xen.restoreDomain(state)
-    expect([domain.ports.activeEvtchns, domain.levels]).toEqual([0, 2])
+    expect([inside(domain).ports.activeEvtchns, inside(domain).levels]).toEqual([0, 2])
     const bytes = domain.memory.view().subarray(4096)
     expect([...bytes.subarray(2048, 2560)].every((byte) => byte === 0)).toBe(true)
     expect([...bytes.subarray(2560, 3072)].every((byte) => byte === 0xff)).toBe(true)
@@ -262,7 +265,12 @@ describe('long walks', () => {
     const seen: unknown[] = []
     xen.softirqs.open(SOFTIRQ.TASKLET, () => {
       state.due = false
-      seen.push(d1.domain.nextEvtchn, d1.state(64), nameOf(d1.op('reset', { dom: 1 })), d1.domain.eventLock.held)
+      seen.push(
+        inside(d1.domain).nextEvtchn,
+        d1.state(64),
+        nameOf(d1.op('reset', { dom: 1 })),
+        inside(d1.domain).eventLock.held,
+      )
     })
     xen.softirqs.raise(SOFTIRQ.TASKLET)
     expect(d1.op('reset', { dom: 1 })).toBe(0)

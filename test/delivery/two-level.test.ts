@@ -1,7 +1,9 @@
 /** The 2-level ABI bit by bit (spec part 3.1, 3.3): set pending, clear, unmask, and what the guest has to do itself. */
 
 import { describe, expect, it } from 'vitest'
-import { HYPERVISOR, SCHEDOP, sharedInfo, VIRQ } from '../../src/index.js'
+import { HYPERVISOR, SCHEDOP, sharedInfo, VIRQ } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+
 import { FREE_GFN, type Guest, host, SHARED_INFO } from '../ops/raw.js'
 
 /** Makes a vCPU poll for anything at all, for ever. */
@@ -36,7 +38,7 @@ describe.each([64, 32] as const)('set pending, %i-bit', (bits) => {
   it('EC-2l-2, EC-lay-3: the selector bit is the port’s word', () => {
     const { d1 } = pair(bits)
     for (const port of [2, 31, 32, 63, 64, 65, 95, 96, 100]) {
-      while (!d1.domain.ports.isValid(port) || d1.state(port) === 0) d1.ipi()
+      while (!inside(d1.domain).ports.isValid(port) || d1.state(port) === 0) d1.ipi()
       d1.quiet()
       d1.must('send', { port })
       expect(d1.sel()).toBe(1n << BigInt(Math.floor(port / bits)))
@@ -91,7 +93,7 @@ describe.each([64, 32] as const)('set pending, %i-bit', (bits) => {
 
   it('EC-2l-6, EC-XSA-342: a port beyond W·W is never pending, always masked, and touches no byte', () => {
     const { d1 } = pair(bits)
-    const { portOps } = d1.domain
+    const { portOps } = inside(d1.domain)
     const before = d1.bytes.slice()
     for (const port of [bits * bits, bits * bits + 1, 131071]) {
       expect([portOps.isPending(port), portOps.isMasked(port)]).toEqual([false, true])

@@ -1,17 +1,9 @@
 /** From the upcall flag to the guest's handler (spec 3.2): PV, HVM, edges, levels, and never in the middle of a call. */
 
 import { describe, expect, it } from 'vitest'
-import {
-  type Bits,
-  type DomainOptions,
-  HYPERVISOR,
-  type Hypervisor,
-  SCHEDOP,
-  SHUTDOWN,
-  sharedInfo,
-  VCPU_INFO_SIZE,
-  VCPUOP,
-} from '../../src/index.js'
+import { type Bits, HYPERVISOR, SCHEDOP, SHUTDOWN, sharedInfo, VCPU_INFO_SIZE, VCPUOP } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import type { DomainOptions, Hypervisor } from '../../src/index.js'
 import {
   ARGUMENT,
   END,
@@ -58,7 +50,7 @@ function clear(vcpu: number, guest: Guest): void {
   guest.setFlag(0, vcpu)
   const sel = SHARED_INFO + vcpu * VCPU_INFO_SIZE + sharedInfo(guest.bits).sel
   guest.bytes.fill(0, sel, sel + guest.bits / 8)
-  const { ports } = guest.domain
+  const { ports } = inside(guest.domain)
   for (let port = 1; port < ports.validEvtchns; port++)
     if (ports.notifyVcpu(port) === vcpu) guest.setBit('pending', port, 0)
 }
@@ -188,20 +180,20 @@ describe.each([64, 32] as const)('a PV guest, %i-bit', (bits) => {
   it('EC-up-2: nobody is entered in the middle of a call: the handler sees the call’s whole effect, and no lock held', () => {
     const seen: unknown[] = []
     const { d0, d1, d2, xen } = entering(bits, {}, (vcpu, guest) => {
-      seen.push([d2.state(1), guest.state(1), guest.domain.eventLock.held, d2.domain.eventLock.held])
+      seen.push([d2.state(1), guest.state(1), inside(guest.domain).eventLock.held, inside(d2.domain).eventLock.held])
       seen.push(guest.answer('bind_ipi', { vcpu: 0 }), d2.answer('bind_ipi', { vcpu: 0 }))
       clear(vcpu, guest)
     })
     d1.must('bind_interdomain', { remote_dom: 2, remote_port: d2.unbound(1) })
     expect(seen).toEqual([[3, 3, false, false], 'ok', 'ok'])
-    expect([xen.domain(0)?.eventLock.held, d0.flag()]).toEqual([false, 0])
+    expect([inside(xen.domain(0)!).eventLock.held, d0.flag()]).toEqual([false, 0])
   })
 
   it('EC-up-2: nor is an unblocked vCPU let go on in the middle of a call: it may call at once', () => {
     const seen: unknown[] = []
     const all = host(bits, {
       onUnblock: (vcpu) => {
-        seen.push([vcpu.domid, all.d1.state(1), all.d2.state(1), all.d1.domain.eventLock.held])
+        seen.push([vcpu.domid, all.d1.state(1), all.d2.state(1), inside(all.d1.domain).eventLock.held])
         seen.push(nameOf(all.d1.op('bind_ipi', { vcpu: 0 }, { vcpu: 1, at: ARGUMENT + 512 })))
       },
     })
@@ -260,16 +252,20 @@ describe.each([64, 32] as const)('a PV guest, %i-bit', (bits) => {
   it('EC-up-6, EC-reset-4: a domain that its controller paused returns to no guest code until it goes on', () => {
     const { d1, xen, d2, entered } = entering(bits)
     const [port] = d2.connect(d1)
-    xen.pauseDomain(1)
+    xen.pauseDomain(xen.domain(1)!)
     d2.must('send', { port })
     expect([d1.flag(), entered]).toEqual([1, []])
-    xen.unpauseDomain(1)
+    xen.unpauseDomain(xen.domain(1)!)
     expect(entered).toEqual([0])
   })
 
   it.each([
-    ['paused', (xen: Hypervisor) => xen.pauseDomain(1), (xen: Hypervisor) => xen.unpauseDomain(1)],
-    ['shut down', (xen: Hypervisor) => suspend(xen), (xen: Hypervisor) => xen.resumeDomain(1)],
+    [
+      'paused',
+      (xen: Hypervisor) => xen.pauseDomain(xen.domain(1)!),
+      (xen: Hypervisor) => xen.unpauseDomain(xen.domain(1)!),
+    ],
+    ['shut down', (xen: Hypervisor) => suspend(xen), (xen: Hypervisor) => xen.resumeDomain(xen.domain(1)!)],
   ])('EC-up-2, EC-poll-14: a vCPU that is woken while its domain is %s goes on when that does', (_, stop, goOn) => {
     const { d1, xen, d2, entered, woken } = entering(bits)
     const [port] = d2.connect(d1)
@@ -293,8 +289,8 @@ describe.each([64, 32] as const)('a PV guest, %i-bit', (bits) => {
     expect(woken).toEqual([])
     d1.call(vcpu_op, [VCPUOP.up, 1, 0])
     expect(woken).toEqual([1])
-    xen.pauseDomain(1)
-    xen.unpauseDomain(1)
+    xen.pauseDomain(xen.domain(1)!)
+    xen.unpauseDomain(xen.domain(1)!)
     expect(woken).toEqual([1])
   })
 
@@ -304,7 +300,7 @@ describe.each([64, 32] as const)('a PV guest, %i-bit', (bits) => {
     const { xen, d1, d2 } = all
     const [port] = d2.connect(d1)
     for (let i = 0; i < 80; i++) d1.ipi()
-    expect(xen.killStep(1)).toBe(false)
+    expect(xen.killStep(xen.domain(1)!)).toBe(false)
     d2.must('send', { port })
     expect([d1.flag(), entered]).toEqual([1, []])
   })
@@ -476,9 +472,9 @@ describe.each([64, 32] as const)('an HVM guest, %i-bit', (bits) => {
       'EINVAL',
     ])
     // The stub device model of a guest acts for it.
-    xen.setTarget(2, 1)
-    expect([get(1, 0), d1.domain.callbackVia]).toEqual(['ok', 0n])
-    xen.setTarget(2, null)
+    xen.setTarget(xen.domain(2)!, xen.domain(1)!)
+    expect([get(1, 0), inside(d1.domain).callbackVia]).toEqual(['ok', 0n])
+    xen.setTarget(xen.domain(2)!, undefined)
     expect(get(1, 0)).toBe('EPERM')
   })
 
@@ -490,7 +486,7 @@ describe.each([64, 32] as const)('an HVM guest, %i-bit', (bits) => {
     expect(setVector(d1, 2, 0x10)).toBe('ENOENT')
     expect(setVector(d1, 1, 0x10)).toBe('ok')
     expect(setVector(d1, 1, 0xff)).toBe('ok')
-    expect(d1.domain.vcpu(1).upcallVector).toBe(0xff)
+    expect(inside(d1.domain.vcpu(1)).upcallVector).toBe(0xff)
   })
 
   it('EC-up-10: a vector is re-evaluated at once: a flag that was set before calls now', () => {
@@ -512,7 +508,7 @@ describe('the callback of another domain', () => {
       return guest.callAnswer(hvm_op, [SET_PARAM, ARGUMENT])
     }
     expect([set(d0, 1), set(d2, 1), set(d1, 1, 9)]).toEqual(['ok', 'EPERM', 'EINVAL'])
-    expect(d1.domain.callbackVia).toBe(VECTOR)
+    expect(inside(d1.domain).callbackVia).toBe(VECTOR)
     xen.createDomain({ domid: 9, frames: 2 })
     expect(set(d0, 9)).toBe('EINVAL')
   })

@@ -1,15 +1,9 @@
 /** Where vcpu_info lives (spec 1.6): the legacy slots, the dummy, and VCPUOP_register_vcpu_info with its checks in order. */
 
 import { describe, expect, it } from 'vitest'
-import {
-  type Bits,
-  HYPERVISOR,
-  type HypervisorOptions,
-  PAGE_SIZE,
-  SCHEDOP,
-  VCPU_INFO_SIZE,
-  VCPUOP,
-} from '../../src/index.js'
+import { type Bits, HYPERVISOR, PAGE_SIZE, SCHEDOP, VCPU_INFO_SIZE, VCPUOP } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import type { HypervisorOptions } from '../../src/index.js'
 import { ARGUMENT, END, FREE_GFN, type Guest, host, NOWHERE, READ_ONLY, SHARED_INFO } from '../ops/raw.js'
 
 const { vcpu_op, sched_op } = HYPERVISOR
@@ -104,7 +98,7 @@ describe.each([64, 32] as const)('register_vcpu_info, its checks, %i-bit', (bits
     const { d1 } = host(bits)
     expect(register(d1, { vcpu: 1, caller: 0 })).toBe('ok')
     expect(register(d1, { vcpu: 1, caller: 1 })).toBe('EBUSY')
-    expect([d1.domain.vcpu(0).infoGfn, d1.domain.vcpu(1).infoGfn]).toEqual([-1, MFN])
+    expect([inside(d1.domain.vcpu(0)).infoGfn, inside(d1.domain.vcpu(1)).infoGfn]).toEqual([-1, MFN])
   })
 
   it('EC-vi-10: the hypervisor holds the frame until the vCPU lets go of it', () => {
@@ -112,7 +106,7 @@ describe.each([64, 32] as const)('register_vcpu_info, its checks, %i-bit', (bits
     register(d1, { vcpu: 0 })
     register(d1, { vcpu: 1, offset: 64 })
     expect(d1.domain.memory.references(MFN)).toBe(2)
-    xen.killDomain(1)
+    xen.killDomain(xen.domain(1)!)
     expect(d1.domain.memory.references(MFN)).toBe(0)
   })
 })
@@ -226,8 +220,12 @@ describe.each([64, 32] as const)('a vcpu_info, %i-bit', (bits) => {
     register(d1, { vcpu: 32, offset: 64 })
     d1.view.setUint32(ARGUMENT, 5, true)
     expect(d1.call(sched_op, [SCHEDOP.shutdown, ARGUMENT])).toBe(0)
-    xen.softReset(1)
-    expect([d1.domain.vcpu(1).infoGfn, d1.domain.vcpu(32).onDummy, d1.domain.memory.heldFrames]).toEqual([-1, true, 0])
+    xen.softReset(xen.domain(1)!)
+    expect([
+      inside(d1.domain.vcpu(1)).infoGfn,
+      inside(d1.domain.vcpu(32)).onDummy,
+      d1.domain.memory.heldFrames,
+    ]).toEqual([-1, true, 0])
     d1.quiet()
     d1.must('send', { port: d1.ipi(1) })
     expect(d1.flag(1)).toBe(1)

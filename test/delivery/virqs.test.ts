@@ -1,7 +1,10 @@
 /** Virtual interrupts (spec 6.1): classes, handler domains, delivery, and the record behind VIRQ_DOM_EXC. */
 
 import { describe, expect, it } from 'vitest'
-import { HYPERVISOR, SCHEDOP, SHUTDOWN, VCPUOP, VIRQ } from '../../src/index.js'
+import { HYPERVISOR, SCHEDOP, SHUTDOWN, VCPUOP, VIRQ } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { worldOf } from '../../src/hypervisor.js'
+
 import { ARGUMENT, codeOf, FREE_GFN, type Guest, host, Guest as NewGuest } from '../ops/raw.js'
 
 const PER_VCPU = [0, 1, 7, 13]
@@ -26,7 +29,7 @@ describe('classes', () => {
     for (const guest of [d1, d2]) {
       const port = guest.virq(VIRQ.ARGO)
       guest.must('bind_vcpu', { port, vcpu: 1 })
-      expect([0, 1].map((vcpu) => guest.domain.vcpu(vcpu).virqPort(VIRQ.ARGO))).toEqual([port, 0])
+      expect([0, 1].map((vcpu) => inside(guest.domain.vcpu(vcpu)).virqPort(VIRQ.ARGO))).toEqual([port, 0])
     }
   })
 
@@ -34,7 +37,7 @@ describe('classes', () => {
     const { d0, d1 } = host(64)
     const port = d0.virq(virq)
     d0.must('bind_vcpu', { port, vcpu: 1 })
-    expect(d0.domain.vcpu(0).virqPort(virq)).toBe(port)
+    expect(inside(d0.domain.vcpu(0)).virqPort(virq)).toBe(port)
     expect(d1.answer('bind_virq', { virq, vcpu: 0 })).toBe('EBUSY')
   })
 })
@@ -43,28 +46,29 @@ describe('delivery', () => {
   it('EC-vclass-2: a VIRQ per vCPU comes to the vCPU it was sent to; unbound it is dropped', () => {
     const { xen, d1 } = host(64)
     const port = d1.virq(VIRQ.TIMER, 1)
-    xen.sendVirq(1, 0, VIRQ.TIMER)
-    xen.sendVirq(1, 1, VIRQ.DEBUG)
-    xen.sendVirq(1, 77, VIRQ.TIMER)
+    xen.sendVirq(xen.domain(1)!.vcpu(0), VIRQ.TIMER)
+    xen.sendVirq(xen.domain(1)!.vcpu(1), VIRQ.DEBUG)
     expect([d1.flag(0), d1.flag(1)]).toEqual([0, 0])
-    xen.sendVirq(1, 1, VIRQ.TIMER)
+    xen.sendVirq(xen.domain(1)!.vcpu(1), VIRQ.TIMER)
     expect([d1.flag(0), d1.flag(1), d1.bit('pending', port)]).toEqual([0, 1, 1])
   })
 
-  it('EC-vclass-3: a VIRQ of the domain comes to the vCPU of its port; without domain or port it is dropped', () => {
+  it('EC-vclass-3: a VIRQ of the domain comes to the vCPU of its port; without a port it is dropped', () => {
     const { xen, d1 } = host(64)
-    xen.sendDomainVirq(9, VIRQ.ARGO)
-    xen.sendDomainVirq(1, VIRQ.ARGO)
+    const gone = xen.createDomain({ domid: 9 })
+    xen.destroyDomain(gone)
+    expect(codeOf(() => xen.sendDomainVirq(gone, VIRQ.ARGO))).toBe('ESRCH')
+    xen.sendDomainVirq(xen.domain(1)!, VIRQ.ARGO)
     const port = d1.virq(VIRQ.ARGO)
     d1.must('bind_vcpu', { port, vcpu: 1 })
-    xen.sendDomainVirq(1, VIRQ.ARGO)
+    xen.sendDomainVirq(xen.domain(1)!, VIRQ.ARGO)
     expect([d1.flag(0), d1.flag(1), d1.bit('pending', port)]).toEqual([0, 1, 1])
   })
 
   it('EC-vclass-4: a global VIRQ comes to its handler domain: the one that was set, else the hardware domain', () => {
     const { xen, d0, d1 } = host(64)
     d0.virq(VIRQ.CONSOLE)
-    xen.setGlobalVirqHandler(1, VIRQ.DEBUGGER)
+    xen.setGlobalVirqHandler(xen.domain(1)!, VIRQ.DEBUGGER)
     d1.virq(VIRQ.DEBUGGER)
     xen.sendGlobalVirq(VIRQ.CONSOLE)
     expect([d0.flag(), d1.flag()]).toEqual([1, 0])
@@ -75,7 +79,7 @@ describe('delivery', () => {
 
   it('EC-vclass-4: without any handler domain nobody gets it', () => {
     const { xen, d1 } = host(64)
-    xen.destroyDomain(0)
+    xen.destroyDomain(xen.domain(0)!)
     xen.sendGlobalVirq(VIRQ.CONSOLE)
     expect(d1.flag()).toBe(0)
     expect(d1.answer('bind_virq', { virq: VIRQ.CONSOLE, vcpu: 0 })).toBe('EBUSY')
@@ -86,14 +90,14 @@ describe('delivery', () => {
     const port = d1.virq(VIRQ.TIMER)
     d1.setBit('mask', port)
     d1.call(HYPERVISOR.sched_op, [SCHEDOP.poll, FREE_GFN * 4096], 1)
-    xen.sendVirq(1, 0, VIRQ.TIMER)
+    xen.sendVirq(xen.domain(1)!.vcpu(0), VIRQ.TIMER)
     expect([d1.bit('pending', port), d1.flag(), d1.domain.vcpu(1).polling]).toEqual([1, 0, false])
   })
 
   it('EC-vclass-7: enabled is bound; what is not per vCPU is so on vCPU 0, whomever one asks about', () => {
     const { xen, d0 } = host(64)
-    const { virqs } = xen
-    const enabled = (virq: number) => [0, 1, 2].map((vcpu) => virqs.enabled(d0.domain, vcpu, virq))
+    const { virqs } = worldOf(xen)
+    const enabled = (virq: number) => [0, 1, 2].map((vcpu) => virqs.enabled(inside(d0.domain), vcpu, virq))
     expect(enabled(VIRQ.TIMER)).toEqual([false, false, false])
     d0.virq(VIRQ.TIMER, 1)
     const argo = d0.virq(VIRQ.ARGO)
@@ -107,7 +111,7 @@ describe('delivery', () => {
 
 describe('the handler of a global VIRQ', () => {
   const set = (xen: ReturnType<typeof host>['xen'], domid: number, virq: number) =>
-    codeOf(() => xen.setGlobalVirqHandler(domid, virq))
+    codeOf(() => xen.setGlobalVirqHandler(xen.domain(domid)!, virq))
 
   it.each([24, 255, 0xffff_ffff, -1, ...PER_VCPU, ...PER_DOMAIN])(
     'EC-vclass-5: VIRQ %i is none of the host’s (EINVAL)',
@@ -121,17 +125,19 @@ describe('the handler of a global VIRQ', () => {
     expect(set(xen, 1, VIRQ.CONSOLE)).toBe('ok')
     d1.virq(VIRQ.CONSOLE)
     expect(set(xen, 1, VIRQ.CONSOLE)).toBe('ok')
-    xen.killDomain(0)
+    xen.killDomain(xen.domain(0)!)
     expect(set(xen, 0, VIRQ.TBUF)).toBe('ok')
   })
 
   it('EC-vclass-5, EC-bug-13: a dying domain (EINVAL), which comes before bound; no domain at all (ESRCH)', () => {
     const { xen, d0 } = host(64)
     d0.virq(VIRQ.CONSOLE)
-    xen.killDomain(2)
+    xen.killDomain(xen.domain(2)!)
     expect(set(xen, 2, VIRQ.CONSOLE)).toBe('EINVAL')
     expect(set(xen, 2, VIRQ.TBUF)).toBe('EINVAL')
-    expect(set(xen, 9, VIRQ.TBUF)).toBe('ESRCH')
+    const gone = xen.createDomain({ domid: 9 })
+    xen.destroyDomain(gone)
+    expect(codeOf(() => xen.setGlobalVirqHandler(gone, VIRQ.TBUF))).toBe('ESRCH')
   })
 
   it('EC-vclass-5, EC-bug-13: the present handler has it bound (EBUSY), be it the hardware domain by default', () => {
@@ -148,18 +154,18 @@ describe('the handler of a global VIRQ', () => {
   it('EC-odd-19: the hardware domain by default, made the handler: 0, and nothing is recorded', () => {
     const { xen } = host(64)
     expect(set(xen, 0, VIRQ.CONSOLE)).toBe('ok')
-    xen.destroyDomain(0)
-    expect(xen.virqs.handler(VIRQ.CONSOLE)).toBeUndefined()
+    xen.destroyDomain(xen.domain(0)!)
+    expect(worldOf(xen).virqs.handler(VIRQ.CONSOLE)).toBeUndefined()
     const next = new NewGuest(xen, { domid: 0 })
-    expect(xen.virqs.handler(VIRQ.CONSOLE)).toBe(next.domain)
+    expect(worldOf(xen).virqs.handler(VIRQ.CONSOLE)).toBe(inside(next.domain))
   })
 
   it('EC-vclass-5: a domain that dies loses its roles to the hardware domain', () => {
     const { xen, d0, d1 } = host(64)
     set(xen, 1, VIRQ.CONSOLE)
     d1.virq(VIRQ.CONSOLE)
-    xen.killDomain(1)
-    expect(xen.virqs.handler(VIRQ.CONSOLE)).toBe(d0.domain)
+    xen.killDomain(xen.domain(1)!)
+    expect(worldOf(xen).virqs.handler(VIRQ.CONSOLE)).toBe(inside(d0.domain))
     expect(d0.answer('bind_virq', { virq: VIRQ.CONSOLE, vcpu: 0 })).toBe('ok')
   })
 })
@@ -172,16 +178,20 @@ describe('VIRQ_DOM_EXC', () => {
       const flag = d0.flag()
       d0.quiet()
       const changed: number[] = []
-      for (let domid = xen.virqs.takeChanged(d0.domain); domid >= 0; domid = xen.virqs.takeChanged(d0.domain))
+      for (
+        let domid = worldOf(xen).virqs.takeChanged(inside(d0.domain));
+        domid >= 0;
+        domid = worldOf(xen).virqs.takeChanged(inside(d0.domain))
+      )
         changed.push(domid)
       return [flag, changed]
     }
     expect(came()).toEqual([0, [0, 1, 2]])
     shutdown(d1, SHUTDOWN.poweroff)
     expect(came()).toEqual([1, [1]])
-    xen.killDomain(1)
+    xen.killDomain(xen.domain(1)!)
     expect(came()).toEqual([1, [1]])
-    xen.destroyDomain(1)
+    xen.destroyDomain(xen.domain(1)!)
     expect(came()).toEqual([1, [1]])
     expect(came()).toEqual([0, []])
   })
@@ -189,9 +199,9 @@ describe('VIRQ_DOM_EXC', () => {
   it('EC-vclass-6: a new domain is recorded, and nobody is told', () => {
     const { xen, d0 } = host(64)
     d0.virq(VIRQ.DOM_EXC)
-    while (xen.virqs.takeChanged(d0.domain) >= 0);
+    while (worldOf(xen).virqs.takeChanged(inside(d0.domain)) >= 0);
     new NewGuest(xen, { domid: 3 })
-    expect([xen.virqs.takeChanged(d0.domain), d0.flag()]).toEqual([3, 0])
+    expect([worldOf(xen).virqs.takeChanged(inside(d0.domain)), d0.flag()]).toEqual([3, 0])
   })
 
   it('EC-vclass-6, EC-xsm-7: a suspend is told on the suspend channel instead, if there is one', () => {
@@ -200,13 +210,13 @@ describe('VIRQ_DOM_EXC', () => {
     shutdown(d1, SHUTDOWN.suspend)
     expect(d0.flag()).toBe(1)
     d0.quiet()
-    xen.resumeDomain(1)
+    xen.resumeDomain(xen.domain(1)!)
     const [ours, theirs] = d1.connect(d0)
-    d1.domain.suspendEvtchn = ours
+    inside(d1.domain).suspendEvtchn = ours
     shutdown(d1, SHUTDOWN.suspend)
     expect([d0.bit('pending', theirs), d0.bit('pending', 1)]).toEqual([1, 0])
     d0.quiet()
-    xen.resumeDomain(1)
+    xen.resumeDomain(xen.domain(1)!)
     shutdown(d1, SHUTDOWN.reboot)
     expect([d0.bit('pending', theirs), d0.bit('pending', 1)]).toEqual([0, 1])
   })
@@ -217,10 +227,10 @@ describe('VIRQ_DOM_EXC', () => {
     shutdown(d1, SHUTDOWN.reboot)
     d0.quiet()
     shutdown(d1, SHUTDOWN.crash)
-    expect([d1.domain.shutdownCode, d0.flag()]).toEqual([SHUTDOWN.reboot, 0])
-    xen.resumeDomain(1)
+    expect([inside(d1.domain).shutdownCode, d0.flag()]).toEqual([SHUTDOWN.reboot, 0])
+    xen.resumeDomain(xen.domain(1)!)
     shutdown(d1, SHUTDOWN.crash)
-    expect([d1.domain.shutdownCode, d0.flag()]).toEqual([SHUTDOWN.crash, 1])
+    expect([inside(d1.domain).shutdownCode, d0.flag()]).toEqual([SHUTDOWN.crash, 1])
   })
 
   it('EC-vclass-6: a domain whose last vCPU goes down is off', () => {
@@ -228,8 +238,8 @@ describe('VIRQ_DOM_EXC', () => {
     d0.virq(VIRQ.DOM_EXC)
     const down = (vcpu: number) => d1.call(HYPERVISOR.vcpu_op, [VCPUOP.down, vcpu, 0])
     const isUp = (vcpu: number) => d1.call(HYPERVISOR.vcpu_op, [VCPUOP.is_up, vcpu, 0])
-    expect([down(0), down(0), isUp(0), d1.domain.shutdownCode, d0.flag()]).toEqual([0, 0, 0, -1, 0])
-    expect([down(1), isUp(1), d1.domain.shutdownCode, d0.flag()]).toEqual([0, 1, SHUTDOWN.poweroff, 1])
+    expect([down(0), down(0), isUp(0), inside(d1.domain).shutdownCode, d0.flag()]).toEqual([0, 0, 0, -1, 0])
+    expect([down(1), isUp(1), inside(d1.domain).shutdownCode, d0.flag()]).toEqual([0, 1, SHUTDOWN.poweroff, 1])
   })
 
   it.each([9, 5000, 0xffff_ffff])(
@@ -237,17 +247,17 @@ describe('VIRQ_DOM_EXC', () => {
     (port) => {
       const { d0, d1 } = host(64)
       d0.virq(VIRQ.DOM_EXC)
-      d1.domain.suspendEvtchn = port
+      inside(d1.domain).suspendEvtchn = port
       shutdown(d1, SHUTDOWN.suspend)
-      expect([d0.flag(), d1.domain.shutdownCode]).toEqual([0, SHUTDOWN.suspend])
+      expect([d0.flag(), inside(d1.domain).shutdownCode]).toEqual([0, SHUTDOWN.suspend])
     },
   )
 
   it('EC-vclass-6: nobody but the domain that has it bound can take what changed', () => {
     const { xen, d0, d1 } = host(64)
-    expect(xen.virqs.takeChanged(d0.domain)).toBe(-1)
+    expect(worldOf(xen).virqs.takeChanged(inside(d0.domain))).toBe(-1)
     d0.virq(VIRQ.DOM_EXC)
-    expect(xen.virqs.takeChanged(d1.domain)).toBe(-1)
-    expect(xen.virqs.takeChanged(d0.domain)).toBe(0)
+    expect(worldOf(xen).virqs.takeChanged(inside(d1.domain))).toBe(-1)
+    expect(worldOf(xen).virqs.takeChanged(inside(d0.domain))).toBe(0)
   })
 })

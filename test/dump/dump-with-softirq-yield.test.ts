@@ -5,22 +5,16 @@
  */
 
 import { describe, expect, it } from 'vitest'
-import {
-  type ChannelRecord,
-  DOMID_SELF,
-  type Domain,
-  GuestKernel,
-  Hypervisor,
-  newDumpStats,
-  SOFTIRQ,
-} from '../../src/index.js'
+import { DOMID_SELF } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { type ChannelRecord, type Domain, GuestKernel, Hypervisor, newDumpStats, SOFTIRQ } from '../../src/index.js'
 
 const SLOTS = 262_144
 const OPEN = 10_000
 
 /** A three-level domain with its whole table made, and only every 26th port left open: `open`, ascending. */
 function sparseDomain(xen: Hypervisor): { domain: Domain; open: number[] } {
-  const domain = xen.createDomain({ domid: 7, frames: 64, maxEvtchnPort: -1 })
+  const domain = xen.createDomain({ domid: 7, frames: 64, maxEvtchnPort: Infinity })
   const kernel = GuestKernel.boot(xen.platform(domain), { levels: 3 })
   expect(kernel.channels).toBe(SLOTS)
   for (let port = 1; port < SLOTS; port++) domain.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 7 })
@@ -45,7 +39,7 @@ describe('dump with softirq yield', () => {
     let served = 0
     xen.softirqs.open(SOFTIRQ.TIMER, () => {
       served++
-      expect(domain.eventLock.held).toBe(false)
+      expect(inside(domain).eventLock.held).toBe(false)
       // Opens one port (the event lock for writing), closes one that the dump may or may not have passed, and sends.
       const { port } = domain.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 7 })
       opened.add(port)
@@ -62,7 +56,7 @@ describe('dump with softirq yield', () => {
     // A device interrupts at every line, also while the reader has the control.
     for (const item of xen.dumpItems({ domid: 7, stats })) {
       xen.softirqs.raise(SOFTIRQ.TIMER)
-      expect(domain.eventLock.held).toBe(false)
+      expect(inside(domain).eventLock.held).toBe(false)
       if (item.kind === 'channel') seen.push(item.record)
     }
 
@@ -83,7 +77,7 @@ describe('dump with softirq yield', () => {
       const stats = newDumpStats()
       for (const _ of xen.dumpItems({ domid: 7, slotsPerHold, stats }));
       expect(stats.mostSlots).toBeLessThanOrEqual(slotsPerHold)
-      expect(stats.channels).toBe(domain.ports.activeEvtchns)
+      expect(stats.channels).toBe(inside(domain).ports.activeEvtchns)
     }
   })
 
@@ -92,13 +86,13 @@ describe('dump with softirq yield', () => {
     for (const { port } of [...records(xen, 7)]) if (!ten.has(port)) domain.eventChannelOp('close', { port })
     const stats = newDumpStats()
     expect([...records(xen, 7, stats)].map(({ port }) => port)).toEqual([...ten])
-    expect(domain.ports.validEvtchns).toBe(SLOTS)
+    expect(inside(domain).ports.validEvtchns).toBe(SLOTS)
     expect(stats.holds).toBeLessThanOrEqual(11)
   })
 
   it('NL-dump-5: the reader can stop anywhere, and the lock is free', () => {
     for (const line of xen.dump({ domid: 7 })) if (line.startsWith('   ')) break
-    expect(domain.eventLock.held).toBe(false)
+    expect(inside(domain).eventLock.held).toBe(false)
     expect(() => domain.eventChannelOp('close', { port: [...records(xen, 7)][0]!.port })).not.toThrow()
   })
 })

@@ -1,10 +1,11 @@
 /** Domains that come and go under a dump (NL-dump-3), and its other forms (NL-dump-1, NL-dump-5). */
 
 import { describe, expect, it } from 'vitest'
-import { DOMID_SELF, type Domain, GuestKernel, Hypervisor } from '../../src/index.js'
+import { DOMID_SELF } from '../../src/abi/index.js'
+import { type Domain, GuestKernel, Hypervisor } from '../../src/index.js'
 
 function withPorts(xen: Hypervisor, domid: number, ports: number): Domain {
-  const domain = xen.createDomain({ domid, maxEvtchnPort: -1 })
+  const domain = xen.createDomain({ domid, maxEvtchnPort: Infinity })
   for (let i = 0; i < ports; i++) domain.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 0 })
   return domain
 }
@@ -17,7 +18,7 @@ describe('a dump and the lives of domains', () => {
     const lines: string[] = []
     for (const line of xen.dump()) {
       lines.push(line)
-      if (line.startsWith('      10 ')) xen.destroyDomain(1)
+      if (line.startsWith('      10 ')) xen.destroyDomain(xen.domain(1)!)
     }
     expect(lines.filter((line) => line.includes('died'))).toEqual([
       '    domain 1 died during the dump, which ends at port 65',
@@ -35,7 +36,7 @@ describe('a dump and the lives of domains', () => {
       ports.push(item.record.port)
       if (!reused) {
         reused = true
-        xen.destroyDomain(1)
+        xen.destroyDomain(xen.domain(1)!)
         withPorts(xen, 1, 4000)
       }
     }
@@ -45,7 +46,7 @@ describe('a dump and the lives of domains', () => {
   it('EC-dump-1: a dead domain that can still be looked up is dumped as it is, with nothing to say', () => {
     const xen = Hypervisor.create()
     withPorts(xen, 1, 3)
-    xen.killDomain(1)
+    xen.killDomain(xen.domain(1)!)
     expect([...xen.dump()]).toEqual([
       "'e' pressed -> dumping event-channel info",
       'Event channel information for domain 1:',
@@ -61,8 +62,8 @@ describe('a dump and the lives of domains', () => {
     const seen: number[] = []
     for (const item of xen.dumpItems()) {
       if (item.kind !== 'domain') continue
-      seen.push(item.domain.domid)
-      if (item.domain.domid === 1) {
+      seen.push(item.domid)
+      if (item.domid === 1) {
         withPorts(xen, 0, 1)
         withPorts(xen, 2, 1)
       }

@@ -3,18 +3,15 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import {
   DOMID_SELF,
-  type Domain,
-  Errno,
   EVTCHN_FIFO_LINKED,
   EVTCHN_FIFO_MASKED,
   EVTCHN_FIFO_PENDING,
   HYPERVISOR,
-  Hypervisor,
   PAGE_SIZE,
   SCHEDOP,
-  type Vcpu,
-  type XenError,
-} from '../../src/index.js'
+} from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { type Domain, Errno, Hypervisor, type Vcpu, type XenError } from '../../src/index.js'
 import { exploreRuns } from './runs.js'
 import { runThrough } from './steps.js'
 import { FifoWorld, LINKED, PENDING } from './world.js'
@@ -36,7 +33,7 @@ beforeEach(() => {
     onUnblock: (vcpu) => onUnblock(vcpu),
   })
   dom0 = xen.createDomain({ domid: 0 })
-  domain = xen.createDomain({ domid: 1, vcpus: 2, maxEvtchnPort: -1 })
+  domain = xen.createDomain({ domid: 1, vcpus: 2, maxEvtchnPort: Infinity })
 })
 
 const init = (vcpu = 0, gfn = BLOCK) =>
@@ -48,16 +45,16 @@ function connect(): [port: number, remote: number] {
   return [port, dom0.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: port }).local_port]
 }
 const send = (port: number) => dom0.eventChannelOp('send', { port })
-const word = (port: number) => domain.core.fifoWord(domain.fifo!.wordAt(port)) >>> 0
+const word = (port: number) => inside(domain).core.fifoWord(inside(domain).fifo!.wordAt(port)) >>> 0
 const bit = (port: number, n: number) => (word(port) >>> n) & 1
 const ready = (vcpu = 0) => domain.memory.data.getUint32(BLOCK * PAGE_SIZE + vcpu * 128, true)
 const head = (priority: number, vcpu = 0) =>
   domain.memory.data.getUint32(BLOCK * PAGE_SIZE + vcpu * 128 + 8 + 4 * priority, true)
 /** The guest takes an event off its queue and clears PENDING. */
 function consume(port: number): void {
-  const at = domain.fifo!.wordAt(port)
-  for (const each of [EVTCHN_FIFO_LINKED, EVTCHN_FIFO_PENDING]) domain.core.bitClear(at, each)
-  for (let n = 0; n < 17; n++) domain.core.bitClear(at, n)
+  const at = inside(domain).fifo!.wordAt(port)
+  for (const each of [EVTCHN_FIFO_LINKED, EVTCHN_FIFO_PENDING]) inside(domain).core.bitClear(at, each)
+  for (let n = 0; n < 17; n++) inside(domain).core.bitClear(at, n)
 }
 const errno = (body: () => unknown): number => {
   try {
@@ -74,7 +71,7 @@ describe('advisories', () => {
     expand()
     const [port, remote] = connect()
     send(remote)
-    expect([word(port), domain.fifo!.dropped, upcalls]).toEqual([0, 1, []])
+    expect([word(port), inside(domain).fifo!.dropped, upcalls]).toEqual([0, 1, []])
     // The old queue of a port is at first vCPU 0's, which still has no block.
     domain.eventChannelOp('bind_vcpu', { port, vcpu: 1 })
     send(remote)
@@ -90,7 +87,7 @@ describe('advisories', () => {
       expect(errno(() => domain.eventChannelOp('init_control', { control_gfn, offset, vcpu }))).toBeGreaterThan(0)
       expect(errno(() => expand())).toBe(Errno.EOPNOTSUPP)
       expect(errno(() => domain.eventChannelOp('set_priority', { port: 1, priority: 1 }))).toBe(Errno.ENOSYS)
-      expect([domain.fifo, domain.memory.heldFrames, domain.maxEvtchns]).toEqual([null, 0, 4096])
+      expect([inside(domain).fifo, domain.memory.heldFrames, inside(domain).maxEvtchns]).toEqual([null, 0, 4096])
     }
     init()
     expand()
@@ -133,15 +130,15 @@ describe('advisories', () => {
   })
 
   it('EC-XSA-342: the limit follows the ABI and is never kept', () => {
-    const narrow = xen.createDomain({ domid: 2, bits: 32, maxEvtchnPort: -1 })
-    expect(narrow.maxEvtchns).toBe(1024)
+    const narrow = xen.createDomain({ domid: 2, bits: 32, maxEvtchnPort: Infinity })
+    expect(inside(narrow).maxEvtchns).toBe(1024)
     narrow.eventChannelOp('init_control', { control_gfn: BLOCK, offset: 0, vcpu: 0 })
     for (let i = 1; i <= 1100; i++) narrow.eventChannelOp('bind_ipi', { vcpu: 0 })
     narrow.eventChannelOp('reset', { dom: DOMID_SELF })
-    expect(narrow.maxEvtchns).toBe(1024)
+    expect(inside(narrow).maxEvtchns).toBe(1024)
     const before = narrow.memory.view().slice(PAGE_SIZE, 2 * PAGE_SIZE)
-    narrow.portOps.setPending(1100)
-    narrow.portOps.unmask(1100)
+    inside(narrow).portOps.setPending(1100)
+    inside(narrow).portOps.unmask(1100)
     expect(narrow.memory.view().slice(PAGE_SIZE, 2 * PAGE_SIZE)).toEqual(before)
   })
 
@@ -153,17 +150,17 @@ describe('advisories', () => {
       const [port, remote] = connect()
       domain.eventChannelOp('set_priority', { port, priority })
       send(remote)
-      expect([head(priority), domain.fifo!.tail(0, priority)]).toEqual([port, port])
+      expect([head(priority), inside(domain).fifo!.tail(0, priority)]).toEqual([port, port])
     }
     expect(ready()).toBe(0xffff)
   })
 
   it('EC-XSA-359, EC-init-12: the array is there before the port operations that use it', () => {
     const seen: boolean[] = []
-    const { useOps } = domain
-    domain.useOps = (ops) => {
-      seen.push(domain.fifo !== null && domain.fifo.blockAt(0) >= 0)
-      useOps.call(domain, ops)
+    const { useOps } = inside(domain)
+    inside(domain).useOps = (ops) => {
+      seen.push((inside(domain).fifo?.blockAt(0) ?? -1) >= 0)
+      useOps.call(inside(domain), ops)
     }
     init()
     expect(seen).toEqual([true])
@@ -171,11 +168,11 @@ describe('advisories', () => {
 
   it('EC-XSA-505: expand_array looks at the FIFO state under the event lock', () => {
     init()
-    let state = domain.fifo
+    let state = inside(domain).fifo
     const held: boolean[] = []
-    Object.defineProperty(domain, 'fifo', {
+    Object.defineProperty(inside(domain), 'fifo', {
       get: () => {
-        held.push(domain.eventLock.held)
+        held.push(inside(domain).eventLock.held)
         return state
       },
       set: (value) => {
@@ -218,7 +215,7 @@ describe('bugs without an advisory', () => {
     init()
     const [port, remote] = connect()
     send(remote)
-    expect([domain.portOps.isPending(port), upcalls]).toEqual([false, []])
+    expect([inside(domain).portOps.isPending(port), upcalls]).toEqual([false, []])
     expand()
     expect([bit(port, EVTCHN_FIFO_PENDING), head(7), upcalls]).toEqual([1, port, ['v0']])
   })
@@ -227,8 +224,8 @@ describe('bugs without an advisory', () => {
     const [port, remote] = connect()
     send(remote)
     upcalls.length = 0
-    domain.vcpu(0).setUpcallMask(0)
-    domain.memory.poke8(domain.vcpu(0).info, 0)
+    inside(domain.vcpu(0)).setUpcallMask(0)
+    domain.memory.poke8(inside(domain.vcpu(0)).info, 0)
     init()
     expand()
     expect([bit(port, EVTCHN_FIFO_PENDING), head(7), upcalls]).toEqual([1, port, ['v0']])
@@ -244,7 +241,7 @@ describe('bugs without an advisory', () => {
     consume(port)
     domain.eventChannelOp('bind_vcpu', { port, vcpu: 1 })
     send(remote)
-    expect(domain.fifo!.tail(0, 7)).toBe(0)
+    expect(inside(domain).fifo!.tail(0, 7)).toBe(0)
     // Were it kept, this event would be linked behind one that is on another vCPU's queue.
     send(toOther)
     expect([head(7, 0), word(port) & 0x1ffff]).toEqual([other, 0])
@@ -256,7 +253,7 @@ describe('bugs without an advisory', () => {
     for (let i = 1; i < 66000; i++) domain.eventChannelOp('bind_ipi', { vcpu: 0 })
     const ports = [66000, 66001].map(() => domain.eventChannelOp('bind_ipi', { vcpu: 0 }).port)
     for (const port of ports) domain.eventChannelOp('send', { port })
-    expect([head(7), word(66000) & 0x1ffff, domain.fifo!.tail(0, 7)]).toEqual([66000, 66001, 66001])
+    expect([head(7), word(66000) & 0x1ffff, inside(domain).fifo!.tail(0, 7)]).toEqual([66000, 66001, 66001])
   })
 
   it('EC-bug-7, EC-close-10, EC-port-11: a closed port that is still linked is not given out again', () => {
@@ -291,16 +288,16 @@ describe('bugs without an advisory', () => {
     const [port, remote] = connect()
     const woken: string[] = []
     onUnblock = () => woken.push(`${bit(port, EVTCHN_FIFO_LINKED)} ready ${ready()}`)
-    domain.vcpu(0).setUpcallMask(1)
-    domain.startPoll(domain.vcpu(1), port)
+    inside(domain.vcpu(0)).setUpcallMask(1)
+    inside(domain).startPoll(inside(domain.vcpu(1)), port)
     send(remote)
     expect(woken).toEqual(['1 ready 128'])
     consume(port)
-    domain.core.bitSet(domain.fifo!.wordAt(port), EVTCHN_FIFO_MASKED)
-    domain.startPoll(domain.vcpu(1), port)
+    inside(domain).core.bitSet(inside(domain).fifo!.wordAt(port), EVTCHN_FIFO_MASKED)
+    inside(domain).startPoll(inside(domain.vcpu(1)), port)
     send(remote)
     expect(woken.length).toBe(2)
-    domain.startPoll(domain.vcpu(1), port)
+    inside(domain).startPoll(inside(domain.vcpu(1)), port)
     send(remote)
     domain.eventChannelOp('unmask', { port })
     expect(woken.length).toBe(2)
@@ -331,7 +328,7 @@ describe('rules that surprise', () => {
     init()
     domain.eventChannelOp('reset', { dom: DOMID_SELF })
     dom0.eventChannelOp('close', { port: remote })
-    domain.memory.poke8(domain.vcpu(0).info, 0)
+    domain.memory.poke8(inside(domain.vcpu(0)).info, 0)
     upcalls.length = 0
     const [again, toAgain] = connect()
     expect([again, domain.isPending(again)]).toEqual([port, true])
@@ -345,12 +342,12 @@ describe('rules that surprise', () => {
     send(remote)
     expand()
     domain.eventChannelOp('reset', { dom: DOMID_SELF })
-    expect(domain.ports.savedPending(port)).toBe(true)
+    expect(inside(domain).ports.savedPending(port)).toBe(true)
     domain.memory.view().fill(0, BLOCK * PAGE_SIZE, (PAGE + 1) * PAGE_SIZE)
     init()
     expand()
     // The port is free, and its word says pending all the same.
-    expect([domain.ports.state(port), bit(port, EVTCHN_FIFO_PENDING), head(7)]).toEqual([0, 1, port])
+    expect([inside(domain).ports.state(port), bit(port, EVTCHN_FIFO_PENDING), head(7)]).toEqual([0, 1, port])
   })
 
   it('EC-fifo-21: unmask by hypercall links what is pending, on the vCPU that the port is bound to', () => {
@@ -358,7 +355,7 @@ describe('rules that surprise', () => {
     init(1)
     expand()
     const [port, remote] = connect()
-    domain.core.bitSet(domain.fifo!.wordAt(port), EVTCHN_FIFO_MASKED)
+    inside(domain).core.bitSet(inside(domain).fifo!.wordAt(port), EVTCHN_FIFO_MASKED)
     send(remote)
     expect(ready()).toBe(0)
     domain.eventChannelOp('bind_vcpu', { port, vcpu: 1 })

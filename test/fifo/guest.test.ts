@@ -2,19 +2,22 @@
 
 import { describe, expect, it } from 'vitest'
 import {
-  type BootOptions,
   CONTROL_BLOCK,
   DOMID_SELF,
-  type Domain,
-  type DomainOptions,
-  Errno,
   EVTCHN_FIFO_BUSY,
   EVTCHN_FIFO_LINKED,
   EVTCHN_FIFO_MASKED,
+  PAGE_SIZE,
+} from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import {
+  type BootOptions,
+  type Domain,
+  type DomainOptions,
+  Errno,
   GuestKernel,
   Hypervisor,
   type HypervisorOptions,
-  PAGE_SIZE,
   XenError,
 } from '../../src/index.js'
 
@@ -31,7 +34,7 @@ function boot(guest: Partial<DomainOptions> = {}, options: BootOptions = {}, hos
   const kernels = new Map<number, GuestKernel>()
   const xen = Hypervisor.create({ onUpcall: (vcpu) => void kernels.get(vcpu.domid)?.upcall(vcpu.vcpuId), ...host })
   const dom0 = xen.createDomain({ domid: 0 })
-  const domain = xen.createDomain({ domid: 1, maxEvtchnPort: -1, ...guest })
+  const domain = xen.createDomain({ domid: 1, maxEvtchnPort: Infinity, ...guest })
   const kernel = GuestKernel.boot(xen.platform(domain), { levels: 'fifo', ...options })
   kernels.set(1, kernel)
   return { xen, dom0, domain, kernel, kernels }
@@ -44,9 +47,9 @@ const send = ({ dom0 }: Machine, port: number) => dom0.eventChannelOp('send', { 
 
 /** Holds the guest's upcalls back while `body` runs, as a guest that is busy does, then lets them go. */
 function whileBusy({ domain, kernel }: Machine, body: () => void): void {
-  for (const vcpu of domain.vcpus) vcpu.setUpcallMask(1)
+  for (const vcpu of domain.vcpus) inside(vcpu).setUpcallMask(1)
   body()
-  for (const vcpu of domain.vcpus) vcpu.setUpcallMask(0)
+  for (const vcpu of domain.vcpus) inside(vcpu).setUpcallMask(0)
   for (const vcpu of domain.vcpus) kernel.upcall(vcpu.vcpuId)
 }
 
@@ -56,7 +59,7 @@ describe.each([32, 64] as const)('the guest driver on FIFO, %i bit', (bits) => {
     const { kernel, domain } = machine
     expect([kernel.levels, kernel.channels]).toEqual(['fifo', 131072])
     expect(kernel.attempts).toEqual([{ levels: 'fifo', nrPages: 0, answer: 'ok' }])
-    expect(domain.fifo!.controlBlock(1)!.offset).toBe(CONTROL_BLOCK.size)
+    expect(inside(domain).fifo!.controlBlock(1)!.offset).toBe(CONTROL_BLOCK.size)
     const got: number[] = []
     const port = kernel.allocUnbound(0, { handler: (p) => void got.push(p) })
     const local = connect(machine, port)
@@ -73,11 +76,15 @@ describe.each([32, 64] as const)('the guest driver on FIFO, %i bit', (bits) => {
 
   it('EC-fifo-28: grows the array a page at a time, each word MASKED at first', () => {
     const { kernel, domain } = boot({ bits })
-    expect(domain.fifo!.nrPages).toBe(0)
+    expect(inside(domain).fifo!.nrPages).toBe(0)
     const ports = Array.from({ length: 1024 }, () => kernel.allocUnbound(0, { handler: () => {} }))
     expect(ports.at(-1)).toBe(1024)
-    expect(domain.fifo!.nrPages).toBe(2)
-    const words = new Uint32Array(domain.memory.view().slice(domain.fifo!.pageGfns[1]! * PAGE_SIZE).buffer, 0, 1024)
+    expect(inside(domain).fifo!.nrPages).toBe(2)
+    const words = new Uint32Array(
+      domain.memory.view().slice(inside(domain).fifo!.pageGfns[1]! * PAGE_SIZE).buffer,
+      0,
+      1024,
+    )
     expect(words[0]).toBe(0)
     expect(words.subarray(1).every((word) => word === 2 ** EVTCHN_FIFO_MASKED)).toBe(true)
   })
@@ -174,10 +181,10 @@ describe('the guest driver on FIFO', () => {
     const machine = boot()
     const { kernel, domain } = machine
     const port = kernel.allocUnbound(0, { handler: () => {} })
-    const word = domain.fifo!.wordAt(port)
+    const word = inside(domain).fifo!.wordAt(port)
     kernel.mask(port)
-    domain.core.bitSet(word, EVTCHN_FIFO_BUSY)
-    expect(domain.core.fifoUnmask(word)).toBe(2)
+    inside(domain).core.bitSet(word, EVTCHN_FIFO_BUSY)
+    expect(inside(domain).core.fifoUnmask(word)).toBe(2)
     expect(kernel.isMasked(port)).toBe(true)
     kernel.unmask(port)
     expect(kernel.isMasked(port)).toBe(false)
@@ -210,13 +217,13 @@ describe('the guest driver on FIFO', () => {
     const on: number[] = []
     const port = kernel.allocUnbound(0, () => void on.push(domain.vcpus.findIndex((v) => v.upcallPending === 0)))
     const local = connect(machine, port)
-    for (const vcpu of domain.vcpus) vcpu.setUpcallMask(1)
+    for (const vcpu of domain.vcpus) inside(vcpu).setUpcallMask(1)
     send(machine, local)
     kernel.moveToVcpu(port, 1)
     for (const vcpu of [0, 1]) on.push(-1 - kernel.upcall(vcpu))
     expect(on.filter((n) => n < 0)).toEqual([-2, -1])
     send(machine, local)
-    expect(domain.fifo!.tail(1, 7)).toBe(port)
+    expect(inside(domain).fifo!.tail(1, 7)).toBe(port)
     expect([kernel.upcall(0), kernel.upcall(1)]).toEqual([0, 1])
     expect(xen.domain(1)).toBe(domain)
   })
@@ -226,7 +233,7 @@ describe('the guest driver on FIFO', () => {
     const { kernel, domain } = machine
     const got: string[] = []
     for (const vcpu of [0, 31, 32, 55, 56, 59]) kernel.bindIpi({ vcpu, handler: () => void got.push(`v${vcpu}`) })
-    const blocks = new Set(Array.from({ length: 60 }, (_, vcpu) => domain.fifo!.controlBlock(vcpu)!.gfn))
+    const blocks = new Set(Array.from({ length: 60 }, (_, vcpu) => inside(domain).fifo!.controlBlock(vcpu)!.gfn))
     expect(blocks.size).toBe(2)
     for (let port = 1; port <= 6; port++) kernel.send(port)
     expect(got).toEqual(['v0', 'v31', 'v32', 'v55', 'v56', 'v59'])
@@ -244,14 +251,14 @@ describe('the guest driver on FIFO', () => {
       for (const port of local) dom0.eventChannelOp('send', { port })
     })
     expect(got).toEqual(ports)
-    expect(domain.core.bitTest(domain.fifo!.wordAt(1), EVTCHN_FIFO_LINKED)).toBe(0)
+    expect(inside(domain).core.bitTest(inside(domain).fifo!.wordAt(1), EVTCHN_FIFO_LINKED)).toBe(0)
   })
 
   it('closes a port that it has no page for, and says that frames are missing', () => {
     const { kernel, domain } = boot({ frames: 8 })
     while (kernel.frames.available) kernel.frames.allocate(1)
     expect(() => kernel.allocUnbound(0, { handler: () => {} })).toThrow(/page 0 of the event array.*ENOMEM/)
-    expect(domain.ports.activeEvtchns).toBe(0)
+    expect(inside(domain).ports.activeEvtchns).toBe(0)
   })
 })
 
@@ -296,14 +303,16 @@ describe('resume', () => {
     const order: string[] = []
     for (const [name, priority] of Object.entries({ low: 12, high: 2 }))
       kernel.allocUnbound(0, { name, priority, handler: () => void order.push(name) })
-    const state = JSON.parse(JSON.stringify(xen.saveDomain(1)))
-    xen.destroyDomain(1)
+    const state = JSON.parse(JSON.stringify(xen.saveDomain(xen.domain(1)!)))
+    xen.destroyDomain(xen.domain(1)!)
     const domain = xen.restoreDomain(state)
-    expect([domain.fifo, domain.levels]).toEqual([null, 2])
+    expect([inside(domain).fifo, inside(domain).levels]).toEqual([null, 2])
     const report = kernel.resume(xen.platform(domain))
     expect(report).toMatchObject({ levels: 'fifo', channels: 131072, lost: [] })
     expect(report.rebound.map(({ name }) => name)).toEqual(['low', 'high'])
-    expect([domain.fifo!.nrPages, domain.ports.priority(1), domain.ports.priority(2)]).toEqual([1, 12, 2])
+    expect([inside(domain).fifo!.nrPages, inside(domain).ports.priority(1), inside(domain).ports.priority(2)]).toEqual([
+      1, 12, 2,
+    ])
     const after = { ...machine, domain }
     const local = [1, 2].map((port) => connect(after, port))
     whileBusy(after, () => {
@@ -317,7 +326,7 @@ describe('resume', () => {
     for (let i = 1; i <= 5000; i++) kernel.allocUnbound(0, { name: `c${i}`, handler: () => {} })
     const old = Hypervisor.create({ fifo: false })
     old.createDomain({ domid: 0 })
-    const report = kernel.resume(old.platform(old.restoreDomain(xen.saveDomain(1))))
+    const report = kernel.resume(old.platform(old.restoreDomain(xen.saveDomain(xen.domain(1)!))))
     expect([report.levels, report.rebound.length, report.lost.length]).toEqual([2, 4095, 905])
     expect(report.lost[0]).toMatchObject({ name: 'c4096', oldPort: 4096, errno: Errno.ENOSPC })
     expect(() => kernel.op('set_priority', { port: 1, priority: 1 })).toThrow(XenError)

@@ -6,15 +6,8 @@
 
 import fc from 'fast-check'
 import { describe, expect, it, vi } from 'vitest'
-import {
-  type Args,
-  DOMID_SELF,
-  type EvtchnOpName,
-  GuestKernel,
-  Hypervisor,
-  PAGE_SIZE,
-  XenError,
-} from '../../src/index.js'
+import { type Args, DOMID_SELF, type EvtchnOpName, PAGE_SIZE } from '../../src/abi/index.js'
+import { GuestKernel, Hypervisor, XenError } from '../../src/index.js'
 import { coreOf, createMemory } from '../../src/machine/core.js'
 import { seedOr } from '../settings.js'
 import { exploreRuns } from './runs.js'

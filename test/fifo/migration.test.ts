@@ -4,16 +4,9 @@
  */
 
 import { describe, expect, it } from 'vitest'
-import {
-  type Domain,
-  EVTCHN_FIFO_LINKED,
-  EVTCHN_FIFO_MASKED,
-  EVTCHN_FIFO_PENDING,
-  GuestKernel,
-  Hypervisor,
-  PAGE_SIZE,
-  type RestoreOptions,
-} from '../../src/index.js'
+import { EVTCHN_FIFO_LINKED, EVTCHN_FIFO_MASKED, EVTCHN_FIFO_PENDING, PAGE_SIZE } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { type Domain, GuestKernel, Hypervisor, type RestoreOptions } from '../../src/index.js'
 import { throughJson } from '../migration/facts.js'
 
 const FRAMES = 64
@@ -42,7 +35,15 @@ function world(
   const kernels = new Map<number, GuestKernel>()
   const xen = Hypervisor.create({ onUpcall: ({ domid, vcpuId }) => void kernels.get(domid)?.upcall(vcpuId) })
   xen.createDomain({ domid: 0 })
-  const domain = xen.createDomain({ domid: 1, bits, vcpus: 2, frames: FRAMES, memory, base: A, maxEvtchnPort: -1 })
+  const domain = xen.createDomain({
+    domid: 1,
+    bits,
+    vcpus: 2,
+    frames: FRAMES,
+    memory,
+    base: A,
+    maxEvtchnPort: Infinity,
+  })
   const kernel = GuestKernel.boot(xen.platform(domain), { levels: 'fifo' })
   kernels.set(1, kernel)
   const at: Moved = { xen, memory, kernel, order: [], ends: new Map(), domain }
@@ -62,20 +63,21 @@ const send = ({ xen, ends }: Moved, ...names: string[]) => {
   for (const name of names) xen.domain(0)!.eventChannelOp('send', { port: ends.get(name)! })
 }
 const hold = ({ domain }: Moved, value: 0 | 1) => {
-  for (const vcpu of domain.vcpus) vcpu.setUpcallMask(value)
+  for (const vcpu of domain.vcpus) inside(vcpu).setUpcallMask(value)
 }
 const upcalls = ({ kernel, domain }: Moved) => {
   for (const { vcpuId } of domain.vcpus) kernel.upcall(vcpuId)
 }
-const word = (domain: Domain, port: number, bit: number) => domain.core.bitTest(domain.fifo!.wordAt(port), bit)
+const word = (domain: Domain, port: number, bit: number) =>
+  inside(domain).core.bitTest(inside(domain).fifo!.wordAt(port), bit)
 
 /** Replaces the guest on its own host; `meanwhile` happens while it is frozen. */
 function replace(at: Moved, options: RestoreOptions, meanwhile = () => {}): Domain {
-  const replaces = at.xen.beginMigration(1, { mode: 'transparent' })
+  const replaces = at.xen.beginMigration(at.xen.domain(1)!, { mode: 'transparent' })
   meanwhile()
   at.domain = at.xen.restoreDomain(throughJson(replaces.state), { ...options, replaces })
   at.kernel.moveTo(at.xen.platform(at.domain))
-  at.xen.startDomain(1)
+  at.xen.startDomain(at.xen.domain(1)!)
   return at.domain
 }
 
@@ -96,11 +98,11 @@ describe.each([false, true])('shared memory: %s', (shared) => {
     const at = world(QUEUED, { shared })
     hold(at, 1)
     send(at, 'low', 'third', 'first', 'second', 'high', 'first')
-    const tails = at.domain.fifo!.toJSON().queues
+    const tails = inside(at.domain).fifo!.toJSON().queues
     replace(at, { memory: at.memory, base })
-    expect([at.domain.memory.base, at.domain.fifo!.controlBlock(1)]).toEqual([base, tails[1]!.block])
+    expect([at.domain.memory.base, inside(at.domain).fifo!.controlBlock(1)]).toEqual([base, tails[1]!.block])
     // The event that every connected end gets to be safe comes after those that were in the queue (NL-mig-6).
-    expect(at.domain.fifo!.tail(0, 7)).toBe(6)
+    expect(inside(at.domain).fifo!.tail(0, 7)).toBe(6)
     hold(at, 0)
     upcalls(at)
     expect(at.order).toEqual(['high', 'third', 'first', 'second', 'quiet', 'low'])
@@ -142,8 +144,8 @@ describe.each([false, true])('shared memory: %s', (shared) => {
       domain.eventChannelOp('alloc_unbound', { dom: 1, remote_dom: 0 })
     at.order.length = 0
     const port = open(at, 'beyond', 5)
-    expect([port, domain.fifo!.nrPages]).toEqual([1024, 2])
-    expect(domain.fifo!.wordAt(1024) - domain.memory.base).toBe(domain.fifo!.pageGfns[1]! * PAGE_SIZE)
+    expect([port, inside(domain).fifo!.nrPages]).toEqual([1024, 2])
+    expect(inside(domain).fifo!.wordAt(1024) - domain.memory.base).toBe(inside(domain).fifo!.pageGfns[1]! * PAGE_SIZE)
     at.order.length = 0
     send(at, 'beyond', 'low')
     expect(at.order).toEqual(['beyond', 'low'])
@@ -160,12 +162,12 @@ describe('events raised while the source stands still', () => {
     send(at, 'third')
     // Of a channel without its other end the restored domain hears only what the source heard.
     at.domain.eventChannelOp('bind_ipi', { vcpu: 0 })
-    at.xen.sendVirq(1, 0, 0)
+    at.xen.sendVirq(at.xen.domain(1)!.vcpu(0), 0)
     const timer = at.kernel.bindVirq(0, { name: 'timer', handler: () => void at.order.push('timer') })
     at.order.length = 0
     replace(at, { memory: at.memory, base }, () => {
       send(at, 'high', 'first')
-      at.xen.sendVirq(1, 0, 0)
+      at.xen.sendVirq(at.xen.domain(1)!.vcpu(0), 0)
     })
     expect(at.domain.restored!.raised.sort()).toEqual([2, 5, timer].sort())
     hold(at, 0)
@@ -183,12 +185,12 @@ describe('events raised while the source stands still', () => {
     kernels.set(1, kernel)
     let ran = 0
     kernel.bindVirq(0, { handler: () => void ran++ })
-    const replaces = xen.beginMigration(1, { mode: 'transparent' })
-    xen.sendVirq(1, 0, 0)
+    const replaces = xen.beginMigration(xen.domain(1)!, { mode: 'transparent' })
+    xen.sendVirq(xen.domain(1)!.vcpu(0), 0)
     const restored = xen.restoreDomain(throughJson(replaces.state), { replaces, memory })
     expect(restored.restored!.raised).toEqual([1])
     kernel.moveTo(xen.platform(restored))
-    xen.startDomain(1)
+    xen.startDomain(xen.domain(1)!)
     expect(ran).toBe(1)
   })
 
@@ -202,40 +204,44 @@ describe('events raised while the source stands still', () => {
   }
   const pageComes = (domain: Domain, port: number) => {
     domain.eventChannelOp('expand_array', { array_gfn: 5 })
-    return [word(domain, port, EVTCHN_FIFO_PENDING), word(domain, port, EVTCHN_FIFO_LINKED), domain.fifo!.tail(0, 7)]
+    return [
+      word(domain, port, EVTCHN_FIFO_PENDING),
+      word(domain, port, EVTCHN_FIFO_LINKED),
+      inside(domain).fifo!.tail(0, 7),
+    ]
   }
 
   it('NL-mig-5, EC-bug-4: an event that came before its page is delivered with the page, on another host', () => {
     const { xen, port } = early()
-    const move = xen.beginMigration(1, { mode: 'transparent' })
-    xen.sendVirq(1, 0, 0)
+    const move = xen.beginMigration(xen.domain(1)!, { mode: 'transparent' })
+    xen.sendVirq(xen.domain(1)!.vcpu(0), 0)
     const there = Hypervisor.create()
     const domain = there.restoreDomain(throughJson(move.state))
     const { raised } = move.commit()
     expect(raised).toEqual([port])
-    expect(there.startDomain(1, { raised })).toBe(1)
+    expect(there.startDomain(there.domain(1)!, { raised })).toBe(1)
     expect(pageComes(domain, port)).toEqual([1, 1, port])
   })
 
   it('NL-mig-5, EC-bug-4: and in the place of its source', () => {
     const { xen, port } = early()
-    const replaces = xen.beginMigration(1, { mode: 'transparent' })
-    xen.sendVirq(1, 0, 0)
+    const replaces = xen.beginMigration(xen.domain(1)!, { mode: 'transparent' })
+    xen.sendVirq(xen.domain(1)!.vcpu(0), 0)
     const domain = xen.restoreDomain(throughJson(replaces.state), { replaces })
     expect(domain.restored!.raised).toEqual([port])
-    xen.startDomain(1)
+    xen.startDomain(xen.domain(1)!)
     expect(pageComes(domain, port)).toEqual([1, 1, port])
   })
 
   it('NL-mig-5, EC-expand-7: the mark of an early event whose page is there is none that waits', () => {
     const { xen, port } = early()
     const domain = xen.domain(1)!
-    xen.sendVirq(1, 0, 0)
+    xen.sendVirq(xen.domain(1)!.vcpu(0), 0)
     pageComes(domain, port)
-    domain.core.bitClear(domain.fifo!.wordAt(port), EVTCHN_FIFO_PENDING)
-    const move = xen.beginMigration(1, { mode: 'transparent' })
+    inside(domain).core.bitClear(inside(domain).fifo!.wordAt(port), EVTCHN_FIFO_PENDING)
+    const move = xen.beginMigration(xen.domain(1)!, { mode: 'transparent' })
     expect(move.raised()).toEqual([])
-    xen.sendVirq(1, 0, 0)
+    xen.sendVirq(xen.domain(1)!.vcpu(0), 0)
     expect(move.raised()).toEqual([port])
     move.abort()
   })
@@ -259,7 +265,7 @@ describe('a guest that has spoiled its words before it is moved', () => {
     const view = new DataView(at.memory.buffer)
     for (const [i, link] of links.entries())
       view.setUint32(
-        at.domain.fifo!.wordAt(i + 1),
+        inside(at.domain).fifo!.wordAt(i + 1),
         (2 ** EVTCHN_FIFO_PENDING + 2 ** EVTCHN_FIFO_LINKED + link) >>> 0,
         true,
       )

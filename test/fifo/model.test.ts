@@ -8,7 +8,9 @@
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { DOMID_SELF, type Domain, Hypervisor, PAGE_SIZE, VCPU_INFO_SIZE } from '../../src/index.js'
+import { DOMID_SELF, PAGE_SIZE, VCPU_INFO_SIZE } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { type Domain, Hypervisor } from '../../src/index.js'
 import { seedOr } from '../settings.js'
 
 const seed = seedOr(Date.now() % 2 ** 31)
@@ -190,7 +192,7 @@ class Real {
   }
 
   scan(vcpu: number, max: number): number[] {
-    const count = this.domain.core.fifoScan(this.#descriptor(vcpu), OUT_GFN * PAGE_SIZE, max)
+    const count = inside(this.domain).core.fifoScan(this.#descriptor(vcpu), OUT_GFN * PAGE_SIZE, max)
     return [...new Uint32Array(this.domain.memory.memory.buffer, OUT_GFN * PAGE_SIZE, count)]
   }
 
@@ -243,7 +245,7 @@ function both(real: Real, model: Reference, [what, a, b]: readonly [string, numb
       model.blocks[vcpu] = true
       return [0, 0]
     case 'expand':
-      if (model.page || !real.domain.fifo) return [0, 0]
+      if (model.page || !inside(real.domain).fifo) return [0, 0]
       real.expand(b === 1)
       model.page = true
       for (const each of model.events) each.masked = b === 1
@@ -252,7 +254,7 @@ function both(real: Real, model: Reference, [what, a, b]: readonly [string, numb
     case 'reset': {
       real.domain.eventChannelOp('reset', { dom: DOMID_SELF })
       for (const end of real.remote.filter((each) => each)) {
-        if (real.xen.domain(0)!.ports.state(end)) real.xen.domain(0)!.eventChannelOp('close', { port: end })
+        if (inside(real.xen.domain(0)!).ports.state(end)) real.xen.domain(0)!.eventChannelOp('close', { port: end })
       }
       model.reset()
       // Off FIFO the two-level words would take over: the guest goes on with FIFO at once.
@@ -281,9 +283,9 @@ function both(real: Real, model: Reference, [what, a, b]: readonly [string, numb
     case 'mask':
     case 'unmask': {
       if (!model.page) break
-      const word = real.domain.fifo!.wordAt(port)
-      if (what === 'mask') real.domain.core.bitSet(word, 30)
-      else if (real.domain.core.fifoUnmask(word)) real.domain.eventChannelOp('unmask', { port })
+      const word = inside(real.domain).fifo!.wordAt(port)
+      if (what === 'mask') inside(real.domain).core.bitSet(word, 30)
+      else if (inside(real.domain).core.fifoUnmask(word)) real.domain.eventChannelOp('unmask', { port })
       if (what === 'mask') event.masked = true
       else model.unmask(port)
       break
@@ -306,7 +308,7 @@ function both(real: Real, model: Reference, [what, a, b]: readonly [string, numb
 
 /** What can be told of both: as plain data, so that one comparison covers it. */
 function compare(real: Real, model: Reference, after: string): void {
-  const { fifo, portOps, ports } = real.domain
+  const { fifo, portOps, ports } = inside(real.domain)
   const found = model.events.map((_, port) => [
     portOps.isPending(port),
     portOps.isBusy!(port),

@@ -1,23 +1,20 @@
 /** init_control, expand_array and set_priority: every errno and the order of the checks; what leads out of FIFO again. */
 
 import { describe, expect, it } from 'vitest'
-import { FifoState } from '../../src/domain/fifo.js'
 import {
   ABI_FIFO,
   type Args,
   DOMID_SELF,
-  type Domain,
-  type DomainOptions,
-  Errno,
   EVTCHN_STRUCTS,
   EVTCHNOP,
   type EvtchnOpName,
   encode,
   HYPERVISOR,
-  Hypervisor,
-  type HypervisorOptions,
   PAGE_SIZE,
-} from '../../src/index.js'
+} from '../../src/abi/index.js'
+import { FifoState } from '../../src/domain/fifo.js'
+import { inside } from '../../src/domain/handles.js'
+import { type Domain, type DomainOptions, Errno, Hypervisor, type HypervisorOptions } from '../../src/index.js'
 
 const ARGS = 2
 const BLOCK = 3
@@ -36,7 +33,7 @@ interface Machine {
 function machine(options: Partial<DomainOptions> = {}, host: HypervisorOptions = {}): Machine {
   const xen = Hypervisor.create(host)
   const dom0 = xen.createDomain({ domid: 0 })
-  const domain = xen.createDomain({ domid: 1, vcpus: 2, frames: 256, maxEvtchnPort: -1, ...options })
+  const domain = xen.createDomain({ domid: 1, vcpus: 2, frames: 256, maxEvtchnPort: Infinity, ...options })
   domain.memory.protect(LOCKED)
   const call = (op: EvtchnOpName, args: Args, gva = ARGS * PAGE_SIZE, vcpu = 0) => {
     encode(EVTCHN_STRUCTS[op], domain.memory.data, args, ARGS * PAGE_SIZE)
@@ -57,12 +54,12 @@ describe('init_control', () => {
     for (const offset of [4032, 4025, 4, 2 ** 32 - 8]) expect(call('init_control', { ...init, offset })).toBe(-EINVAL)
     for (const control_gfn of [256, LOCKED, 2 ** 40])
       expect(call('init_control', { ...init, control_gfn })).toBe(-EINVAL)
-    expect([domain.fifo, domain.memory.heldFrames, domain.levels]).toEqual([null, 0, 2])
+    expect([inside(domain).fifo, domain.memory.heldFrames, inside(domain).levels]).toEqual([null, 0, 2])
     expect(call('init_control', { ...init, offset: 4024 })).toBe(0)
     expect(domain.memory.data.getUint8(ARGS * PAGE_SIZE + 16)).toBe(17)
     expect(call('init_control', { ...init, control_gfn: 999 })).toBe(-EINVAL)
     expect(call('init_control', { ...init, vcpu: 1 })).toBe(0)
-    expect([domain.memory.references(BLOCK), domain.maxEvtchns, domain.levels]).toEqual([2, 131072, 0])
+    expect([domain.memory.references(BLOCK), inside(domain).maxEvtchns, inside(domain).levels]).toEqual([2, 131072, 0])
   })
 
   it('EC-init-11: neither reads nor clears the block', () => {
@@ -76,7 +73,7 @@ describe('init_control', () => {
   it('NL-op-1: is EBUSY on an N-level domain, after the offset and before the frame', () => {
     const { call, domain } = machine()
     const info = { levels: 3, nrPages: 1, bits: 64, pendingGfns: [], maskGfns: [] } as const
-    domain.nlevel = info
+    inside(domain).nlevel = info
     expect(call('init_control', { ...init, offset: 3 })).toBe(-EINVAL)
     expect(call('init_control', { ...init, control_gfn: 999 })).toBe(-EBUSY)
     expect(call('expand_array', expand)).toBe(-EOPNOTSUPP)
@@ -92,8 +89,8 @@ describe('expand_array', () => {
     for (const array_gfn of [256, LOCKED, 2 ** 52]) expect(call('expand_array', { array_gfn })).toBe(-EINVAL)
     for (let i = 0; i < 128; i++) expect(call('expand_array', { array_gfn: 8 + i })).toBe(0)
     expect(call('expand_array', { array_gfn: 999 })).toBe(-ENOSPC)
-    expect(domain.fifo!.wordAt(131071)).toBe(domain.memory.frame(8 + 127) + 4092)
-    expect(domain.fifo!.wordAt(131072)).toBe(-1)
+    expect(inside(domain).fifo!.wordAt(131071)).toBe(domain.memory.frame(8 + 127) + 4092)
+    expect(inside(domain).fifo!.wordAt(131072)).toBe(-1)
   })
 
   it('EC-expand-6: takes the same frame twice', () => {
@@ -101,7 +98,7 @@ describe('expand_array', () => {
     call('init_control', init)
     expect([call('expand_array', expand), call('expand_array', expand)]).toEqual([0, 0])
     expect(domain.memory.references(PAGE)).toBe(2)
-    expect(domain.fifo!.wordAt(1)).toBe(domain.fifo!.wordAt(1025))
+    expect(inside(domain).fifo!.wordAt(1)).toBe(inside(domain).fifo!.wordAt(1025))
   })
 })
 
@@ -112,12 +109,12 @@ describe('set_priority', () => {
     expect(call('set_priority', { port: 64, priority: 16 })).toBe(-EINVAL)
     expect(call('set_priority', { port: 9, priority: 16 })).toBe(-ENOSYS)
     call('init_control', init)
-    const attached = xen.allocXenPort(1, { remoteDomid: 0, notify: () => {} })
+    const attached = xen.allocXenPort(xen.domain(1)!, { remoteDomid: 0, notify: () => {} })
     for (const unusable of [0, 9, attached])
       expect(call('set_priority', { port: unusable, priority: 16 })).toBe(-EACCES)
     expect(call('set_priority', { port, priority: 16 })).toBe(-EINVAL)
     for (const priority of [0, 15]) expect(call('set_priority', { port, priority })).toBe(0)
-    expect(domain.ports.priority(port)).toBe(15)
+    expect(inside(domain).ports.priority(port)).toBe(15)
   })
 })
 
@@ -128,7 +125,7 @@ describe('a host without FIFO', () => {
     expect(call('init_control', init)).toBe(-EOPNOTSUPP)
     expect(call('expand_array', expand)).toBe(-EOPNOTSUPP)
     expect(call('set_priority', { port: port, priority: 1 })).toBe(-ENOSYS)
-    expect(domain.levels).toBe(2)
+    expect(inside(domain).levels).toBe(2)
   })
 })
 
@@ -144,10 +141,10 @@ describe('beside the other forms', () => {
   it('a latch to the other width leaves FIFO alone', () => {
     const { call, domain } = machine()
     call('init_control', init)
-    domain.latchWidth(32)
-    expect([domain.maxEvtchns, domain.portOps.abi]).toEqual([131072, ABI_FIFO])
+    inside(domain).latchWidth(32)
+    expect([inside(domain).maxEvtchns, inside(domain).portOps.abi]).toEqual([131072, ABI_FIFO])
     domain.eventChannelOp('reset', { dom: DOMID_SELF })
-    expect(domain.maxEvtchns).toBe(1024)
+    expect(inside(domain).maxEvtchns).toBe(1024)
   })
 
   it('events reach a vCPU without vcpu_info as READY alone, and all is scanned once it registers one', () => {
@@ -164,18 +161,18 @@ describe('beside the other forms', () => {
     [
       'a reset by dom0',
       ({ xen, dom0 }: Machine) => {
-        xen.pauseDomain(1)
+        xen.pauseDomain(xen.domain(1)!)
         dom0.eventChannelOp('reset', { dom: 1 })
       },
     ],
     [
       'soft reset',
       ({ xen, domain }: Machine) => {
-        domain.shutdownCode = 5
-        xen.softReset(1)
+        inside(domain).shutdownCode = 5
+        xen.softReset(xen.domain(1)!)
       },
     ],
-    ['death', ({ xen }: Machine) => xen.killDomain(1)],
+    ['death', ({ xen }: Machine) => xen.killDomain(xen.domain(1)!)],
   ])(
     'EC-reset-9, EC-fifo-24, EC-odd-16: %s leads back to two levels and lets go of every frame; guest words stay',
     (_, leave) => {
@@ -187,7 +184,7 @@ describe('beside the other forms', () => {
       const { port } = domain.eventChannelOp('bind_ipi', { vcpu: 0 })
       domain.eventChannelOp('send', { port: port })
       leave(all)
-      expect([domain.fifo, domain.levels, domain.memory.heldFrames]).toEqual([null, 2, 0])
+      expect([inside(domain).fifo, inside(domain).levels, domain.memory.heldFrames]).toEqual([null, 2, 0])
       const { data } = domain.memory
       expect(data.getUint32(PAGE * PAGE_SIZE + 4, true) >>> 29).toBe(1)
       expect(data.getUint32(BLOCK * PAGE_SIZE + 8 + 28, true)).toBe(port)
@@ -202,7 +199,7 @@ describe('beside the other forms', () => {
     call('init_control', init)
     for (let i = 0; i < 100; i++) domain.eventChannelOp('bind_ipi', { vcpu: 0 })
     expect(call('reset', { dom: DOMID_SELF })).toBe(-Errno.EAGAIN)
-    expect(domain.fifo).not.toBeNull()
+    expect(inside(domain).fifo).not.toBeNull()
     expect(xen.domain(1)).toBe(domain)
   })
 
@@ -212,16 +209,16 @@ describe('beside the other forms', () => {
     call('expand_array', expand)
     const { port } = domain.eventChannelOp('bind_ipi', { vcpu: 0 })
     domain.eventChannelOp('send', { port: port })
-    const plain = JSON.parse(JSON.stringify(domain.fifo))
+    const plain = JSON.parse(JSON.stringify(inside(domain).fifo))
     expect(plain.pages).toEqual([PAGE])
     expect(plain.queues[0]).toMatchObject({ block: { gfn: BLOCK, offset: 8 } })
     expect(plain.queues[0].tails[7]).toBe(port)
     expect(plain.queues[1].block).toBeNull()
     const again = FifoState.from(plain, domain.memory)
     expect(JSON.parse(JSON.stringify(again))).toEqual(plain)
-    expect(again.wordAt(5)).toBe(domain.fifo!.wordAt(5))
-    const state = xen.saveDomain(1)
-    xen.destroyDomain(1)
-    expect(xen.restoreDomain(state).fifo).toBeNull()
+    expect(again.wordAt(5)).toBe(inside(domain).fifo!.wordAt(5))
+    const state = xen.saveDomain(xen.domain(1)!)
+    xen.destroyDomain(xen.domain(1)!)
+    expect(inside(xen.restoreDomain(state)).fifo).toBeNull()
   })
 })

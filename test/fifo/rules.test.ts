@@ -1,7 +1,9 @@
 /** Rules of the FIFO ABI one by one: what a raise writes, where, and what it leaves alone (spec part 4). */
 
 import { describe, expect, it } from 'vitest'
-import { type DomainOptions, PAGE_SIZE, type Vcpu } from '../../src/index.js'
+import { PAGE_SIZE } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import type { DomainOptions, Vcpu } from '../../src/index.js'
 import { FREE_GFN, type Guest, host } from '../ops/raw.js'
 import { runThrough } from './steps.js'
 import { BUSY, FifoWorld, LINK, LINKED, MASKED, PENDING } from './world.js'
@@ -37,7 +39,7 @@ const consume = (guest: Guest, port: number, handled = true) =>
 describe('geometry', () => {
   it('EC-fifo-1: port p is word p % 1024 of page p / 1024, up to 131,072 ports; the block has ready, then 16 heads', () => {
     const { d1 } = fifo({ pages: 2 })
-    expect(d1.domain.maxEvtchns).toBe(131072)
+    expect(inside(d1.domain).maxEvtchns).toBe(131072)
     for (let port = 1; port <= 1030; port++) d1.ipi()
     for (const [port, priority] of [
       [1030, 15],
@@ -79,8 +81,8 @@ describe('init_control and expand_array', () => {
     const port = d1.ipi()
     send(d1, port)
     d1.must('init_control', { control_gfn: BLOCKS, offset: 0, vcpu: 0 })
-    expect([d1.domain.ports.priority(port), d1.domain.levels]).toEqual([7, 0])
-    expect(d1.domain.ports.savedPending(port)).toBe(true)
+    expect([inside(d1.domain).ports.priority(port), inside(d1.domain).levels]).toEqual([7, 0])
+    expect(inside(d1.domain).ports.savedPending(port)).toBe(true)
   })
 
   it('EC-init-10: a later call maps that vCPU’s block only, and none can be moved (EINVAL) nor let go before a reset', () => {
@@ -115,9 +117,9 @@ describe('a raise', () => {
     const { d1, upcalls } = fifo({ pages: 0 })
     const port = d1.ipi()
     const before = d1.bytes.slice(BLOCKS * PAGE_SIZE)
-    d1.domain.startPoll(d1.domain.vcpu(1), port)
+    inside(d1.domain).startPoll(inside(d1.domain.vcpu(1)), port)
     send(d1, port)
-    expect([d1.domain.ports.savedPending(port), d1.domain.vcpu(1).polling, upcalls]).toEqual([true, true, []])
+    expect([inside(d1.domain).ports.savedPending(port), d1.domain.vcpu(1).polling, upcalls]).toEqual([true, true, []])
     expect(d1.bytes.slice(BLOCKS * PAGE_SIZE)).toEqual(before)
   })
 
@@ -127,24 +129,28 @@ describe('a raise', () => {
     d1.must('set_priority', { port: urgent, priority: 0 })
     send(d1, urgent)
     const port = d1.ipi(1)
-    expect(d1.domain.ports.lastQueue(port)).toBe(0)
+    expect(inside(d1.domain).ports.lastQueue(port)).toBe(0)
     send(d1, port)
-    expect([d1.domain.fifo!.tail(0, 0), d1.domain.fifo!.tail(1, 7)]).toEqual([urgent, port])
+    expect([inside(d1.domain).fifo!.tail(0, 0), inside(d1.domain).fifo!.tail(1, 7)]).toEqual([urgent, port])
   })
 
   it('EC-fifo-6, EC-odd-17: without a control block it is dropped: PENDING stays clear and no poller is woken', () => {
     const { d1 } = fifo({ blocks: [1] })
     const port = d1.ipi(0)
-    d1.domain.startPoll(d1.domain.vcpu(1), port)
+    inside(d1.domain).startPoll(inside(d1.domain.vcpu(1)), port)
     send(d1, port)
-    expect([word(d1, port), d1.domain.vcpu(1).polling, d1.domain.ports.savedPending(port)]).toEqual([0, true, false])
+    expect([word(d1, port), d1.domain.vcpu(1).polling, inside(d1.domain).ports.savedPending(port)]).toEqual([
+      0,
+      true,
+      false,
+    ])
   })
 
   it('EC-fifo-7: of an event that is PENDING but on no queue links it, and wakes no poller', () => {
     const { d1 } = fifo({})
     const port = d1.ipi()
     setWord(d1, port, PENDING)
-    d1.domain.startPoll(d1.domain.vcpu(1), port)
+    inside(d1.domain).startPoll(inside(d1.domain.vcpu(1)), port)
     send(d1, port)
     expect([has(d1, port, LINKED), head(d1), d1.domain.vcpu(1).polling]).toEqual([true, port, true])
   })
@@ -153,7 +159,7 @@ describe('a raise', () => {
     const { d1, upcalls } = fifo({})
     const port = d1.ipi()
     setWord(d1, port, MASKED)
-    d1.domain.startPoll(d1.domain.vcpu(1), port)
+    inside(d1.domain).startPoll(inside(d1.domain.vcpu(1)), port)
     send(d1, port)
     expect([word(d1, port), ready(d1), head(d1), upcalls]).toEqual([PENDING | MASKED, 0, 0, []])
     expect(d1.domain.vcpu(1).polling).toBe(false)
@@ -166,7 +172,11 @@ describe('a raise', () => {
     setReady(d1, 0)
     setWord(d1, port, word(d1, port) & ~PENDING)
     send(d1, port)
-    expect([word(d1, port) | 0, ready(d1), d1.domain.fifo!.tail(0, 7)]).toEqual([PENDING | LINKED | other, 0, other])
+    expect([word(d1, port) | 0, ready(d1), inside(d1.domain).fifo!.tail(0, 7)]).toEqual([
+      PENDING | LINKED | other,
+      0,
+      other,
+    ])
   })
 
   it('EC-fifo-9, EC-fifo-10: linked on another queue, it leaves no tail on the old one and remembers the new one', () => {
@@ -174,13 +184,13 @@ describe('a raise', () => {
     const port = d1.unbound(1)
     const peer = d1.must('bind_interdomain', { remote_dom: 1, remote_port: port }).local_port
     send(d1, peer)
-    expect([d1.domain.ports.lastQueue(port), d1.domain.fifo!.tail(0, 7)]).toEqual([7, port])
+    expect([inside(d1.domain).ports.lastQueue(port), inside(d1.domain).fifo!.tail(0, 7)]).toEqual([7, port])
     consume(d1, port)
     d1.must('bind_vcpu', { port, vcpu: 1 })
     d1.must('set_priority', { port, priority: 2 })
     send(d1, peer)
-    expect(d1.domain.ports.lastQueue(port)).toBe((1 << 16) | 2)
-    expect([d1.domain.fifo!.tail(0, 7), d1.domain.fifo!.tail(1, 2)]).toEqual([0, port])
+    expect(inside(d1.domain).ports.lastQueue(port)).toBe((1 << 16) | 2)
+    expect([inside(d1.domain).fifo!.tail(0, 7), inside(d1.domain).fifo!.tail(1, 2)]).toEqual([0, port])
   })
 
   it('EC-fifo-9: the old tail stays if it is another port’s', () => {
@@ -190,14 +200,20 @@ describe('a raise', () => {
     consume(d1, port)
     d1.must('set_priority', { port, priority: 2 })
     send(d1, port)
-    expect(d1.domain.fifo!.tail(0, 7)).toBe(later)
+    expect(inside(d1.domain).fifo!.tail(0, 7)).toBe(later)
   })
 
   it('EC-fifo-11, EC-fifo-13: behind a tail that is still linked it is linked, and becomes the tail', () => {
     const { d1 } = fifo({})
     const [a, b, c] = [d1.ipi(), d1.ipi(), d1.ipi()]
     for (const port of [b, a, c]) send(d1, port)
-    expect([head(d1), link(d1, b), link(d1, a), link(d1, c), d1.domain.fifo!.tail(0, 7)]).toEqual([b, a, c, 0, c])
+    expect([head(d1), link(d1, b), link(d1, a), link(d1, c), inside(d1.domain).fifo!.tail(0, 7)]).toEqual([
+      b,
+      a,
+      c,
+      0,
+      c,
+    ])
   })
 
   it('EC-fifo-12: behind a tail that was consumed it is the new head, and the consumed word keeps its bits', () => {
@@ -206,7 +222,7 @@ describe('a raise', () => {
     send(d1, a)
     consume(d1, a, false)
     send(d1, b)
-    expect([head(d1), word(d1, a), d1.domain.fifo!.tail(0, 7)]).toEqual([b, PENDING, b])
+    expect([head(d1), word(d1, a), inside(d1.domain).fifo!.tail(0, 7)]).toEqual([b, PENDING, b])
   })
 
   it('EC-fifo-15: a new head upcalls if its READY bit was clear, and not if the guest has not looked yet', () => {
@@ -239,7 +255,7 @@ describe('a raise', () => {
 describe('queue locks', () => {
   it('EC-lock-5: a raise locks the old queue and the new one, one queue once, and leaves none locked', () => {
     const { d1 } = fifo({})
-    const state = d1.domain.fifo!
+    const state = inside(d1.domain).fifo!
     const taken: number[][] = []
     const lock = state.lock.bind(state)
     state.lock = (one, other) => {
@@ -316,12 +332,16 @@ describe('other operations', () => {
     const { d1 } = fifo({})
     for (let port = 1; port <= 1024; port++) d1.ipi()
     const { domain } = d1
-    expect([domain.isPending(1024), domain.isMasked(1024), domain.portOps.isBusy!(1024)]).toEqual([false, true, false])
+    expect([domain.isPending(1024), domain.isMasked(1024), inside(domain).portOps.isBusy!(1024)]).toEqual([
+      false,
+      true,
+      false,
+    ])
     expect([domain.isPending(1), domain.isMasked(1)]).toEqual([false, false])
     setWord(d1, 1, PENDING | MASKED)
-    expect([domain.isPending(1), domain.isMasked(1), domain.portOps.isBusy!(1)]).toEqual([true, true, false])
+    expect([domain.isPending(1), domain.isMasked(1), inside(domain).portOps.isBusy!(1)]).toEqual([true, true, false])
     setWord(d1, 1, LINKED)
-    expect([domain.isPending(1), domain.isMasked(1), domain.portOps.isBusy!(1)]).toEqual([false, false, true])
+    expect([domain.isPending(1), domain.isMasked(1), inside(domain).portOps.isBusy!(1)]).toEqual([false, false, true])
   })
 
   it('EC-dump-7: six characters: `?` without a page, B if BUSY, then LINK or a dash, wider if LINK needs it', () => {
@@ -350,19 +370,19 @@ describe('other operations', () => {
     d1.must('set_priority', { port: stale, priority: 9 })
     d1.must('close', { port: stale })
     const local = d1.must('bind_interdomain', { remote_dom: 1, remote_port: remote }).local_port
-    const { ports } = d1.domain
+    const { ports } = inside(d1.domain)
     expect([local, ports.priority(local), ports.priority(remote)]).toEqual([stale, 7, 3])
     d1.must('set_priority', { port: local, priority: 9 })
     // Its own spurious event is still queued (EC-inter-8).
     consume(d1, local)
     d1.must('close', { port: local })
-    const attached = xen.allocXenPort(1, { remoteDomid: 2, notify: () => {} })
+    const attached = xen.allocXenPort(xen.domain(1)!, { remoteDomid: 2, notify: () => {} })
     expect([attached, ports.priority(attached)]).toEqual([local, 9])
   })
 
   it('EC-fifo-27: the guest clears MASKED by itself, and calls Xen for what is pending then', () => {
     const { d1 } = fifo({})
-    const { core, memory } = d1.domain
+    const { core, memory } = inside(d1.domain)
     const [idle, due] = [d1.ipi(), d1.ipi()]
     for (const port of [idle, due]) setWord(d1, port, MASKED)
     send(d1, due)
@@ -375,7 +395,7 @@ describe('other operations', () => {
   it('EC-fifo-29, EC-odd-12: what an offline vCPU left on its queue stays taken until the guest drains it', () => {
     const { d1 } = fifo({})
     const port = d1.ipi(1)
-    d1.domain.vcpu(1).down = true
+    inside(d1.domain.vcpu(1)).down = true
     send(d1, port)
     d1.must('close', { port })
     expect(d1.ipi(0)).toBe(port + 1)

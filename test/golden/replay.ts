@@ -11,35 +11,13 @@
  *                                                     162  arguments
  */
 
+import { inside } from '../../src/domain/handles.js'
+import { worldOf } from '../../src/hypervisor.js'
 import { readFileSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
 import { reset, resetCont } from '../../src/hypercalls/evtchn/close.js'
-import {
-  type Args,
-  type Bits,
-  CONTROL_BLOCK,
-  DOMID_SELF,
-  type Domain,
-  decode,
-  ECS,
-  EVTCHN_FIFO_PRIORITY_DEFAULT,
-  EVTCHN_STRUCTS,
-  EVTCHNOP,
-  EVTCHNSTAT,
-  type EvtchnOpName,
-  encode,
-  HYPERVISOR,
-  Hypervisor,
-  PAGE_SIZE,
-  SCHEDOP,
-  type Struct,
-  sharedInfo,
-  UPCALL_MASK,
-  UPCALL_PENDING,
-  VCPU_INFO_SIZE,
-  type Vcpu,
-  XenError,
-} from '../../src/index.js'
+import { type Args, type Bits, CONTROL_BLOCK, DOMID_SELF, decode, ECS, EVTCHN_FIFO_PRIORITY_DEFAULT, EVTCHN_STRUCTS, EVTCHNOP, EVTCHNSTAT, type EvtchnOpName, encode, HYPERVISOR, PAGE_SIZE, SCHEDOP, type Struct, sharedInfo, UPCALL_MASK, UPCALL_PENDING, VCPU_INFO_SIZE } from '../../src/abi/index.js'
+import { type Domain, Hypervisor, type Vcpu, XenError } from '../../src/index.js'
 import { toRegister } from '../../src/errno.js'
 
 const UNWRITABLE_GFN = 159
@@ -174,7 +152,7 @@ class Machine {
     })
     // Recorded was the event channel code alone. What raises VIRQ_DOM_EXC when a domain dies (EC-die-1) is in Xen's
     // domain.c and was not part of it: domain_kill tears channels down, and nobody is told.
-    this.xen.virqs.domainChanged = () => {}
+    worldOf(this.xen).virqs.domainChanged = () => {}
     for (const { control, ...domain } of header.domains) this.createDomain({ ...domain, privileged: control ?? false })
   }
 
@@ -232,7 +210,7 @@ function perform(machine: Machine, operation: Operation): Result {
   const guest = GUEST[op]
   const domain = machine.xen.domain(dom)!
   const fifo = FIFO_GUEST[op]
-  if (fifo && (domain.fifo || op === 'fill_page')) return done(fifo(new FifoWords(domain), vcpuId, args))
+  if (fifo && (inside(domain).fifo || op === 'fill_page')) return done(fifo(new FifoWords(domain), vcpuId, args))
   if (guest) return done(guest(new SharedInfo(domain), vcpuId, args))
   throw new Error('no such operation')
 }
@@ -262,7 +240,7 @@ function eventChannelOp(machine: Machine, vcpu: Vcpu, op: EvtchnOpName, given: O
   const { fault, ...args } = given
   if ((op === 'reset' || op === 'reset_cont') && machine.preemptAfter >= 0)
     return {
-      rc: toRegister((op === 'reset' ? reset : resetCont)(machine.xen.world, machine.xen.callerOf(vcpu), args as { dom: number })),
+      rc: toRegister((op === 'reset' ? reset : resetCont)(worldOf(machine.xen), { domain: inside(machine.xen.domain(vcpu.domid)!), vcpu: inside(vcpu) }, args as { dom: number })),
     }
   const gfn = fault === 'out' ? READ_ONLY_GFN : ARGUMENT_GFN
   const struct: Struct = EVTCHN_STRUCTS[op]
@@ -353,18 +331,18 @@ type Environment = (machine: Machine, args: Numbers, current: number) => unknown
 
 /** What happens to domains from outside: the controller, the host's interrupts, Xen's own users of ports. */
 const ENVIRONMENT: Readonly<Record<string, Environment>> = {
-  send_virq: ({ xen }, { domid, vcpu, virq }) => xen.sendVirq(domid!, vcpu!, virq!),
-  send_domain_virq: ({ xen }, { domid, virq }) => xen.sendDomainVirq(domid!, virq!),
+  send_virq: ({ xen }, { domid, vcpu, virq }) => xen.sendVirq(xen.domain(domid!)!.vcpu(vcpu!), virq!),
+  send_domain_virq: ({ xen }, { domid, virq }) => xen.sendDomainVirq(xen.domain(domid!)!, virq!),
   send_global_virq: ({ xen }, { virq }) => xen.sendGlobalVirq(virq!),
-  send_pirq: ({ xen }, { domid, pirq }) => xen.sendPirq(domid!, pirq!),
-  set_global_virq_handler: ({ xen }, { domid, virq }) => xen.setGlobalVirqHandler(domid!, virq!),
+  send_pirq: ({ xen }, { domid, pirq }) => xen.sendPirq(xen.domain(domid!)!, pirq!),
+  set_global_virq_handler: ({ xen }, { domid, virq }) => xen.setGlobalVirqHandler(xen.domain(domid!)!, virq!),
   virq_enabled: ({ xen }, { domid, vcpu, virq }) => ({
-    enabled: xen.virqs.enabled(xen.domain(domid!)!, vcpu!, virq!),
+    enabled: worldOf(xen).virqs.enabled(inside(xen.domain(domid!)!), vcpu!, virq!),
   }),
-  domain_pause: ({ xen }, { domid }) => xen.pauseDomain(domid!),
-  domain_unpause: ({ xen }, { domid }) => xen.unpauseDomain(domid!),
-  domain_kill: ({ xen }, { domid }) => xen.killDomain(domid!),
-  domain_destroy: ({ xen }, { domid }) => xen.destroyDomain(domid!),
+  domain_pause: ({ xen }, { domid }) => xen.pauseDomain(xen.domain(domid!)!),
+  domain_unpause: ({ xen }, { domid }) => xen.unpauseDomain(xen.domain(domid!)!),
+  domain_kill: ({ xen }, { domid }) => xen.killDomain(xen.domain(domid!)!),
+  domain_destroy: ({ xen }, { domid }) => xen.destroyDomain(xen.domain(domid!)!),
   domain_create: (machine, args) =>
     machine.createDomain({
       domid: args.domid!,
@@ -373,7 +351,7 @@ const ENVIRONMENT: Readonly<Record<string, Environment>> = {
       maxPort: args.maxPort!,
       privileged: false,
     }),
-  set_target: ({ xen }, { domid, target }) => xen.setTarget(domid!, target!),
+  set_target: ({ xen }, { domid, target }) => xen.setTarget(xen.domain(domid!)!, xen.domain(target!)!),
   set_preempt(machine, { after }) {
     machine.preemptAfter = after!
   },
@@ -382,14 +360,14 @@ const ENVIRONMENT: Readonly<Record<string, Environment>> = {
     const vcpu = xen.domain(domid!)!.vcpu(vcpuId!)
     clock.ns = timeouts.get(vcpu) ?? 0
     if (clock.ns) xen.runTimers()
-    else xen.domain(domid!)!.unblock(vcpu)
+    else inside(xen.domain(domid!)!).unblock(inside(vcpu))
     clock.ns = 0
   },
   xen_alloc_unbound: ({ xen, notify }, { domid, vcpu, remote_dom }, current) => ({
-    port: xen.allocXenPort(domid!, { vcpuId: vcpu!, remoteDomid: remote_dom!, notify, caller: current }),
+    port: xen.allocXenPort(xen.domain(domid!)!, { vcpuId: vcpu!, remoteDomid: remote_dom!, notify, caller: xen.domain(current)! }),
   }),
-  xen_notify: ({ xen }, { domid, port }) => xen.notifyViaXenPort(domid!, port!),
-  xen_free: ({ xen }, { domid, port }) => xen.freeXenPort(domid!, port!),
+  xen_notify: ({ xen }, { domid, port }) => xen.notifyViaXenPort(xen.domain(domid!)!, port!),
+  xen_free: ({ xen }, { domid, port }) => xen.freeXenPort(xen.domain(domid!)!, port!),
 }
 
 // --- the guest's own words -------------------------------------------------------------------------------------------
@@ -499,7 +477,7 @@ class FifoWords {
 
   /** The word of a port; null = the array has no page for it. */
   #word(port: number): DataView | null {
-    const gfn = this.domain.fifo?.pageGfns[port >> 10]
+    const gfn = inside(this.domain).fifo?.pageGfns[port >> 10]
     if (gfn === undefined) return null
     const page = frameOf(this.domain, gfn)
     return new DataView(page.buffer, page.byteOffset + (port & 1023) * 4, 4)
@@ -516,7 +494,7 @@ class FifoWords {
 
   /** A vCPU's control block; null = none. */
   block(vcpuId: number): DataView | null {
-    const block = this.domain.fifo?.controlBlock(vcpuId)
+    const block = inside(this.domain).fifo?.controlBlock(vcpuId)
     if (!block) return null
     const page = frameOf(this.domain, block.gfn)
     return new DataView(page.buffer, page.byteOffset + block.offset, CONTROL_BLOCK.size)
@@ -595,16 +573,16 @@ const DYING = { alive: 0, dying: 1, dead: 2 } as const
 /** One entry of a state line. Members that are 0 or empty by default are absent, as in the trace. */
 function domainState(domain: Domain): object {
   const info = new SharedInfo(domain)
-  const { ports, vcpus } = domain
-  const polling = vcpus.filter((vcpu) => vcpu.polling).map((vcpu) => [vcpu.vcpuId, vcpu.pollEvtchn])
+  const { ports, vcpus } = inside(domain)
+  const polling = vcpus.filter((vcpu) => vcpu.polling).map((vcpu) => [vcpu.vcpuId, inside(vcpu).pollEvtchn])
   return {
     domid: domain.domid,
-    abi: domain.fifo ? 'fifo' : domain.levels === 2 ? '2l' : `${domain.levels} levels`,
+    abi: inside(domain).fifo ? 'fifo' : inside(domain).levels === 2 ? '2l' : `${inside(domain).levels} levels`,
     ...(domain.dying !== 'alive' && { dying: DYING[domain.dying] }),
     valid: ports.validEvtchns,
     active: ports.activeEvtchns,
     ...(ports.xenEvtchns && { xen: ports.xenEvtchns }),
-    ...(domain.nextEvtchn && { resetNext: domain.nextEvtchn }),
+    ...(inside(domain).nextEvtchn && { resetNext: inside(domain).nextEvtchn }),
     ...(domain.pauseCount && { paused: domain.pauseCount }),
     pending: info.ports(info.layout.pending, domain.bits ** 2),
     masked: info.ports(info.layout.mask, Math.min(ports.validEvtchns, domain.bits ** 2)),
@@ -618,7 +596,7 @@ function domainState(domain: Domain): object {
 
 /** What the hypervisor keeps private is compared as well: saved events and tails. */
 function fifoState(domain: Domain): object {
-  const { fifo, ports, vcpus } = domain
+  const { fifo, ports, vcpus } = inside(domain)
   const valid = Array.from({ length: ports.validEvtchns }, (_, port) => port)
   const saved = valid.filter((port) => ports.savedPending(port))
   const words = new FifoWords(domain)
@@ -645,7 +623,8 @@ function fifoState(domain: Domain): object {
   }
 }
 
-function portStates({ ports, fifo }: Domain): object {
+function portStates(domain: Domain): object {
+  const { ports, fifo } = inside(domain)
   const states: Record<string, object> = {}
   for (let port = 1; port < ports.validEvtchns; port++) {
     const s = ports.state(port)

@@ -1,7 +1,8 @@
 /** How a guest's driver binds ports: with and without a handler, on which vCPU, and what it says if it cannot. */
 
 import { describe, expect, it } from 'vitest'
-import { DOMID_SELF, GuestKernel, Hypervisor, type WantedLevels } from '../../src/index.js'
+import { DOMID_SELF } from '../../src/abi/index.js'
+import { GuestKernel, Hypervisor, type WantedLevels } from '../../src/index.js'
 
 const FORMS: WantedLevels[] = [2, 3, 'fifo']
 
@@ -90,7 +91,9 @@ describe('resume', () => {
     guest.suspend()
     const there = Hypervisor.create()
     there.createDomain({ domid: 0 })
-    const report = guest.resume(there.platform(there.restoreDomain(xen.saveDomain(1), { maxEvtchnPort: 6 })))
+    const report = guest.resume(
+      there.platform(there.restoreDomain(xen.saveDomain(xen.domain(1)!), { maxEvtchnPort: 6 })),
+    )
     expect(report.rebound.map(({ name }) => name)).toEqual(['c0', 'c1', 'c2', 'c3', 'c4', 'c5'])
     expect(report.lost.map(({ name }) => name)).toEqual(['c6', 'c7'])
     expect(report.failed.map(({ name, error }) => `${name}: ${(error as Error).message}`)).toEqual([

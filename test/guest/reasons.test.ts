@@ -59,7 +59,7 @@ describe('a refusal', () => {
     const told: string[] = []
     kernels[1]!.bindInterdomain(2, kernels[2]!.allocUnbound(1), { name: 'net', onLost: (reason) => told.push(reason) })
     const there = Hypervisor.create()
-    const report = kernels[1]!.resume(there.platform(there.restoreDomain(xen.saveDomain(1))))
+    const report = kernels[1]!.resume(there.platform(there.restoreDomain(xen.saveDomain(xen.domain(1)!))))
     expect(report.lost).toEqual([
       {
         name: 'net',

@@ -7,20 +7,17 @@ import {
   type Bits,
   CONTROL_BLOCK,
   DOMID_SELF,
-  type Domain,
-  type DomainOptions,
   EVTCHN_STRUCTS,
   EVTCHNOP,
   type EvtchnOpName,
   HYPERVISOR,
-  type Hypervisor,
   PAGE_SIZE,
-  type Register,
   SHUTDOWN,
   sharedInfo,
   VCPUOP,
-  type Vcpu,
-} from '../../src/index.js'
+} from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import type { Domain, DomainOptions, Hypervisor, Register, Vcpu } from '../../src/index.js'
 import { plan } from '../nlevel/geometry.js'
 import { FIRST_FREE, RawGuest } from '../nlevel/guest.js'
 import type { Random } from './random.js'
@@ -74,7 +71,7 @@ export class HostileGuest {
   }
   #somewhere(): number {
     const random = this.#random
-    const { nlevel, fifo } = this.domain
+    const { nlevel, fifo } = inside(this.domain)
     const where = random.below(4)
     if (where === 0) return PAGE_SIZE + (random.below(sharedInfo(this.#bits).size) & ~3)
     if (where === 1 && fifo) return this.#fifoWord()
@@ -85,8 +82,8 @@ export class HostileGuest {
   /** An event word, or a word of a control block. */
   #fifoWord(): number {
     const random = this.#random
-    const { pageGfns } = this.domain.fifo!
-    const block = this.domain.fifo!.controlBlock(random.below(this.domain.vcpus.length))
+    const { pageGfns } = inside(this.domain).fifo!
+    const block = inside(this.domain).fifo!.controlBlock(random.below(this.domain.vcpus.length))
     if (block && (random.below(2) || !pageGfns.length))
       return block.gfn * PAGE_SIZE + block.offset + 4 * random.below(CONTROL_BLOCK.size / 4)
     return pageGfns.length ? random.pick(pageGfns) * PAGE_SIZE + 4 * random.below(128) : PAGE_SIZE
@@ -237,11 +234,11 @@ export class HostileGuest {
     const random = this.#random
     const { domain } = this
     // It has shut itself down, as some random call will: it runs again.
-    if (domain.shutdownCode >= 0) xen.resumeDomain(domain.domid)
+    if (inside(domain).shutdownCode >= 0) xen.resumeDomain(domain)
     switch (random.below(4)) {
       case 0:
-        domain.shutdownCode = SHUTDOWN.soft_reset
-        xen.softReset(domain.domid)
+        inside(domain).shutdownCode = SHUTDOWN.soft_reset
+        xen.softReset(domain)
         break
       case 1:
         this.#guest.op('reset', { dom: DOMID_SELF })

@@ -1,6 +1,7 @@
 /** Random numbers as a hostile guest chooses them: mostly small, so that they get far, often on an edge, sometimes mad. */
 
-import { PAGE_SIZE, type Register } from '../../src/index.js'
+import { PAGE_SIZE } from '../../src/abi/index.js'
+import type { Register } from '../../src/index.js'
 import { type Below, random } from '../random.js'
 
 /** Numbers that mean something somewhere: domain ids, limits, signs. */

@@ -10,15 +10,13 @@
  * channels, ever changes by it; what the hypervisor has noted of them stays; no event of A and B is lost or invented.
  */
 
+import { type Bits, DOMID_SELF, PAGE_SIZE, sharedInfo } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
 import {
-  type Bits,
-  DOMID_SELF,
   type DomainType,
   GuestKernel,
   Hypervisor,
-  PAGE_SIZE,
   type Register,
-  sharedInfo,
   type Vcpu,
   type WantedLevels,
 } from '../../src/index.js'
@@ -80,12 +78,12 @@ export class Soak {
     })
     this.#xen.createDomain({ domid: 0, frames: 4 })
     this.#addHonest(1, 64, 3)
-    this.#addHostile(4, 64, 'pv', 3, -1)
+    this.#addHostile(4, 64, 'pv', 3, Infinity)
     this.#addHonest(2, 32, 4)
     this.#addHostile(5, 32, 'pv', 2, 1023)
     const offering = new RawGuest(this.#xen, { domid: 3, ...this.#window(HONEST_FRAMES) })
     this.#addHostile(6, 64, 'hvm', 34, 300)
-    this.#addHostile(7, 32, 'hvm', 2, -1)
+    this.#addHostile(7, 32, 'hvm', 2, Infinity)
     this.#gap()
 
     this.#connect()
@@ -147,8 +145,8 @@ export class Soak {
   /** While the hostile run the honest are paused: but for permissions, others could reset them (EC-reset-4). */
   #pauseHonest(pause: boolean): void {
     for (const domid of [1, 2, 3]) {
-      if (pause) this.#xen.pauseDomain(domid)
-      else this.#xen.unpauseDomain(domid)
+      if (pause) this.#xen.pauseDomain(this.#xen.domain(domid)!)
+      else this.#xen.unpauseDomain(this.#xen.domain(domid)!)
     }
   }
 
@@ -171,7 +169,7 @@ export class Soak {
     const rc = this.#xen.hypercall(vcpu, nr, registers)
     if (!Number.isInteger(rc)) throw new Error(`hypercall ${nr} answered ${rc}`)
     for (const { domain } of this.#hostile.values())
-      if (domain.eventLock.held) throw new Error(`hypercall ${nr} left the event lock of d${domain.domid} held`)
+      if (inside(domain).eventLock.held) throw new Error(`hypercall ${nr} left the event lock of d${domain.domid} held`)
     return rc
   }
 
@@ -179,7 +177,7 @@ export class Soak {
   #note(): string {
     return JSON.stringify(
       [1, 2].map((domid) => {
-        const { memory, ports, levels, nlevel } = this.#xen.domain(domid)!
+        const { memory, ports, levels, nlevel } = inside(this.#xen.domain(domid)!)
         const rows = Array.from({ length: ports.validEvtchns }, (_, port) => [
           ports.state(port),
           ports.notifyVcpu(port),

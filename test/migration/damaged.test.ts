@@ -2,6 +2,7 @@
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { inside } from '../../src/domain/handles.js'
 import { Errno, RestoreError, SAVE_VERSION, SavedStateError, type SavedTransparent } from '../../src/index.js'
 import { expectSame, hostText, throughJson } from './facts.js'
 import { machine } from './machines.js'
@@ -9,13 +10,13 @@ import { machine } from './machines.js'
 /** A state with something in every part. */
 function soundState(levels: 3 | 'fifo'): SavedTransparent {
   const { host, domain } = machine({ channels: 4, vcpus: 2, levels })
-  domain.pirqs.permitted.add(3)
+  inside(domain).pirqs.permitted.add(3)
   domain.eventChannelOp('bind_pirq', { pirq: 3 })
   domain.eventChannelOp('bind_virq', { virq: 0, vcpu: 1 })
   domain.eventChannelOp('bind_ipi', { vcpu: 1 })
   domain.eventChannelOp('alloc_unbound', { dom: 1, remote_dom: 7 })
-  domain.startPoll(domain.vcpu(1), 2)
-  return throughJson(host.xen.saveDomain(1, { mode: 'transparent' }))
+  inside(domain).startPoll(inside(domain.vcpu(1)), 2)
+  return throughJson(host.xen.saveDomain(host.xen.domain(1)!, { mode: 'transparent' }))
 }
 
 const SOUND = soundState(3)
@@ -69,8 +70,8 @@ const NONSENSE: unknown[] = [undefined, Number.NaN, 0.5, -1.5, '', 'x', {}, [], 
 describe('a damaged state', () => {
   it('NL-mig-4: the sound one is taken', () => {
     const restored = target.host.xen.restoreDomain(SOUND, room)
-    expect(restored.ports.activeEvtchns).toBe(8)
-    target.host.xen.destroyDomain(5)
+    expect(inside(restored).ports.activeEvtchns).toBe(8)
+    target.host.xen.destroyDomain(target.host.xen.domain(5)!)
     expectSame(target.host.xen, BEFORE, 'the target is as it was')
   })
 
@@ -198,10 +199,10 @@ describe('a damaged state', () => {
               if (!(error instanceof SavedStateError) && !(error instanceof RestoreError)) throw error
             }
             if (target.host.xen.domain(5)) {
-              target.host.xen.startDomain(5)
-              target.host.xen.sendVirq(5, 1, 0)
+              target.host.xen.startDomain(target.host.xen.domain(5)!)
+              target.host.xen.sendVirq(target.host.xen.domain(5)!.vcpu(1), 0)
               for (const _ of target.host.xen.dump({ domid: 5 }));
-              target.host.xen.destroyDomain(5)
+              target.host.xen.destroyDomain(target.host.xen.domain(5)!)
             }
           },
         ),
@@ -262,7 +263,7 @@ describe('a damaged state', () => {
     const error = refusal(SOUND, { ...room, maxEvtchnPort: 5 } as typeof room)
     expect(error).toMatchObject({ errno: Errno.ENOSPC })
     const restored = target.host.xen.restoreDomain(SOUND, { ...room, maxEvtchnPort: 8 })
-    expect(restored.ports.validEvtchns).toBe(64)
-    target.host.xen.destroyDomain(5)
+    expect(inside(restored).ports.validEvtchns).toBe(64)
+    target.host.xen.destroyDomain(target.host.xen.domain(5)!)
   })
 })

@@ -4,14 +4,11 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
   type Bits,
-  type Domain,
   ECS,
   EVTCHN_FIFO_MASKED,
   EVTCHN_FIFO_PENDING,
   type EvtchnOpName,
-  GuestKernel,
   HYPERVISOR,
-  Hypervisor,
   PAGE_SIZE,
   SCHEDOP,
   sharedInfo,
@@ -19,8 +16,9 @@ import {
   VCPUOP,
   VIRQ,
   XEN_LEGACY_MAX_VCPUS,
-  XenError,
-} from '../../src/index.js'
+} from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { type Domain, GuestKernel, Hypervisor, XenError } from '../../src/index.js'
 import { isRaised } from '../../src/migration/handle.js'
 import { domainFacts, expectSame, hostText, portFacts, ramOf, throughJson } from './facts.js'
 
@@ -42,8 +40,8 @@ class World {
     this.xen.createDomain({ domid: 0, frames: 8 })
     this.xen.createDomain({ domid: 2, frames: 8, bits })
     const guest = this.xen.createDomain({ domid: 1, frames: FRAMES, bits, vcpus: 3, maxEvtchnPort: 90 })
-    for (const pirq of GRANTS.pirqs) guest.pirqs.permitted.add(pirq)
-    for (const virq of GRANTS.globalVirqs) this.xen.setGlobalVirqHandler(1, virq)
+    for (const pirq of GRANTS.pirqs) inside(guest).pirqs.permitted.add(pirq)
+    for (const virq of GRANTS.globalVirqs) this.xen.setGlobalVirqHandler(this.xen.domain(1)!, virq)
     if (levels !== 2) GuestKernel.boot(this.xen.platform(guest), { levels, ...(levels !== 'fifo' && { nrPages: 1 }) })
   }
 
@@ -73,14 +71,14 @@ class World {
       () => op(guest, 'send', { port }),
       () => op(peer, 'send', { port }),
       () => op(guest, 'unmask', { port }),
-      () => xen.sendVirq(1, vcpu, c % 2),
+      () => xen.sendVirq(xen.domain(1)!.vcpu(vcpu), c % 2),
       () => xen.sendGlobalVirq(VIRQ.CONSOLE),
-      () => xen.sendPirq(1, 3 + (c % 3)),
+      () => xen.sendPirq(xen.domain(1)!, 3 + (c % 3)),
       () => this.guestBit('mask', port, (c & 1) === 1),
       () => this.guestBit('pending', port, false),
       () => this.poll(vcpu, c % 2 ? [port] : [port, port + 1]),
       () => this.registerInfo(vcpu),
-      () => void xen.allocXenPort(1, { remoteDomid: peer.domid, notify: this.#notify }),
+      () => void xen.allocXenPort(xen.domain(1)!, { remoteDomid: peer.domid, notify: this.#notify }),
       () => guest.vcpu(vcpu).eventChannelOp('send', { port }),
       () => this.sched(vcpu, SCHEDOP.block),
       () => this.eoiMap(),
@@ -98,11 +96,11 @@ class World {
 
   guestBit(which: 'pending' | 'mask', port: number, value: boolean): void {
     const { guest } = this
-    if (guest.fifo) {
+    if (inside(guest).fifo) {
       this.fifoBit(which, port, value)
       return
     }
-    const gfn = guest.nlevel?.[which === 'mask' ? 'maskGfns' : 'pendingGfns'][0]
+    const gfn = inside(guest).nlevel?.[which === 'mask' ? 'maskGfns' : 'pendingGfns'][0]
     const base = gfn === undefined ? guest.sharedInfoGfn * PAGE_SIZE + sharedInfo(guest.bits)[which] : gfn * PAGE_SIZE
     const ram = guest.memory.view()
     const at = base + (port >> 3)
@@ -112,7 +110,7 @@ class World {
 
   /** In the event word, if there is one. */
   fifoBit(which: 'pending' | 'mask', port: number, value: boolean): void {
-    const at = this.guest.fifo!.wordAt(port)
+    const at = inside(this.guest).fifo!.wordAt(port)
     if (at < 0) return
     const view = new DataView(this.guest.memory.memory.buffer)
     const bit = 2 ** (which === 'mask' ? EVTCHN_FIFO_MASKED : EVTCHN_FIFO_PENDING)
@@ -195,7 +193,7 @@ function withoutPeers(domain: Domain) {
 function checkTransparent(world: World): void {
   const { xen, guest } = world
   const before = hostText(xen)
-  const move = xen.beginMigration(1, { mode: 'transparent' })
+  const move = xen.beginMigration(xen.domain(1)!, { mode: 'transparent' })
   expect(structuredClone(move.state)).toEqual(move.state)
   const state = throughJson(move.state)
   move.abort()
@@ -206,8 +204,8 @@ function checkTransparent(world: World): void {
   expect(domainFacts(restored)).toEqual(withoutPeers(guest))
   expect(Buffer.compare(ramOf(restored), ramOf(guest)), 'RAM').toBe(0)
   expect(there.nextTimerNs).toBe(xen.nextTimerNs)
-  there.startDomain(1)
-  const again = there.saveDomain(1, { mode: 'transparent' })
+  there.startDomain(there.domain(1)!)
+  const again = there.saveDomain(there.domain(1)!, { mode: 'transparent' })
   const { interdomain, unbound, ...ports } = again.ports
   expect(interdomain.rows.length + unbound.rows.length).toBe(
     state.ports.interdomain.rows.length + state.ports.unbound.rows.length,
@@ -218,7 +216,7 @@ function checkTransparent(world: World): void {
 
 function checkCooperative({ xen, guest }: World): void {
   const before = hostText(xen)
-  const state = throughJson(xen.saveDomain(1))
+  const state = throughJson(xen.saveDomain(xen.domain(1)!))
   expectSame(xen, before, 'saved')
   const restored = Hypervisor.create().restoreDomain(state)
   const facts = domainFacts(restored)
@@ -251,10 +249,10 @@ function replace({ xen, guest }: World): void {
       .filter(([, , , consumer]) => consumer)
       .map(([port]) => port),
   )
-  const pending = before.guest.filter(([port]) => isRaised(guest, port)).map(([port]) => port)
-  const replaces = xen.beginMigration(1, { mode: 'transparent' })
+  const pending = before.guest.filter(([port]) => isRaised(inside(guest), port)).map(([port]) => port)
+  const replaces = xen.beginMigration(xen.domain(1)!, { mode: 'transparent' })
   const restored = xen.restoreDomain(throughJson(replaces.state), { replaces })
-  xen.startDomain(1)
+  xen.startDomain(xen.domain(1)!)
   expect(replaces.status).toBe('committed')
   expect(xen.domain(1)).toBe(restored)
   expect(guest.dying).toBe('dead')
@@ -268,11 +266,11 @@ function replace({ xen, guest }: World): void {
     expect(portFacts(xen.domain(domid)!), `d${domid}`).toEqual(
       before.peers[i]!.map((port) => (lost(port) ? [port[0], ECS.UNBOUND, port[2], port[3], 1] : port)),
     )
-  for (const port of pending) expect(isRaised(restored, port), `port ${port} stays pending`).toBe(true)
+  for (const port of pending) expect(isRaised(inside(restored), port), `port ${port} stays pending`).toBe(true)
   const cut = channels(restored).filter(([, state, , , domid]) => state === ECS.INTERDOMAIN && domid !== 1)
   expect(restored.restored!.connected.map(({ port }) => port).sort()).toEqual(cut.map(([port]) => port).sort())
   for (const [port, , , , domid, remotePort] of cut) {
-    expect(isRaised(restored, port), `port ${port} was set pending`).toBe(true)
+    expect(isRaised(inside(restored), port), `port ${port} was set pending`).toBe(true)
     expect(xen.domain(domid!)!.isPending(remotePort!), `its other end`).toBe(true)
   }
 }
@@ -305,10 +303,10 @@ describe('after every step of random operations', () => {
       const { guest } = world
       for (const [, state] of portFacts(guest)) seen.add(`state ${state}`)
       if (guest.vcpus.some((vcpu) => vcpu.polling)) seen.add('polling')
-      if (guest.vcpus.some((vcpu) => vcpu.infoGfn >= 0)) seen.add('vcpu_info')
+      if (guest.vcpus.some((vcpu) => inside(vcpu).infoGfn >= 0)) seen.add('vcpu_info')
       if (guest.vcpus.some((vcpu) => vcpu.upcallPending)) seen.add('upcall')
-      if (guest.ports.xenEvtchns) seen.add('Xen-attached')
-      if (guest.pirqs.eoiMapGfn >= 0) seen.add('EOI map')
+      if (inside(guest).ports.xenEvtchns) seen.add('Xen-attached')
+      if (inside(guest).pirqs.eoiMapGfn >= 0) seen.add('EOI map')
     }
     const states = [ECS.UNBOUND, ECS.INTERDOMAIN, ECS.PIRQ, ECS.VIRQ, ECS.IPI].map((state) => `state ${state}`)
     expect([...seen].sort()).toEqual([...states, 'polling', 'vcpu_info', 'upcall', 'Xen-attached', 'EOI map'].sort())

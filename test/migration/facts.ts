@@ -2,20 +2,16 @@
 
 import { createHash } from 'node:crypto'
 import { expect } from 'vitest'
-import {
-  type Domain,
-  ECS,
-  type Hypervisor,
-  NR_VIRQS,
-  PAGE_SIZE,
-  type SavedDomain,
-  sharedInfo,
-} from '../../src/index.js'
+import { ECS, NR_VIRQS, PAGE_SIZE, sharedInfo } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { worldOf } from '../../src/hypervisor.js'
+import type { Domain, Hypervisor, SavedDomain } from '../../src/index.js'
 
 /** A port: state, notify vCPU, Xen consumer, and what the state has beside. */
 export type PortFacts = [port: number, state: number, vcpu: number, consumer: number, ...rest: number[]]
 
-export function portFacts({ ports }: Domain): PortFacts[] {
+export function portFacts(domain: Domain): PortFacts[] {
+  const { ports } = inside(domain)
   const all: PortFacts[] = []
   for (let port = ports.nextUsed(1); port >= 0; port = ports.nextUsed(port + 1)) {
     const state = ports.state(port)
@@ -29,10 +25,11 @@ export function portFacts({ ports }: Domain): PortFacts[] {
 }
 
 /** Ports of each vCPU's PIRQ list; their order is nobody's business. */
-function pirqPorts({ vcpus, ports }: Domain): number[][] {
+function pirqPorts(domain: Domain): number[][] {
+  const { vcpus, ports } = inside(domain)
   return vcpus.map((vcpu) => {
     const list: number[] = []
-    for (let port = vcpu.firstPirqPort; port; port = ports.nextPirqPort(port)) list.push(port)
+    for (let port = inside(vcpu).firstPirqPort; port; port = ports.nextPirqPort(port)) list.push(port)
     return list.sort((a, b) => a - b)
   })
 }
@@ -50,23 +47,23 @@ export function ramOf(domain: Domain): Uint8Array {
 
 /** Everything about a domain but its RAM. */
 export function domainFacts(domain: Domain) {
-  const { memory, ports, pirqs } = domain
+  const { memory, ports, pirqs } = inside(domain)
   return {
     domid: domain.domid,
     bits: domain.bits,
     type: domain.type,
-    frozen: domain.frozen,
+    frozen: inside(domain).frozen,
     dying: domain.dying,
     pauseCount: domain.pauseCount,
-    shutdownCode: domain.shutdownCode,
-    suspendEvtchn: domain.suspendEvtchn,
-    nextEvtchn: domain.nextEvtchn,
-    callbackVia: domain.callbackVia,
-    levels: domain.levels,
-    maxEvtchns: domain.maxEvtchns,
-    maxEvtchnPort: domain.maxEvtchnPort,
-    nlevel: domain.nlevel && { ...domain.nlevel },
-    fifo: domain.fifo?.toJSON(),
+    shutdownCode: inside(domain).shutdownCode,
+    suspendEvtchn: inside(domain).suspendEvtchn,
+    nextEvtchn: inside(domain).nextEvtchn,
+    callbackVia: inside(domain).callbackVia,
+    levels: inside(domain).levels,
+    maxEvtchns: inside(domain).maxEvtchns,
+    maxEvtchnPort: inside(domain).maxEvtchnPort,
+    nlevel: inside(domain).nlevel && { ...inside(domain).nlevel },
+    fifo: inside(domain).fifo?.toJSON(),
     fifoPorts: Array.from({ length: ports.validEvtchns }, (_, port) => [
       ports.priority(port),
       ports.savedPending(port),
@@ -77,19 +74,19 @@ export function domainFacts(domain: Domain) {
     xen: ports.xenEvtchns,
     ports: portFacts(domain),
     vcpus: domain.vcpus.map((vcpu) => ({
-      info: vcpu.onDummy ? 'dummy' : vcpu.info - memory.base,
-      infoGfn: vcpu.infoGfn,
-      activeDepth: vcpu.activeDepth,
-      recorded: vcpu.recorded && {
-        ...vcpu.recorded,
-        areas: vcpu.recorded.areas.map(({ gfns, offset }) => ({ gfns, offset })),
+      info: inside(vcpu).onDummy ? 'dummy' : inside(vcpu).info - memory.base,
+      infoGfn: inside(vcpu).infoGfn,
+      activeDepth: inside(vcpu).activeDepth,
+      recorded: inside(vcpu).recorded && {
+        ...inside(vcpu).recorded,
+        areas: inside(vcpu).recorded!.areas.map(({ gfns, offset }) => ({ gfns, offset })),
       },
       polling: vcpu.polling,
-      pollEvtchn: vcpu.pollEvtchn,
+      pollEvtchn: inside(vcpu).pollEvtchn,
       blocked: vcpu.blocked,
       down: vcpu.down,
-      upcallVector: vcpu.upcallVector,
-      virqs: Array.from({ length: NR_VIRQS }, (_, virq) => vcpu.virqPort(virq)),
+      upcallVector: inside(vcpu).upcallVector,
+      virqs: Array.from({ length: NR_VIRQS }, (_, virq) => inside(vcpu).virqPort(virq)),
     })),
     pirqPorts: pirqPorts(domain),
     pirqs: [...pirqs.records()].map(([pirq, record]) => [pirq, { ...record }]).sort(),
@@ -104,8 +101,8 @@ export function hostFacts(xen: Hypervisor) {
   return {
     domains: xen.domids().map((domid) => domainFacts(xen.domain(domid)!)),
     ram: xen.domids().map((domid) => createHash('sha1').update(xen.domain(domid)!.memory.view()).digest('hex')),
-    lines: Array.from({ length: 32 }, (_, irq) => [xen.irqs.guests(irq), xen.irqs.isShared(irq)]),
-    handlers: Array.from({ length: NR_VIRQS }, (_, virq) => xen.virqs.handler(virq)?.domid),
+    lines: Array.from({ length: 32 }, (_, irq) => [worldOf(xen).irqs.guests(irq), worldOf(xen).irqs.isShared(irq)]),
+    handlers: Array.from({ length: NR_VIRQS }, (_, virq) => worldOf(xen).virqs.handler(virq)?.domid),
     timer: xen.nextTimerNs,
     dump: [...xen.dump()],
   }

@@ -4,7 +4,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { EVTCHNOP, encode, GuestKernel, HYPERVISOR, PAGE_SIZE, SELECTOR_AREA, SHUTDOWN } from '../../src/index.js'
+import { EVTCHNOP, encode, HYPERVISOR, PAGE_SIZE, SELECTOR_AREA, SHUTDOWN } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { worldOf } from '../../src/hypervisor.js'
+import { GuestKernel } from '../../src/index.js'
 import { domainFacts, throughJson } from './facts.js'
 import { Host, machine } from './machines.js'
 
@@ -17,10 +20,10 @@ describe('the suspend handshake', () => {
     const port = each.kernel.offerSuspend(0, { wanted: () => wanted })
     const ask = each.dom0.bindInterdomain(1, port, {
       handler: () => {
-        if (each.domain.shutdownCode === SHUTDOWN.suspend) told.push('suspended')
+        if (inside(each.domain).shutdownCode === SHUTDOWN.suspend) told.push('suspended')
       },
     })
-    each.host.xen.subscribeSuspend(1, port)
+    each.host.xen.subscribeSuspend(each.host.xen.domain(1)!, port)
     const refuse = () => {
       wanted = false
     }
@@ -31,11 +34,11 @@ describe('the suspend handshake', () => {
     const { kernel, dom0, ask, told, host, domain, ports, ran } = handshake()
     dom0.send(ask)
     expect(kernel.suspended).toBe(true)
-    expect(domain.shutdownCode).toBe(SHUTDOWN.suspend)
+    expect(inside(domain).shutdownCode).toBe(SHUTDOWN.suspend)
     expect(told).toEqual(['suspended'])
     dom0.send(ports[0]!.dom0)
     expect(ran.size, 'no handler runs in a suspended guest').toBe(0)
-    const move = host.xen.beginMigration(1)
+    const move = host.xen.beginMigration(host.xen.domain(1)!)
     const target = new Host()
     const there = target.xen.restoreDomain(move.state)
     move.commit()
@@ -50,12 +53,12 @@ describe('the suspend handshake', () => {
     const { kernel, dom0, ask, host, ports, ran, domain } = handshake()
     dom0.send(ask)
     dom0.send(ports[1]!.dom0)
-    const move = host.xen.beginMigration(1)
+    const move = host.xen.beginMigration(host.xen.domain(1)!)
     expect(() => new Host({ maxFrames: 4 }).xen.restoreDomain(move.state)).toThrow(/ENOMEM/)
     move.abort()
-    host.xen.resumeDomain(1)
+    host.xen.resumeDomain(host.xen.domain(1)!)
     kernel.cancelSuspend()
-    expect(domain.shutdownCode).toBe(-1)
+    expect(inside(domain).shutdownCode).toBe(-1)
     expect([...ran]).toEqual([['ring 1', 1]])
     kernel.send(ports[0]!.guest)
     dom0.send(ports[0]!.dom0)
@@ -65,21 +68,23 @@ describe('the suspend handshake', () => {
   it('NL-mig-6: the event to be safe on the suspend channel is no request', () => {
     const { kernel, host, refuse } = handshake()
     refuse()
-    const replaces = host.xen.beginMigration(1, { mode: 'transparent' })
+    const replaces = host.xen.beginMigration(host.xen.domain(1)!, { mode: 'transparent' })
     const restored = host.xen.restoreDomain(replaces.state, { replaces })
     kernel.moveTo(host.xen.platform(restored))
-    host.xen.startDomain(1)
+    host.xen.startDomain(host.xen.domain(1)!)
     expect(kernel.suspended).toBe(false)
-    expect(restored.suspendEvtchn).toBeGreaterThan(0)
+    expect(inside(restored).suspendEvtchn).toBeGreaterThan(0)
   })
 
   it('EC-vclass-6: without a suspend channel VIRQ_DOM_EXC tells', () => {
     const { kernel, dom0, host, domain } = machine({ channels: 1 })
     const changed: number[] = []
-    dom0.bindVirq(3, { handler: () => void changed.push(host.xen.virqs.takeChanged(host.xen.domain(0)!)) })
-    while (host.xen.virqs.takeChanged(host.xen.domain(0)!) >= 0);
+    dom0.bindVirq(3, {
+      handler: () => void changed.push(worldOf(host.xen).virqs.takeChanged(inside(host.xen.domain(0)!))),
+    })
+    while (worldOf(host.xen).virqs.takeChanged(inside(host.xen.domain(0)!)) >= 0);
     kernel.suspend()
-    expect(domain.shutdownCode).toBe(SHUTDOWN.suspend)
+    expect(inside(domain).shutdownCode).toBe(SHUTDOWN.suspend)
     expect(changed).toEqual([1])
     kernel.suspend()
     expect(changed).toEqual([1])
@@ -88,13 +93,13 @@ describe('the suspend handshake', () => {
   it('a suspended guest that is moved transparently goes on there', () => {
     const { kernel, dom0, ask, host, ran } = handshake()
     dom0.send(ask)
-    const move = host.xen.beginMigration(1, { mode: 'transparent' })
+    const move = host.xen.beginMigration(host.xen.domain(1)!, { mode: 'transparent' })
     const target = new Host()
     const there = target.xen.restoreDomain(throughJson(move.state))
-    expect(there.shutdownCode).toBe(SHUTDOWN.suspend)
+    expect(inside(there).shutdownCode).toBe(SHUTDOWN.suspend)
     target.attach(kernel, there).moveTo(target.xen.platform(there))
-    target.xen.startDomain(1, move.commit())
-    target.xen.resumeDomain(1)
+    target.xen.startDomain(target.xen.domain(1)!, move.commit())
+    target.xen.resumeDomain(target.xen.domain(1)!)
     expect(ran.size).toBe(0)
     kernel.cancelSuspend()
     expect(kernel.op('bind_ipi', { vcpu: 0, port: 0 }).port).toBeGreaterThan(0)
@@ -109,7 +114,7 @@ describe('where a domain may be moved to', () => {
       const memory = new WebAssembly.Memory({ initial: 240, maximum: 240, shared: true })
       const host = new Host()
       host.dom0()
-      const make = { domid: 1, frames, vcpus: 2, memory, base: 16 * PAGE_SIZE, maxEvtchnPort: -1 }
+      const make = { domid: 1, frames, vcpus: 2, memory, base: 16 * PAGE_SIZE, maxEvtchnPort: Infinity }
       const kernel = GuestKernel.boot(host.xen.platform(host.xen.createDomain(make)), { levels })
       host.kernels.set(1, kernel)
       const ran: number[] = []
@@ -119,7 +124,7 @@ describe('where a domain may be moved to', () => {
       const dom0 = host.kernels.get(0)!
       const ends = ports.map((port) => dom0.bindInterdomain(1, port, { handler: () => {} }))
       for (const base of [2400 * PAGE_SIZE, 0, 1500 * PAGE_SIZE]) {
-        const replaces = host.xen.beginMigration(1, { mode: 'transparent' })
+        const replaces = host.xen.beginMigration(host.xen.domain(1)!, { mode: 'transparent' })
         dom0.send(ends[7]!)
         const domain = host.xen.restoreDomain(throughJson(replaces.state), { replaces, memory, base })
         // Whatever is left of it where it was must not matter.
@@ -128,7 +133,7 @@ describe('where a domain may be moved to', () => {
         new Uint8Array(memory.buffer).set(domain.memory.view(), base)
         kernel.moveTo(host.xen.platform(domain))
         ran.length = 0
-        host.xen.startDomain(1)
+        host.xen.startDomain(host.xen.domain(1)!)
         expect(ran.sort((a, b) => a - b)).toEqual(ports)
         ran.length = 0
         for (const end of ends) dom0.send(end)
@@ -144,13 +149,13 @@ describe('where a domain may be moved to', () => {
 
   it('NL-mig-3: vCPUs beyond the legacy 32, on areas of their own', () => {
     const each = machine({ vcpus: 40, channels: 80, frames: 200 })
-    const move = each.host.xen.beginMigration(1, { mode: 'transparent' })
+    const move = each.host.xen.beginMigration(each.host.xen.domain(1)!, { mode: 'transparent' })
     const target = new Host()
     const there = target.xen.restoreDomain(throughJson(move.state))
     const facts = domainFacts(there)
     expect(facts.vcpus).toEqual(domainFacts(each.domain).vcpus)
     target.attach(each.kernel, there).moveTo(target.xen.platform(there))
-    target.xen.startDomain(1, move.commit())
+    target.xen.startDomain(target.xen.domain(1)!, move.commit())
     const port = each.kernel.bindIpi({ vcpu: 39, handler: () => void each.ran.set('ipi', 1) })
     each.kernel.send(port)
     expect(each.ran.get('ipi')).toBe(1)
@@ -160,21 +165,21 @@ describe('where a domain may be moved to', () => {
     const host = new Host()
     const domain = host.xen.createDomain({ domid: 1, vcpus: 33, frames: 128 })
     const kernel = GuestKernel.boot(host.xen.platform(domain), { levels: 3, nrPages: 1 })
-    domain.useLegacyInfo(domain.vcpu(32))
+    inside(domain).useLegacyInfo(inside(domain.vcpu(32)))
     domain.eventChannelOp('bind_ipi', { vcpu: 32 })
-    expect(domain.vcpu(32).onDummy).toBe(true)
-    const move = host.xen.beginMigration(1, { mode: 'transparent' })
+    expect(inside(domain.vcpu(32)).onDummy).toBe(true)
+    const move = host.xen.beginMigration(host.xen.domain(1)!, { mode: 'transparent' })
     const target = new Host()
     const there = target.xen.restoreDomain(throughJson(move.state))
-    expect(there.vcpu(32)).toMatchObject({ onDummy: true, activeDepth: 0 })
-    expect(there.vcpu(32).recorded?.levels).toBe(3)
-    target.xen.startDomain(1)
+    expect(inside(there.vcpu(32))).toMatchObject({ onDummy: true, activeDepth: 0 })
+    expect(inside(there.vcpu(32)).recorded?.levels).toBe(3)
+    target.xen.startDomain(target.xen.domain(1)!)
     const gpa = kernel.frames.allocate(1)![0]! * PAGE_SIZE
     const view = new DataView(there.memory.memory.buffer, there.memory.base + gpa)
     view.setBigUint64(0, BigInt(gpa / PAGE_SIZE), true)
     view.setUint32(8, 64, true)
     expect(target.xen.hypercall(there.vcpu(32), HYPERVISOR.vcpu_op, [10, 32, gpa])).toBe(0)
-    expect(there.vcpu(32).activeDepth).toBe(3)
+    expect(inside(there.vcpu(32)).activeDepth).toBe(3)
   })
 
   it('NL-mig-4: a file', () => {
@@ -183,8 +188,8 @@ describe('where a domain may be moved to', () => {
       const each = machine({ channels: 5 })
       each.dom0.send(each.ports[2]!.dom0)
       const file = join(folder, 'domain.json')
-      writeFileSync(file, JSON.stringify(each.host.xen.saveDomain(1, { mode: 'transparent' })))
-      each.host.xen.destroyDomain(1)
+      writeFileSync(file, JSON.stringify(each.host.xen.saveDomain(each.host.xen.domain(1)!, { mode: 'transparent' })))
+      each.host.xen.destroyDomain(each.host.xen.domain(1)!)
       const again = each.host.xen.restoreDomain(JSON.parse(readFileSync(file, 'utf8')))
       expect(again.restored!.unbound.length + again.restored!.connected.length).toBe(5)
       // dom0's ends wait for the number 1 since the domain went away.
@@ -198,7 +203,7 @@ describe('where a domain may be moved to', () => {
     const host = new Host()
     const domain = host.xen.createDomain({ domid: 1, frames: 2000 })
     for (const gfn of [5, 6, 700, 1999]) domain.memory.view()[gfn * PAGE_SIZE + 77] = gfn & 0xff
-    const { ram } = host.xen.saveDomain(1)
+    const { ram } = host.xen.saveDomain(host.xen.domain(1)!)
     expect(ram.map(({ gfn, base64 }) => [gfn, base64.length])).toEqual([
       [1, 5464],
       [5, 10924],
@@ -212,7 +217,7 @@ describe('where a domain may be moved to', () => {
     new Uint8Array(memory.buffer).fill(0xee)
     const host = new Host()
     host.xen.createDomain({ domid: 1, frames: 32 })
-    const state = host.xen.saveDomain(1, { mode: 'transparent' })
+    const state = host.xen.saveDomain(host.xen.domain(1)!, { mode: 'transparent' })
     const there = new Host().xen.restoreDomain(state, { memory, base: 16 * PAGE_SIZE })
     expect(
       there.memory
@@ -237,7 +242,7 @@ describe('the width', () => {
     for (const [i, value] of [0, 3, 1, 0, 5 * PAGE_SIZE, 0].entries())
       view.setUint32(3 * PAGE_SIZE + 4 * i, value, true)
     expect(call('set_nlevel_selectors')).toBe(0)
-    domain.latchWidth(64)
+    inside(domain).latchWidth(64)
     view.setBigUint64(6 * PAGE_SIZE, 20n, true)
     view.setBigUint64(7 * PAGE_SIZE, 21n, true)
     const args = [3, 1, 6 * PAGE_SIZE, 0, 7 * PAGE_SIZE, 0, 0, 0]
@@ -250,7 +255,7 @@ describe('the width', () => {
         .every((byte) => byte === 0),
     ).toBe(true)
     // A state carries them as they are.
-    const there = new Host().xen.restoreDomain(xen.saveDomain(1, { mode: 'transparent' }))
-    expect(there.vcpu(0).recorded).toMatchObject({ bits: 32, levels: 3 })
+    const there = new Host().xen.restoreDomain(xen.saveDomain(xen.domain(1)!, { mode: 'transparent' }))
+    expect(inside(there.vcpu(0)).recorded).toMatchObject({ bits: 32, levels: 3 })
   })
 })

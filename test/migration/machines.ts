@@ -1,6 +1,7 @@
 /** Guests with drivers and counted events, for moving them about. */
 
-import { type Bits, type Domain, GuestKernel, Hypervisor, type HypervisorOptions, type Vcpu } from '../../src/index.js'
+import type { Bits } from '../../src/abi/index.js'
+import { type Domain, GuestKernel, Hypervisor, type HypervisorOptions, type Vcpu } from '../../src/index.js'
 
 /** A host whose upcalls go to the drivers attached to it. */
 export class Host {
@@ -49,7 +50,7 @@ export interface Machine {
 
 /** Channel i of the guest is called `ring i`, dom0's end of it `back i`. */
 export function machine(shape: GuestShape = {}, host = new Host()): Machine {
-  const { bits = 64, levels = 3, channels = 8, frames = 128, vcpus = 1, maxEvtchnPort = -1 } = shape
+  const { bits = 64, levels = 3, channels = 8, frames = 128, vcpus = 1, maxEvtchnPort = Infinity } = shape
   const dom0 = host.kernels.get(0) ?? host.dom0()
   const domain = host.xen.createDomain({ domid: 1, bits, frames, vcpus, maxEvtchnPort })
   const kernel = host.attach(GuestKernel.boot(host.xen.platform(domain), { levels }), domain)

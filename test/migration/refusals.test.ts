@@ -1,6 +1,9 @@
 /** Targets that cannot, or may not, take the domain: every path, in both modes; and what a state may not bring along. */
 
 import { afterEach, describe, expect, it, vi } from 'vitest'
+import { VIRQ } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { worldOf } from '../../src/hypervisor.js'
 import {
   Errno,
   errnoName,
@@ -10,12 +13,11 @@ import {
   type RestoreOptions,
   type SavedTransparent,
   siloPolicy,
-  VIRQ,
 } from '../../src/index.js'
 import { domainFacts, expectSame, hostText, throughJson } from './facts.js'
 import { Host, machine } from './machines.js'
 
-const transparent = (host: Host) => host.xen.beginMigration(1, { mode: 'transparent' })
+const transparent = (host: Host) => host.xen.beginMigration(host.xen.domain(1)!, { mode: 'transparent' })
 
 /** The error of a refused restore; the target is as it was, byte by byte. */
 function refused(target: Host, state: unknown, options?: RestoreOptions): RestoreError {
@@ -107,12 +109,12 @@ describe('a target that refuses', () => {
       const target = new Host(hostOptions)
       target.dom0()
       each.kernel.suspend()
-      const move = each.host.xen.beginMigration(1)
+      const move = each.host.xen.beginMigration(each.host.xen.domain(1)!)
       each.dom0.send(each.ports[4]!.dom0)
       const error = refused(target, throughJson(move.state), options)
       expect([error.errno, error.field]).toEqual([errno, field])
       move.abort()
-      each.host.xen.resumeDomain(1)
+      each.host.xen.resumeDomain(each.host.xen.domain(1)!)
       each.kernel.cancelSuspend()
       expect([...each.ran]).toEqual([['ring 4', 1]])
       for (const { dom0: back } of each.ports) each.dom0.send(back)
@@ -155,7 +157,7 @@ describe('a target that refuses', () => {
       using move = transparent(each.host)
       new Host({ nlevel: false }).xen.restoreDomain(move.state)
     }).toThrow(/ENOSYS/)
-    expect(each.domain.frozen).toBeNull()
+    expect(inside(each.domain).frozen).toBeNull()
   })
 })
 
@@ -187,7 +189,7 @@ describe('a guest that makes its channels again', () => {
           onLost: (reason) => void lost.push(`${name}: ${reason}`),
         })
       kernel.suspend()
-      const move = host.xen.beginMigration(1)
+      const move = host.xen.beginMigration(host.xen.domain(1)!)
       expect(move.mode).toBe('cooperative')
       const target = new Host(hostOptions)
       const dom0 = target.dom0()
@@ -212,7 +214,7 @@ describe('a guest that makes its channels again', () => {
 
   it('NL-mig-2: a guest without frames for the tree falls back by itself', () => {
     const { kernel, host } = machine({ channels: 4, frames: 100 })
-    const move = host.xen.beginMigration(1)
+    const move = host.xen.beginMigration(host.xen.domain(1)!)
     const target = new Host()
     const platform = target.xen.platform(target.xen.restoreDomain(move.state))
     // All RAM but that of the old tree went to something else, and a tree takes a few frames more while it is registered.
@@ -225,17 +227,17 @@ describe('a guest that makes its channels again', () => {
   it('NL-mig-1: on its own host, in its own place: its peers find their ports unbound, and its roles stay', () => {
     const each = machine({ channels: 3 })
     const { host, kernel } = each
-    each.domain.pirqs.permitted.add(9)
-    host.xen.setGlobalVirqHandler(1, VIRQ.CONSOLE)
+    inside(each.domain).pirqs.permitted.add(9)
+    host.xen.setGlobalVirqHandler(host.xen.domain(1)!, VIRQ.CONSOLE)
     each.domain.eventChannelOp('bind_virq', { virq: VIRQ.CONSOLE, vcpu: 0 })
     kernel.suspend()
-    const replaces = host.xen.beginMigration(1)
+    const replaces = host.xen.beginMigration(host.xen.domain(1)!)
     const domain = host.xen.restoreDomain(throughJson(replaces.state), { replaces, pirqs: [10] })
-    expect([replaces.status, host.xen.domain(1) === domain, domain.frozen]).toEqual(['committed', true, null])
-    const { ports } = host.xen.domain(0)!
+    expect([replaces.status, host.xen.domain(1) === domain, inside(domain).frozen]).toEqual(['committed', true, null])
+    const { ports } = inside(host.xen.domain(0)!)
     for (const { dom0: back } of each.ports) expect([ports.state(back), ports.remoteDomid(back)]).toEqual([2, 1])
-    expect(host.xen.virqs.handler(VIRQ.CONSOLE)).toBe(domain)
-    expect([...domain.pirqs.permitted]).toEqual([9, 10])
+    expect(worldOf(host.xen).virqs.handler(VIRQ.CONSOLE)).toBe(inside(domain))
+    expect([...inside(domain).pirqs.permitted]).toEqual([9, 10])
     const report = kernel.resume(host.xen.platform(domain))
     expect([report.levels, report.rebound.length]).toEqual([3, 3])
     each.dom0.send(each.dom0.bindInterdomain(1, report.rebound[2]!.port, { handler: () => {} }))
@@ -248,7 +250,7 @@ describe('a guest that makes its channels again', () => {
     kernel.mask(each.ports[0]!.guest)
     each.dom0.send(each.ports[0]!.dom0)
     kernel.suspend()
-    const move = host.xen.beginMigration(1)
+    const move = host.xen.beginMigration(host.xen.domain(1)!)
     each.dom0.send(each.ports[1]!.dom0)
     const target = new Host()
     target.dom0()
@@ -288,10 +290,10 @@ describe('a state grants nothing', () => {
       const before = domainFacts(two)
       const restored = xen.restoreDomain(state, { domid: 9 })
       expect(restored.restored!.unbound[0]).toMatchObject({ domid, remotePort })
-      expect(restored.ports.remoteDomid(state.ports.interdomain.rows[0]![0]!)).toBe(domid)
+      expect(inside(restored).ports.remoteDomid(state.ports.interdomain.rows[0]![0]!)).toBe(domid)
       expect(domainFacts(two)).toEqual(before)
-      expect(xen.domain(0)!.ports.remoteDomid(each.ports[0]!.dom0)).toBe(1)
-      xen.destroyDomain(9)
+      expect(inside(xen.domain(0)!).ports.remoteDomid(each.ports[0]!.dom0)).toBe(1)
+      xen.destroyDomain(xen.domain(9)!)
       move.abort()
     }
   })
@@ -306,9 +308,9 @@ describe('a state grants nothing', () => {
     const state = edited(replaces.state, ({ ports }) => ports.interdomain.rows[0]!.splice(3, 1, local_port))
     const restored = xen.restoreDomain(state, { replaces })
     expect(restored.restored!.unbound).toMatchObject([{ domid: 0, remotePort: local_port }])
-    expect(xen.domain(0)!.ports.remoteDomid(local_port)).toBe(2)
+    expect(inside(xen.domain(0)!).ports.remoteDomid(local_port)).toBe(2)
     // The rightful end was not named by the state: it is as if the domain had died.
-    expect(xen.domain(0)!.ports.state(each.ports[0]!.dom0)).toBe(2)
+    expect(inside(xen.domain(0)!).ports.state(each.ports[0]!.dom0)).toBe(2)
     expect(() => xen.restoreDomain(state, { replaces })).toThrow(/replaces/)
   })
 
@@ -329,7 +331,7 @@ describe('a state grants nothing', () => {
     ])
     expect(heard).toEqual([first])
     target.attach(each.kernel, domain).moveTo(target.xen.platform(domain))
-    target.xen.startDomain(1, move.commit())
+    target.xen.startDomain(target.xen.domain(1)!, move.commit())
     expect([...each.ran]).toEqual([['ring 0', 1]])
     dom0.send(first!)
     each.kernel.send(each.ports[0]!.guest)
@@ -339,7 +341,7 @@ describe('a state grants nothing', () => {
 
   it('NL-mig-6: PIRQs need permission and a free line', () => {
     const { host, domain } = machine({ channels: 1 })
-    domain.pirqs.permitted.add(7)
+    inside(domain).pirqs.permitted.add(7)
     domain.eventChannelOp('bind_pirq', { pirq: 7 })
     const move = transparent(host)
     const target = new Host()
@@ -352,14 +354,14 @@ describe('a state grants nothing', () => {
     expect(refused(target, twice, { pirqs: [7] })).toMatchObject({ errno: Errno.EEXIST, field: 'ports.pirq[1].pirq' })
     // On the same host the line passes from the source to what replaces it.
     const restored = host.xen.restoreDomain(move.state, { replaces: move })
-    expect(host.xen.irqs.guests(7)).toEqual([1])
+    expect(worldOf(host.xen).irqs.guests(7)).toEqual([1])
     host.xen.raiseIrq(7)
-    expect(restored.isPending(restored.pirqs.find(7)!.port)).toBe(true)
+    expect(restored.isPending(inside(restored).pirqs.find(7)!.port)).toBe(true)
   })
 
   it('NL-mig-6: global VIRQs are the handler domain’s', () => {
     const { host, domain } = machine({ channels: 1 })
-    host.xen.setGlobalVirqHandler(1, VIRQ.CONSOLE)
+    host.xen.setGlobalVirqHandler(host.xen.domain(1)!, VIRQ.CONSOLE)
     const { port } = domain.eventChannelOp('bind_virq', { virq: VIRQ.CONSOLE, vcpu: 0 })
     domain.eventChannelOp('bind_virq', { virq: VIRQ.TIMER, vcpu: 0 })
     const move = transparent(host)
@@ -379,21 +381,25 @@ describe('a state grants nothing', () => {
     expect(restored.isPending(port)).toBe(true)
     // And where it was, the role passes to what replaces it.
     const again = host.xen.restoreDomain(move.state, { replaces: move })
-    expect(host.xen.virqs.handler(VIRQ.CONSOLE)).toBe(again)
+    expect(worldOf(host.xen).virqs.handler(VIRQ.CONSOLE)).toBe(inside(again))
   })
 
   it('NL-mig-6: VIRQ_DOM_EXC: the record of changed domains passes to what replaces its owner', () => {
     const { host, domain } = machine({ channels: 0 })
-    host.xen.setGlobalVirqHandler(1, VIRQ.DOM_EXC)
+    host.xen.setGlobalVirqHandler(host.xen.domain(1)!, VIRQ.DOM_EXC)
     domain.eventChannelOp('bind_virq', { virq: VIRQ.DOM_EXC, vcpu: 0 })
-    while (host.xen.virqs.takeChanged(domain) >= 0);
+    while (worldOf(host.xen).virqs.takeChanged(inside(domain)) >= 0);
     const replaces = transparent(host)
     host.xen.createDomain({ domid: 5 })
-    host.xen.destroyDomain(5)
+    host.xen.destroyDomain(host.xen.domain(5)!)
     const restored = host.xen.restoreDomain(replaces.state, { replaces })
     expect(restored.restored!.raised.length).toBe(1)
     const changed: number[] = []
-    for (let domid = host.xen.virqs.takeChanged(restored); domid >= 0; domid = host.xen.virqs.takeChanged(restored))
+    for (
+      let domid = worldOf(host.xen).virqs.takeChanged(inside(restored));
+      domid >= 0;
+      domid = worldOf(host.xen).virqs.takeChanged(inside(restored))
+    )
       changed.push(domid)
     expect(changed).toContain(5)
   })
@@ -401,7 +407,7 @@ describe('a state grants nothing', () => {
   it('NL-mig-6: Xen-attached ports are never restored', () => {
     const each = machine({ channels: 1 })
     const { xen } = each.host
-    const port = xen.allocXenPort(1, { remoteDomid: 0, notify: () => {} })
+    const port = xen.allocXenPort(xen.domain(1)!, { remoteDomid: 0, notify: () => {} })
     xen.domain(0)!.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: port })
     const move = transparent(each.host)
     expect(move.state.xenPorts).toEqual([port])
@@ -413,8 +419,8 @@ describe('a state grants nothing', () => {
     })
     expect(() => xen.restoreDomain(forged, { domid: 8 })).toThrow(/ports\.unbound\.columns/)
     const restored = xen.restoreDomain(move.state, { replaces: move })
-    expect(restored.ports.xenEvtchns).toBe(0)
-    expect(restored.ports.state(port)).toBe(0)
+    expect(inside(restored).ports.xenEvtchns).toBe(0)
+    expect(inside(restored).ports.state(port)).toBe(0)
     expect(restored.restored!.xenPorts).toEqual([port])
   })
 
@@ -427,7 +433,7 @@ describe('a state grants nothing', () => {
     silo.xen.createDomain({ domid: 2 })
     expect(refused(silo, move.state)).toMatchObject({ errno: Errno.EPERM, field: 'ports.unbound[0]' })
     expect(move.state.ports.unbound.rows[0]![0]).toBe(port)
-    silo.xen.destroyDomain(2)
+    silo.xen.destroyDomain(silo.xen.domain(2)!)
     // As alloc_unbound answers for an unknown other end (EC-xsm-5).
     expect(refused(silo, move.state)).toMatchObject({ errno: Errno.ESRCH })
   })
@@ -455,7 +461,7 @@ describe('what cannot be saved', () => {
     const errors: string[] = []
     const attempt = () => {
       try {
-        host.xen.beginMigration(1, { mode: 'transparent' }).abort()
+        host.xen.beginMigration(host.xen.domain(1)!, { mode: 'transparent' }).abort()
         errors.push('none')
       } catch (error) {
         errors.push((error as Error).message)
@@ -463,16 +469,16 @@ describe('what cannot be saved', () => {
     }
     each.kernel.bindVirq(VIRQ.TIMER, { handler: () => during() })
     during = attempt
-    host.xen.sendVirq(1, 0, VIRQ.TIMER)
+    host.xen.sendVirq(host.xen.domain(1)!.vcpu(0), VIRQ.TIMER)
     const notify = () => attempt()
-    const port = host.xen.allocXenPort(1, { remoteDomid: 0, notify })
+    const port = host.xen.allocXenPort(host.xen.domain(1)!, { remoteDomid: 0, notify })
     const { local_port } = host.xen.domain(0)!.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: port })
     host.xen.domain(0)!.eventChannelOp('send', { port: local_port })
-    each.domain.nextEvtchn = 64
+    inside(each.domain).nextEvtchn = 64
     attempt()
-    each.domain.nextEvtchn = 0
+    inside(each.domain).nextEvtchn = 0
     attempt()
-    host.xen.killDomain(1)
+    host.xen.killDomain(host.xen.domain(1)!)
     attempt()
     expect(errors).toEqual([
       expect.stringMatching(/in the middle of an upcall \(EBUSY\)/),
@@ -481,16 +487,18 @@ describe('what cannot be saved', () => {
       'none',
       expect.stringMatching(/is dead \(EINVAL\)/),
     ])
-    expect(() => host.xen.beginMigration(77)).toThrow(/ESRCH/)
+    const gone = host.xen.createDomain({ domid: 77 })
+    host.xen.destroyDomain(gone)
+    expect(() => host.xen.beginMigration(gone)).toThrow(/ESRCH/)
   })
 
   it('an ABI that has no part in the format', () => {
     const { host, domain } = machine({ channels: 1 })
-    const ops = domain.portOps
-    domain.useOps({ ...ops, levels: 2, bits: 64, maxEvtchns: 4096 } as typeof ops)
-    expect(() => host.xen.saveDomain(1, { mode: 'transparent' })).toThrow(/EOPNOTSUPP/)
-    expect(domain.frozen).toBeNull()
-    expect(host.xen.saveDomain(1).mode).toBe('cooperative')
+    const ops = inside(domain).portOps
+    inside(domain).useOps({ ...ops, levels: 2, bits: 64, maxEvtchns: 4096 } as typeof ops)
+    expect(() => host.xen.saveDomain(host.xen.domain(1)!, { mode: 'transparent' })).toThrow(/EOPNOTSUPP/)
+    expect(inside(domain).frozen).toBeNull()
+    expect(host.xen.saveDomain(host.xen.domain(1)!).mode).toBe('cooperative')
   })
 })
 
@@ -498,22 +506,25 @@ describe('saveDomain', () => {
   it('freezes in transparent mode and copies in cooperative mode, unless told otherwise', () => {
     const each = machine({ channels: 1 })
     const { xen } = each.host
-    xen.saveDomain(1)
-    expect(each.domain.frozen).toBeNull()
-    xen.saveDomain(1, { mode: 'transparent', freeze: false })
-    expect(each.domain.frozen).toBeNull()
-    const state = xen.saveDomain(1, { mode: 'transparent' })
-    expect(each.domain.frozen).toBe('saved')
-    expect(xen.migrationOf(1)!.state).toBe(state)
-    xen.destroyDomain(1)
-    expect(xen.migrationOf(1)).toBeUndefined()
-    expect(() => xen.saveDomain(1, { mode: 'live' as 'transparent' })).toThrow(/mode is "live"/)
+    xen.saveDomain(xen.domain(1)!)
+    expect(inside(each.domain).frozen).toBeNull()
+    xen.saveDomain(xen.domain(1)!, { mode: 'transparent', freeze: false })
+    expect(inside(each.domain).frozen).toBeNull()
+    const state = xen.saveDomain(xen.domain(1)!, { mode: 'transparent' })
+    expect(inside(each.domain).frozen).toBe('saved')
+    expect(xen.migrationOf(xen.domain(1)!)!.state).toBe(state)
+    const source = xen.domain(1)!
+    xen.destroyDomain(source)
+    expect(xen.migrationOf(source)).toBeUndefined()
+    expect(() => xen.saveDomain(xen.createDomain({ domid: 9 }), { mode: 'live' as 'transparent' })).toThrow(
+      /mode is "live"/,
+    )
     const restored = xen.restoreDomain(state)
-    expect(restored.frozen).toBe('restored')
+    expect(inside(restored).frozen).toBe('restored')
     expect(() => restored.eventChannelOp('bind_ipi', { vcpu: 0 })).toThrow(/restored and not started \(EAGAIN\)/)
-    expect(() => xen.saveDomain(1, { mode: 'transparent' })).toThrow(/has not been started \(EBUSY\)/)
-    xen.startDomain(1)
-    expect(() => xen.startDomain(1)).toThrow(/EINVAL/)
+    expect(() => xen.saveDomain(xen.domain(1)!, { mode: 'transparent' })).toThrow(/has not been started \(EBUSY\)/)
+    xen.startDomain(xen.domain(1)!)
+    expect(() => xen.startDomain(xen.domain(1)!)).toThrow(/EINVAL/)
     expect(GuestKernel.boot(xen.platform(xen.createDomain({ domid: 6 }))).levels).toBe(2)
   })
 })

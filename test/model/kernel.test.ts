@@ -7,16 +7,8 @@
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import {
-  type Bits,
-  DOMID_SELF,
-  EVTCHNOP,
-  GuestKernel,
-  Hypervisor,
-  PAGE_SIZE,
-  type WantedLevels,
-  XenError,
-} from '../../src/index.js'
+import { type Bits, DOMID_SELF, EVTCHNOP, PAGE_SIZE } from '../../src/abi/index.js'
+import { GuestKernel, Hypervisor, type WantedLevels, XenError } from '../../src/index.js'
 import { givenSeed, runsOr } from '../settings.js'
 
 const FRAMES = 96
@@ -130,7 +122,7 @@ class Driver {
   /** To the other window, transparently; what was the first is filled with what would be a guest's ruin. */
   #migrate(): void {
     const { xen, kernel } = this
-    const replaces = xen.beginMigration(1, { mode: 'transparent' })
+    const replaces = xen.beginMigration(xen.domain(1)!, { mode: 'transparent' })
     const old = xen.domain(1)!.memory
     const base = old.base ? 0 : OTHER_WINDOW
     const state = JSON.parse(JSON.stringify(replaces.state))
@@ -139,7 +131,7 @@ class Driver {
     kernel.moveTo(xen.platform(domain))
     // Ends that are connected again get an event each to be safe (NL-mig-6).
     for (const channel of this.channels) if (channel.remote) this.#happened(channel)
-    xen.startDomain(1)
+    xen.startDomain(xen.domain(1)!)
   }
 
   check(what: string): void {

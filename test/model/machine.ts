@@ -11,17 +11,9 @@
 
 import type BitSet from 'bitset'
 import { expect } from 'vitest'
+import { type Bits, DOMID_SELF, EVTCHNSTAT, PAGE_SIZE, sharedInfo, VIRQ } from '../../src/abi/index.js'
 import { Tree } from '../../src/guest/tree.js'
-import {
-  type Bits,
-  DOMID_SELF,
-  EVTCHNSTAT,
-  FrameAllocator,
-  Hypervisor,
-  PAGE_SIZE,
-  sharedInfo,
-  VIRQ,
-} from '../../src/index.js'
+import { FrameAllocator, Hypervisor } from '../../src/index.js'
 import { channelsOf, type Plan, plan } from '../nlevel/geometry.js'
 import { FIRST_FREE, RawGuest } from '../nlevel/guest.js'
 import { Reference } from './reference.js'
@@ -93,10 +85,10 @@ export class Machine {
     const xen = Hypervisor.create({
       trace: { upcall: (vcpu) => void (vcpu.domid === 1 && this.#told.add(vcpu.vcpuId)) },
     })
-    this.b = new RawGuest(xen, { domid: 2, memory, base: 0, frames: PEER_FRAMES, maxEvtchnPort: -1 })
+    this.b = new RawGuest(xen, { domid: 2, memory, base: 0, frames: PEER_FRAMES, maxEvtchnPort: Infinity })
     const base = PEER_FRAMES * PAGE_SIZE
     const { bits } = form
-    this.a = new RawGuest(xen, { domid: 1, bits, vcpus: VCPUS, memory, base, frames: FRAMES, maxEvtchnPort: -1 })
+    this.a = new RawGuest(xen, { domid: 1, bits, vcpus: VCPUS, memory, base, frames: FRAMES, maxEvtchnPort: Infinity })
     this.model = new Reference(bits, VCPUS)
     this.#plan = plan(bits, form.levels, form.nrPages, VCPUS, TREE)
     if (this.#plan.end > FRAMES) throw new Error(`the tree needs ${this.#plan.end} frames`)
@@ -225,7 +217,7 @@ export class Machine {
   }
   raiseTimer(a: number): void {
     const vcpu = a % VCPUS
-    this.a.xen.sendVirq(1, vcpu, VIRQ.TIMER)
+    this.a.xen.sendVirq(this.a.xen.domain(1)!.vcpu(vcpu), VIRQ.TIMER)
     const { timer } = this.model.vcpus[vcpu]!
     if (timer) this.model.raise(timer)
   }

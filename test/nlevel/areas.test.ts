@@ -1,7 +1,8 @@
 /** How large selector areas are, which fit (NL-sel-2), and which of their bits becoming active sets (NL-tree-2). */
 
 import { describe, expect, it } from 'vitest'
-import { sharedInfo } from '../../src/index.js'
+import { sharedInfo } from '../../src/abi/index.js'
+
 import { type Area, bitsAt, bytesAt, channelsOf, fullPages, PAGE, plan } from './geometry.js'
 import { AREAS, FIRST_FREE, RawGuest } from './guest.js'
 

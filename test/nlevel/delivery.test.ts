@@ -1,7 +1,9 @@
 /** Raising, unmasking and clearing, word by word (NL-set-1, NL-unmask-1, NL-clear-1, NL-bad-1): which words change. */
 
 import { describe, expect, it } from 'vitest'
-import { DOMID_SELF, HYPERVISOR, Hypervisor, SCHEDOP, VIRQ } from '../../src/index.js'
+import { DOMID_SELF, HYPERVISOR, SCHEDOP, VIRQ } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { Hypervisor } from '../../src/index.js'
 import { random } from '../random.js'
 import { seedOr } from '../settings.js'
 import { plan } from './geometry.js'
@@ -21,7 +23,7 @@ const FORMS = [
 function machine(bits: 32 | 64, levels: number, last = 70) {
   const told: number[] = []
   const xen = Hypervisor.create({ trace: { upcall: (vcpu) => void (vcpu.domid === 1 && told.push(vcpu.vcpuId)) } })
-  const guest = new RawGuest(xen, { domid: 1, bits, vcpus: 2, frames: 64, maxEvtchnPort: -1 })
+  const guest = new RawGuest(xen, { domid: 1, bits, vcpus: 2, frames: 64, maxEvtchnPort: Infinity })
   if (levels > 2) guest.register(plan(bits, levels, levels === 3 && bits === 32 ? 1 : 2, 2, FIRST_FREE))
   for (const v of [0, 1]) guest.quiet(v)
   guest.openIpi(last, 1)
@@ -188,7 +190,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
     guest.setBit(guest.leaf('mask', timer), 0)
     for (const v of [0, 1]) guest.quiet(v)
     told.length = 0
-    expect(changes(guest, () => xen.sendVirq(1, 1, VIRQ.TIMER)).size).toBe(levels + 1)
+    expect(changes(guest, () => xen.sendVirq(xen.domain(1)!.vcpu(1), VIRQ.TIMER)).size).toBe(levels + 1)
     expect([guest.path(1, timer), guest.flag(1), told]).toEqual([selectors.map(() => 1), 1, [1]])
   })
 
@@ -221,11 +223,11 @@ it.each([
     guest.register(plan(bits, levels, nrPages, 1, FIRST_FREE))
     guest.quiet(0)
     // Port objects as if all of them had been opened.
-    guest.domain.ports.grow(port)
-    guest.domain.ports.take(port)
-    guest.domain.ports.setUnbound(port, 0)
+    inside(guest.domain).ports.grow(port)
+    inside(guest.domain).ports.take(port)
+    inside(guest.domain).ports.setUnbound(port, 0)
     guest.setBit(guest.leaf('mask', port), 0)
-    const found = changes(guest, () => guest.domain.portOps.setPending(port))
+    const found = changes(guest, () => inside(guest.domain).portOps.setPending(port))
     const selectors = Array.from({ length: levels - 1 }, (_, i) => word(guest, guest.selector(0, levels - 1 - i, port)))
     expect(found).toEqual(new Map([word(guest, guest.leaf('pending', port)), ...selectors, [guest.infoGpa[0]!, 1n]]))
     expect([...guest.xen.dump()].at(-1)).toBe(`    ${port} [1/0/${'1'.repeat(levels - 1)}]: s=2 n=0 x=0 d=0`)

@@ -7,7 +7,7 @@
  *     level n      pending and mask frames of the domain   bit p
  */
 
-import type { Bits } from '../../src/index.js'
+import type { Bits } from '../../src/abi/index.js'
 
 export const P = 32768
 export const PAGE = 4096

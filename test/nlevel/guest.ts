@@ -7,19 +7,17 @@
 
 import {
   type Args,
-  type Domain,
-  type DomainOptions,
   decode,
   EVTCHN_STRUCTS,
   EVTCHNOP,
   type EvtchnOpName,
   encode,
   HYPERVISOR,
-  Hypervisor,
-  type HypervisorOptions,
   sharedInfo,
   VCPU_INFO_SIZE,
-} from '../../src/index.js'
+} from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { type Domain, type DomainOptions, Hypervisor, type HypervisorOptions } from '../../src/index.js'
 import { type Area, bitAt, PAGE, type Plan } from './geometry.js'
 
 export const ARGUMENT = 2 * PAGE
@@ -47,7 +45,7 @@ export class RawGuest {
   }
 
   static on(host: HypervisorOptions, options: Partial<DomainOptions> = {}): RawGuest {
-    return new RawGuest(Hypervisor.create(host), { domid: 1, frames: 128, maxEvtchnPort: -1, ...options })
+    return new RawGuest(Hypervisor.create(host), { domid: 1, frames: 128, maxEvtchnPort: Infinity, ...options })
   }
 
   get bytes(): Uint8Array {
@@ -205,12 +203,23 @@ export class RawGuest {
 export function stateOf(guest: RawGuest): unknown {
   const { domain } = guest
   return {
-    levels: domain.levels,
-    nlevel: domain.nlevel,
-    maxEvtchns: domain.maxEvtchns,
+    levels: inside(domain).levels,
+    nlevel: inside(domain).nlevel,
+    maxEvtchns: inside(domain).maxEvtchns,
     held: Array.from({ length: domain.memory.frames }, (_, gfn) => domain.memory.references(gfn)),
-    vcpus: domain.vcpus.map((vcpu) => [vcpu.activeDepth, vcpu.recorded, vcpu.info, vcpu.blocked, vcpu.polling]),
-    ports: [domain.ports.activeEvtchns, domain.ports.validEvtchns, domain.ports.xenEvtchns, domain.nextEvtchn],
+    vcpus: domain.vcpus.map((vcpu) => [
+      inside(vcpu).activeDepth,
+      inside(vcpu).recorded,
+      inside(vcpu).info,
+      vcpu.blocked,
+      vcpu.polling,
+    ]),
+    ports: [
+      inside(domain).ports.activeEvtchns,
+      inside(domain).ports.validEvtchns,
+      inside(domain).ports.xenEvtchns,
+      inside(domain).nextEvtchn,
+    ],
     dump: [...guest.xen.dump()],
   }
 }

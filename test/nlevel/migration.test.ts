@@ -4,17 +4,16 @@
  */
 
 import { describe, expect, it } from 'vitest'
+import { DOMID_SELF, sharedInfo, VIRQ } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
 import {
   type BindOptions,
-  DOMID_SELF,
   type Domain,
   type DomainOptions,
   Errno,
   GuestKernel,
   Hypervisor,
   type HypervisorOptions,
-  sharedInfo,
-  VIRQ,
   type WantedLevels,
 } from '../../src/index.js'
 import { PAGE } from './geometry.js'
@@ -45,14 +44,14 @@ class Machine {
   }
   static boot(options: Partial<DomainOptions>, levels: WantedLevels, nrPages?: number): Machine {
     const machine = new Machine({}, (xen) =>
-      xen.createDomain({ domid: 1, frames: 1200, maxEvtchnPort: -1, ...options }),
+      xen.createDomain({ domid: 1, frames: 1200, maxEvtchnPort: Infinity, ...options }),
     )
     machine.kernel = GuestKernel.boot(machine.xen.platform(machine.domain), { levels, ...(nrPages ? { nrPages } : {}) })
     return machine
   }
   /** The domain on another host, as data. */
   moveTo(host: HypervisorOptions, options: Partial<DomainOptions> = {}, before?: (xen: Hypervisor) => void): Machine {
-    const state = JSON.parse(JSON.stringify(this.xen.saveDomain(this.domain.domid)))
+    const state = JSON.parse(JSON.stringify(this.xen.saveDomain(this.domain)))
     const machine = new Machine(host, (xen) => {
       before?.(xen)
       return xen.restoreDomain(state, options)
@@ -75,13 +74,13 @@ describe('a restored domain', () => {
       for (let i = 0; i < 10; i++) source.kernel.bindIpi({ vcpu: i % 2, handler: () => {} })
       const ram = source.domain.memory.view().slice()
       const { domain } = source.moveTo({})
-      expect([domain.levels, domain.nlevel, domain.ports.activeEvtchns, domain.memory.heldFrames]).toEqual([
-        2,
-        null,
-        0,
-        0,
-      ])
-      expect(domain.vcpus.map(({ recorded }) => recorded)).toEqual([null, null])
+      expect([
+        inside(domain).levels,
+        inside(domain).nlevel,
+        inside(domain).ports.activeEvtchns,
+        domain.memory.heldFrames,
+      ]).toEqual([2, null, 0, 0])
+      expect(domain.vcpus.map((vcpu) => inside(vcpu).recorded)).toEqual([null, null])
       const { pending, mask, sel } = sharedInfo(bits)
       const size = (bits * bits) / 8
       expect(bytesOf(domain, PAGE + pending, size).every((byte) => byte === 0)).toBe(true)
@@ -122,9 +121,9 @@ describe('the driver on a host that grants less', () => {
       const target = source.moveTo(host, options)
       const report = target.kernel.resume(target.xen.platform(target.domain))
       expect(report.levels).toBe(levels)
-      expect(target.domain.levels).toBe(levels)
+      expect(inside(target.domain).levels).toBe(levels)
       expect(report.attempts.map((each) => `${each.levels}/${each.nrPages} ${each.answer}`)).toEqual(attempts)
-      expect(report.channels).toBe(target.domain.maxEvtchns)
+      expect(report.channels).toBe(inside(target.domain).maxEvtchns)
       expect(report).toMatchObject({ rebound: [{ name: 'ipi', oldPort: 1, port: 1 }], lost: [] })
       target.kernel.send(1)
       expect(handled).toBe(1)
@@ -226,7 +225,7 @@ describe('the driver on a host that grants less', () => {
     kernel.bindInterdomain(2, remote, options('connection', 2))
     kernel.bindVirq(VIRQ.TIMER, options('timer', 2))
     kernel.bindIpi(options('ipi', 1))
-    source.xen.setGlobalVirqHandler(1, VIRQ.CONSOLE)
+    source.xen.setGlobalVirqHandler(source.xen.domain(1)!, VIRQ.CONSOLE)
     const consolePort = kernel.bindVirq(VIRQ.CONSOLE, options('console', 0))
     kernel.moveToVcpu(consolePort, 2)
     heard.length = 0
@@ -234,7 +233,7 @@ describe('the driver on a host that grants less', () => {
     const target = source.moveTo({}, {}, (xen) => {
       xen.createDomain({ domid: 2 }).eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 1 })
     })
-    target.xen.setGlobalVirqHandler(1, VIRQ.CONSOLE)
+    target.xen.setGlobalVirqHandler(target.xen.domain(1)!, VIRQ.CONSOLE)
     const report = kernel.resume(target.xen.platform(target.domain))
     expect(report.lost).toEqual([])
     expect(report.rebound.map(({ name, port }) => [name, port])).toEqual([
@@ -247,7 +246,7 @@ describe('the driver on a host that grants less', () => {
     const vcpu = (port: number) => target.domain.eventChannelOp('status', { dom: DOMID_SELF, port }).vcpu
     expect([1, 2, 3, 4, 5].map(vcpu)).toEqual([1, 2, 2, 1, 2])
     heard.length = 0
-    target.xen.sendVirq(1, 2, VIRQ.TIMER)
+    target.xen.sendVirq(target.xen.domain(1)!.vcpu(2), VIRQ.TIMER)
     target.xen.sendGlobalVirq(VIRQ.CONSOLE)
     target.xen.domain(2)!.eventChannelOp('send', { port: 1 })
     kernel.send(4)
@@ -295,7 +294,9 @@ describe('the driver on a host that grants less', () => {
       const vcpus = [0, 31, 32, 39]
       for (const vcpu of vcpus) source.kernel.bindIpi({ vcpu, handler: () => heard.push(vcpu) })
       const target = source.moveTo({})
-      expect(target.domain.vcpus.map(({ onDummy }) => onDummy)).toEqual(target.domain.vcpus.map((_, v) => v >= 32))
+      expect(target.domain.vcpus.map((vcpu) => inside(vcpu).onDummy)).toEqual(
+        target.domain.vcpus.map((_, v) => v >= 32),
+      )
       expect(target.kernel.resume(target.xen.platform(target.domain)).levels).toBe(levels)
       for (const port of [1, 2, 3, 4]) target.kernel.send(port)
       expect(heard).toEqual(vcpus)

@@ -4,7 +4,8 @@
  */
 
 import { expect } from 'vitest'
-import { type Args, DOMID_SELF, type DomainOptions, type HypervisorOptions, SOFTIRQ } from '../../src/index.js'
+import { type Args, DOMID_SELF } from '../../src/abi/index.js'
+import { type DomainOptions, type HypervisorOptions, SOFTIRQ } from '../../src/index.js'
 import { ARGUMENT, RawGuest, stateOf } from './guest.js'
 
 /** One check, made to fail. */

@@ -1,7 +1,9 @@
 /** How many ports there are, which comes next, and what they cost (NL-tree-3, NL-tree-4, NL-port-1). */
 
 import { describe, expect, it, vi } from 'vitest'
-import { DOMID_SELF, Hypervisor, VIRQ } from '../../src/index.js'
+import { DOMID_SELF, VIRQ } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { Hypervisor } from '../../src/index.js'
 import { random } from '../random.js'
 import { seedOr } from '../settings.js'
 import { channelsOf, PAGE, plan } from './geometry.js'
@@ -25,9 +27,9 @@ describe('port numbers', () => {
     ] as const
     for (const [bits, levels, nrPages, expected] of rows) {
       const guest = RawGuest.on({ maxLeafPages: 1024 }, { bits, frames: 2200 })
-      expect(guest.domain.maxEvtchns).toBe(bits === 64 ? 4096 : 1024)
+      expect(inside(guest.domain).maxEvtchns).toBe(bits === 64 ? 4096 : 1024)
       guest.register(plan(bits, levels, nrPages, 1, FIRST_FREE))
-      expect([guest.domain.maxEvtchns, channelsOf(bits, levels, nrPages)]).toEqual([expected, expected])
+      expect([inside(guest.domain).maxEvtchns, channelsOf(bits, levels, nrPages)]).toEqual([expected, expected])
     }
   })
 
@@ -43,7 +45,7 @@ describe('port numbers', () => {
       expect(guest.out.port).toBe(port)
     }
     expect(guest.op('alloc_unbound', { dom: DOMID_SELF, remote_dom: 0 })).toBe(ENOSPC)
-    expect(guest.domain.ports.activeEvtchns).toBe(32767)
+    expect(inside(guest.domain).ports.activeEvtchns).toBe(32767)
   })
 
   it('NL-port-1: beyond max_evtchn_port it is ENOSPC, and no port object is made for it', () => {
@@ -53,12 +55,12 @@ describe('port numbers', () => {
     const before = stateOf(guest)
     for (let i = 0; i < 3; i++) expect(guest.op('bind_ipi', { vcpu: 0 })).toBe(ENOSPC)
     expect(stateOf(guest)).toEqual(before)
-    expect(guest.domain.ports.validEvtchns).toBe(79 * 64)
+    expect(inside(guest.domain).ports.validEvtchns).toBe(79 * 64)
   })
 
   it("NL-port-1: Xen's four groups of 32,768 do not bind", () => {
     const xen = Hypervisor.create()
-    const guest = new RawGuest(xen, { domid: 1, maxEvtchnPort: -1 })
+    const guest = new RawGuest(xen, { domid: 1, maxEvtchnPort: Infinity })
     guest.register(plan(64, 3, 5, 1, FIRST_FREE))
     for (let port = 1; port < 131_100; port++) guest.domain.eventChannelOp('bind_ipi', { vcpu: 0 })
     guest.openIpi(131_100)
@@ -110,7 +112,7 @@ describe('a guest that never calls the new operations', () => {
     for (const bits of [32, 64] as const) {
       const hosts = [{}, { nlevel: false }].map((host) => {
         const xen = Hypervisor.create(host)
-        const guest = new RawGuest(xen, { domid: 1, bits, vcpus: 2, frames: 16, maxEvtchnPort: -1 })
+        const guest = new RawGuest(xen, { domid: 1, bits, vcpus: 2, frames: 16, maxEvtchnPort: Infinity })
         return { guest, peer: new RawGuest(xen, { domid: 2, frames: 16 }) }
       })
       const next = random(seedOr(12345))

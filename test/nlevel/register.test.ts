@@ -1,7 +1,9 @@
 /** EVTCHNOP_register_nlevel: every error in the order of NL-reg-1, all or nothing (NL-reg-2), what it answers (NL-reg-6). */
 
 import { describe, expect, it } from 'vitest'
-import { DOMID_SELF, EVTCHN_STRUCTS, EVTCHNOP, encode, HYPERVISOR } from '../../src/index.js'
+import { DOMID_SELF, EVTCHN_STRUCTS, EVTCHNOP, encode, HYPERVISOR } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+
 import { channelsOf, P, PAGE, plan } from './geometry.js'
 import { ARGUMENT, FIRST_FREE, MASK_GFNS, PENDING_GFNS, RawGuest, stateOf } from './guest.js'
 import { attempt, type Break, later, type Operation } from './order.js'
@@ -15,7 +17,7 @@ const operation: Operation = {
   domain: { frames: FRAMES, vcpus: 2 },
   prepare: (guest) => {
     // Both vCPUs' selectors are recorded, as far as that is allowed.
-    if (!guest.domain.nlevel) for (const vcpu of [0, 1]) guest.setSelectors(TREE, vcpu)
+    if (!inside(guest.domain).nlevel) for (const vcpu of [0, 1]) guest.setSelectors(TREE, vcpu)
     guest.writeGfns(PENDING_GFNS, TREE.pending)
     guest.writeGfns(MASK_GFNS, TREE.mask)
   },
@@ -212,7 +214,7 @@ describe('EVTCHNOP_register_nlevel', () => {
     guest.must(guest.setSelectors(TREE, 1))
     expect(guest.commit(TREE, {}, 0)).toBe(EINVAL)
     expect(guest.commit(TREE, {}, 1)).toBe(0)
-    expect(guest.domain.vcpus.map(({ activeDepth }) => activeDepth)).toEqual([0, 3])
+    expect(guest.domain.vcpus.map((vcpu) => inside(vcpu).activeDepth)).toEqual([0, 3])
   })
 
   it('NL-frame-1: every leaf frame is referenced, a frame of two roles twice, until the reset', () => {
@@ -226,13 +228,13 @@ describe('EVTCHNOP_register_nlevel', () => {
 
   it('NL-reg-6: nr_channels is min(max_evtchns, max_evtchn_port + 1); the geometry is max_evtchns', () => {
     const rows = [
-      [64, 3, 2, -1, 2 * P],
-      [64, 3, 8, -1, 262144],
+      [64, 3, 2, Infinity, 2 * P],
+      [64, 3, 8, Infinity, 262144],
       [64, 3, 2, 1023, 1024],
       [64, 3, 2, 65535, 65536],
       [64, 3, 2, 65536, 65536],
       [64, 4, 3, 0, 1],
-      [32, 3, 1, -1, 32768],
+      [32, 3, 1, Infinity, 32768],
       [32, 5, 3, 70_000, 70_001],
       [32, 4, 32, 2 ** 32 - 1, 2 ** 20],
     ] as const
@@ -240,7 +242,7 @@ describe('EVTCHNOP_register_nlevel', () => {
       const guest = RawGuest.on({}, { bits, maxEvtchnPort, frames: 128 })
       guest.register(plan(bits, levels, nrPages, 1, FIRST_FREE))
       expect(guest.out).toEqual({ nr_channels: expected })
-      expect(guest.domain.maxEvtchns).toBe(channelsOf(bits, levels, nrPages))
+      expect(inside(guest.domain).maxEvtchns).toBe(channelsOf(bits, levels, nrPages))
     }
   })
 
@@ -289,7 +291,7 @@ describe('EVTCHNOP_register_nlevel', () => {
     operation.prepare(guest)
     armed = true
     expect(operation.call(guest, {}, undefined)).toBe(0)
-    expect([guest.domain.levels, guest.domain.maxEvtchns]).toEqual([3, 2 * P])
+    expect([inside(guest.domain).levels, inside(guest.domain).maxEvtchns]).toEqual([3, 2 * P])
     expect(guest.view(ARGUMENT, 32).getUint32(24, true)).toBe(2 * P)
   })
 

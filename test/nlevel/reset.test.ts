@@ -1,7 +1,9 @@
 /** The way back to two levels (NL-reset-1, NL-reset-2), and Xen's other operations on an N-level domain (NL-op-1). */
 
 import { describe, expect, it } from 'vitest'
-import { DOMID_SELF, HYPERVISOR, Hypervisor, SCHEDOP, SHUTDOWN, SOFTIRQ, type Vcpu } from '../../src/index.js'
+import { DOMID_SELF, HYPERVISOR, SCHEDOP, SHUTDOWN } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { Hypervisor, SOFTIRQ, type Vcpu } from '../../src/index.js'
 import { P, PAGE, type Plan, plan } from './geometry.js'
 import { ARGUMENT, FIRST_FREE, RawGuest, stateOf } from './guest.js'
 
@@ -23,7 +25,7 @@ const WAYS: [string, (guest: RawGuest) => void][] = [
     (guest) => {
       const control = new RawGuest(guest.xen, { domid: 0 })
       expect(control.op('reset', { dom: 1 })).toBe(EINVAL)
-      guest.xen.pauseDomain(1)
+      guest.xen.pauseDomain(guest.xen.domain(1)!)
       control.must(control.op('reset', { dom: 1 }))
     },
   ],
@@ -32,7 +34,7 @@ const WAYS: [string, (guest: RawGuest) => void][] = [
     (guest) => {
       guest.view().setUint32(ARGUMENT, SHUTDOWN.soft_reset, true)
       guest.must(guest.call(HYPERVISOR.sched_op, [SCHEDOP.shutdown, ARGUMENT]))
-      guest.xen.softReset(1)
+      guest.xen.softReset(guest.xen.domain(1)!)
     },
   ],
 ]
@@ -53,9 +55,13 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
     guest.bytes.fill(0x77, ARGUMENT, ARGUMENT + 64)
     const before = guest.bytes.slice()
     way(guest)
-    expect([guest.domain.levels, guest.domain.nlevel, guest.domain.maxEvtchns]).toEqual([2, null, bits * bits])
+    expect([inside(guest.domain).levels, inside(guest.domain).nlevel, inside(guest.domain).maxEvtchns]).toEqual([
+      2,
+      null,
+      bits * bits,
+    ])
     expect(guest.domain.memory.heldFrames).toBe(0)
-    expect(guest.domain.vcpus.map(({ recorded, activeDepth }) => [recorded, activeDepth])).toEqual(
+    expect(guest.domain.vcpus.map(inside).map(({ recorded, activeDepth }) => [recorded, activeDepth])).toEqual(
       Array(3).fill([null, 2]),
     )
     const changed = [...guest.bytes.entries()].filter(
@@ -94,37 +100,37 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
     })
     softirqs.raise(SOFTIRQ.TASKLET)
     preempt = true
-    const { nlevel } = guest.domain
+    const { nlevel } = inside(guest.domain)
     expect(guest.op('reset', { dom: DOMID_SELF })).toBe(EAGAIN)
-    expect([guest.domain.levels, guest.domain.nextEvtchn]).toEqual([levels, 0])
-    expect(guest.domain.nlevel).toBe(nlevel)
+    expect([inside(guest.domain).levels, inside(guest.domain).nextEvtchn]).toEqual([levels, 0])
+    expect(inside(guest.domain).nlevel).toBe(nlevel)
     for (const v of [0, 1]) guest.quiet(v)
     guest.setBit(guest.leaf('mask', 1), 0)
     guest.must(guest.op('send', { port: 1 }))
     expect([guest.pending(1), guest.path(1, 1), guest.flag(1)]).toEqual([1, Array(levels - 1).fill(1), 1])
     // The next one gets it done.
     guest.must(guest.op('reset', { dom: DOMID_SELF }))
-    expect([guest.domain.levels, guest.domain.memory.heldFrames]).toEqual([2, 0])
+    expect([inside(guest.domain).levels, guest.domain.memory.heldFrames]).toEqual([2, 0])
   })
 
   it('NL-reset-1: death lets go of all frames', () => {
     const guest = registered()
     guest.openIpi(70)
-    guest.xen.killDomain(1)
+    guest.xen.killDomain(guest.xen.domain(1)!)
     expect(guest.domain.memory.heldFrames).toBe(0)
-    expect(guest.domain.nlevel).toBe(null)
+    expect(inside(guest.domain).nlevel).toBe(null)
   })
 
   it('NL-sel-3: recorded selectors that were never committed are let go by a reset and by death', () => {
     for (const end of [
       (guest: RawGuest) => guest.must(guest.op('reset', { dom: DOMID_SELF })),
-      (guest: RawGuest) => guest.xen.killDomain(1),
+      (guest: RawGuest) => guest.xen.killDomain(guest.xen.domain(1)!),
     ]) {
       const guest = RawGuest.on({}, { bits, vcpus: 2, frames: FRAMES })
       guest.must(guest.setSelectors(tree, 1))
       expect(guest.domain.memory.heldFrames).toBe(levels - 2)
       end(guest)
-      expect([guest.domain.memory.heldFrames, guest.domain.vcpu(1).recorded]).toEqual([0, null])
+      expect([guest.domain.memory.heldFrames, inside(guest.domain.vcpu(1)).recorded]).toEqual([0, null])
     }
   })
 
@@ -137,7 +143,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
     guest.must(guest.op('reset', { dom: DOMID_SELF }))
     guest.tree = null
     guest.register(other, [0])
-    expect(guest.domain.levels).toBe(other.levels)
+    expect(inside(guest.domain).levels).toBe(other.levels)
   })
 
   it('NL-op-1: init_control is EBUSY, after its checks of vCPU and offset and before anything is allocated', () => {
@@ -168,24 +174,31 @@ describe('a Xen-attached port', () => {
     'NL-reset-1: beyond the new max_evtchns it survives %s, is neither pending nor unmasked, and touches nothing',
     (_, way) => {
       const xen = Hypervisor.create()
-      const guest = new RawGuest(xen, { domid: 1, frames: FRAMES, maxEvtchnPort: -1 })
+      const guest = new RawGuest(xen, { domid: 1, frames: FRAMES, maxEvtchnPort: Infinity })
       guest.register(plan(64, 3, 1, 1, FIRST_FREE))
       guest.openIpi(4200)
       const calls: [Vcpu, number][] = []
-      const port = xen.allocXenPort(1, { remoteDomid: 1, notify: (vcpu, port) => void calls.push([vcpu, port]) })
+      const port = xen.allocXenPort(xen.domain(1)!, {
+        remoteDomid: 1,
+        notify: (vcpu, port) => void calls.push([vcpu, port]),
+      })
       expect(port).toBe(4201)
       way(guest)
-      expect([guest.domain.levels, guest.domain.maxEvtchns]).toEqual([2, 4096])
+      expect([inside(guest.domain).levels, inside(guest.domain).maxEvtchns]).toEqual([2, 4096])
       guest.tree = null
-      expect([guest.domain.ports.activeEvtchns, guest.domain.ports.xenEvtchns]).toEqual([1, 1])
+      expect([inside(guest.domain).ports.activeEvtchns, inside(guest.domain).ports.xenEvtchns]).toEqual([1, 1])
       expect([guest.domain.isPending(port), guest.domain.isMasked(port)]).toEqual([false, true])
-      expect([guest.domain.portOps.isPending(port), guest.domain.portOps.isMasked(port)]).toEqual([false, true])
+      expect([inside(guest.domain).portOps.isPending(port), inside(guest.domain).portOps.isMasked(port)]).toEqual([
+        false,
+        true,
+      ])
       // Whatever bits lie where such a port's would be: set and clear ones.
       const shared = guest.bytes.slice(PAGE, 2 * PAGE)
       guest.bytes.fill(0x5a, PAGE + 2048, 2 * PAGE)
       const before = guest.bytes.slice()
       for (const high of [4096, 4097, 4098, 4099, 4200, 4201, 4202, P, 2 ** 20, 2 ** 31 - 1])
-        for (const act of ['setPending', 'clearPending', 'unmask', 'moved'] as const) guest.domain.portOps[act](high)
+        for (const act of ['setPending', 'clearPending', 'unmask', 'moved'] as const)
+          inside(guest.domain).portOps[act](high)
       expect(guest.bytes.every((byte, i) => byte === before[i])).toBe(true)
       guest.bytes.set(shared, PAGE)
       expect([...xen.dump()].at(-1)).toMatch(/^ +4201 \[0\/1\/.\]: s=2 n=0 x=1 d=1$/)
@@ -197,10 +210,10 @@ describe('a Xen-attached port', () => {
       expect(calls).toEqual([[guest.domain.vcpu(0), port]])
       // And Xen still raises the other end.
       guest.setBit(guest.leaf('pending', 1), 0)
-      xen.notifyViaXenPort(1, port)
+      xen.notifyViaXenPort(xen.domain(1)!, port)
       expect(guest.pending(1)).toBe(1)
-      xen.freeXenPort(1, port)
-      expect([guest.domain.ports.activeEvtchns, guest.domain.ports.xenEvtchns]).toEqual([1, 0])
+      xen.freeXenPort(xen.domain(1)!, port)
+      expect([inside(guest.domain).ports.activeEvtchns, inside(guest.domain).ports.xenEvtchns]).toEqual([1, 0])
     },
   )
 })

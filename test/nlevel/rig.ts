@@ -7,7 +7,8 @@
  * that nobody raised. Areas end where their page ends, and between any two pages lies one of ones that must stay so.
  */
 
-import type { Bits } from '../../src/index.js'
+import type { Bits } from '../../src/abi/index.js'
+
 import { type Core, climbOf, coreOf, createMemory, scanOf } from '../../src/machine/core.js'
 import { bitAt, bytesAt, channelsOf, P, PAGE } from './geometry.js'
 

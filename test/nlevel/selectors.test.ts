@@ -1,7 +1,9 @@
 /** EVTCHNOP_set_nlevel_selectors: every error in the order of NL-sel-1, areas (NL-sel-2), what is recorded (NL-sel-3). */
 
 import { describe, expect, it } from 'vitest'
-import { DOMID_SELF } from '../../src/index.js'
+import { DOMID_SELF } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+
 import { type Area, bytesAt, channelsOf, PAGE, plan } from './geometry.js'
 import { AREAS, ARGUMENT, FIRST_FREE, RawGuest, stateOf } from './guest.js'
 import { attempt, type Break, later, type Operation } from './order.js'
@@ -217,7 +219,7 @@ describe('recorded selectors', () => {
     expect(guest.setSelectors(tree, 0)).toBe(0)
     ram.set(guest.bytes.subarray(ARGUMENT, ARGUMENT + 32), ARGUMENT)
     expect(guest.bytes.every((byte, i) => byte === ram[i])).toBe(true)
-    expect([guest.domain.levels, guest.flag(0)]).toEqual([2, 0])
+    expect([inside(guest.domain).levels, guest.flag(0)]).toEqual([2, 0])
     expect(tree.selectors[0]!.map(({ gfns }) => guest.domain.memory.references(gfns[0]!))).toEqual([1, 1])
     // Two levels go on.
     expect(guest.op('send', { port })).toBe(0)
@@ -279,11 +281,11 @@ describe('recorded selectors', () => {
       const guest = RawGuest.on({}, { bits: from, frames: FRAMES })
       const tree = plan(from, 3, 1, 1, FIRST_FREE)
       guest.must(guest.setSelectors(tree, 0))
-      guest.domain.latchWidth(to)
+      inside(guest.domain).latchWidth(to)
       const { gfns, offset } = tree.selectors[0]![0]!
       const next = guest.bytes.slice((gfns[0]! + 1) * PAGE, (gfns[0]! + 2) * PAGE)
       expect(guest.commit(tree)).toBe(EINVAL)
-      expect(guest.domain.levels).toBe(2)
+      expect(inside(guest.domain).levels).toBe(2)
       expect(guest.bytes.slice((gfns[0]! + 1) * PAGE, (gfns[0]! + 2) * PAGE)).toEqual(next)
       expect(bytesAt(to, 3, 2, channelsOf(to, 3, 1)) + offset > PAGE).toBe(to === 32)
     }

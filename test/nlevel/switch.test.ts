@@ -1,7 +1,9 @@
 /** The switch from two levels to a tree: what moves, what is told to whom, and that no event is lost (NL-reg-4, NL-reg-5). */
 
 import { describe, expect, it } from 'vitest'
-import { HYPERVISOR, Hypervisor, SCHEDOP, sharedInfo } from '../../src/index.js'
+import { HYPERVISOR, SCHEDOP, sharedInfo } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { Hypervisor } from '../../src/index.js'
 import { channelsOf, PAGE, plan } from './geometry.js'
 import { ARGUMENT, FIRST_FREE, RawGuest } from './guest.js'
 
@@ -127,10 +129,10 @@ describe('the switch', () => {
     guest.must(guest.setSelectors(other, 1))
     guest.must(guest.commit(TREE))
     for (const { gfns } of other.selectors[1]!) expect(guest.domain.memory.references(gfns[0]!)).toBe(0)
-    expect(guest.domain.vcpu(1).activeDepth).toBe(0)
+    expect(inside(guest.domain.vcpu(1)).activeDepth).toBe(0)
     // So it may have the right ones later.
     expect(guest.setSelectors(TREE, 1)).toBe(0)
-    expect(guest.domain.vcpu(1).activeDepth).toBe(3)
+    expect(inside(guest.domain.vcpu(1)).activeDepth).toBe(3)
   })
 
   it('NL-sel-3: each vCPU is told, even if its flag was 1, and when it is told its selectors are all set', () => {

@@ -1,7 +1,9 @@
 /** vCPUs without selectors, on the dummy, added late, and ports that move between them (NL-sel-4, NL-vi-1, NL-vcpu-1). */
 
 import { describe, expect, it } from 'vitest'
-import { type DomainOptions, HYPERVISOR, Hypervisor, SCHEDOP, VCPUOP } from '../../src/index.js'
+import { HYPERVISOR, SCHEDOP, VCPUOP } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { type DomainOptions, Hypervisor } from '../../src/index.js'
 import { bytesAt, channelsOf, PAGE, plan } from './geometry.js'
 import { ARGUMENT, FIRST_FREE, RawGuest } from './guest.js'
 
@@ -11,7 +13,7 @@ const EBUSY = -16
 function noting(options: Partial<DomainOptions>): { guest: RawGuest; told: number[] } {
   const told: number[] = []
   const xen = Hypervisor.create({ trace: { upcall: ({ vcpuId }) => void told.push(vcpuId) } })
-  return { guest: new RawGuest(xen, { domid: 1, frames: 128, maxEvtchnPort: -1, ...options }), told }
+  return { guest: new RawGuest(xen, { domid: 1, frames: 128, maxEvtchnPort: Infinity, ...options }), told }
 }
 
 function poll(guest: RawGuest, vcpu: number, port: number): void {
@@ -83,7 +85,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
         guest.bytes.subarray(gfn * PAGE, (gfn + 1) * PAGE).some(Boolean),
       )
     expect([guest.pending(port), selectorWords()]).toEqual([1, false])
-    expect(guest.domain.vcpu(33).activeDepth).toBe(0)
+    expect(inside(guest.domain.vcpu(33)).activeDepth).toBe(0)
 
     const gfn = 100
     expect(registerInfo(guest, 33, gfn, 128)).toBe(0)
@@ -223,7 +225,7 @@ it('EC-up-6, NL-sel-4: a vCPU that comes up is upcalled for what was raised whil
 it('NL-vi-1: an area for the events of the registered width is aligned for that width', () => {
   const { guest } = noting({ bits: 64 })
   guest.register(plan(64, 3, 1, 1, FIRST_FREE))
-  guest.domain.latchWidth(32)
+  inside(guest.domain).latchWidth(32)
   expect(registerInfo(guest, 0, 100, 4)).toBe(-6)
   expect(registerInfo(guest, 0, 100, 8)).toBe(0)
 })

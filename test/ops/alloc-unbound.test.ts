@@ -1,7 +1,9 @@
 /** EVTCHNOP_alloc_unbound (spec 2.5): every errno in the order of the checks, then what it does. */
 
 import { describe, expect, it } from 'vitest'
-import { DOMID_SELF, ECS } from '../../src/index.js'
+import { DOMID_SELF, ECS } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+
 import { END, host, NOWHERE, READ_ONLY } from './raw.js'
 
 const RESERVED = [0x7ff1, 0x7ff2, 0x7ff3, 0x7ff4, 0x7ff5, 0x7fff, 0x8000, 0xffff]
@@ -25,7 +27,7 @@ describe.each([64, 32] as const)('alloc_unbound, %i-bit', (bits) => {
 
   it('EC-unbound-2, EC-port-14: the domain is dying (EINVAL), which is found before the policy is asked', () => {
     const { xen, d0, d1 } = host(bits)
-    xen.killDomain(2)
+    xen.killDomain(xen.domain(2)!)
     expect(d0.answer('alloc_unbound', { dom: 2, remote_dom: 1 })).toBe('EINVAL')
     expect(d1.answer('alloc_unbound', { dom: 2, remote_dom: 1 })).toBe('EINVAL')
   })
@@ -45,17 +47,17 @@ describe.each([64, 32] as const)('alloc_unbound, %i-bit', (bits) => {
   it('EC-unbound-3: a stranger may not allocate in another domain, and the port is given back (EPERM)', () => {
     const { d1, d2 } = host(bits)
     expect(d1.answer('alloc_unbound', { dom: 2, remote_dom: 1 })).toBe('EPERM')
-    expect(d2.domain.ports.activeEvtchns).toBe(0)
+    expect(inside(d2.domain).ports.activeEvtchns).toBe(0)
     expect(d2.unbound(1)).toBe(1)
   })
 
   it('EC-unbound-3, EC-port-18: the bucket that grew for a refused port is kept', () => {
     const { d1, d2 } = host(bits)
     for (let port = 1; port < 64; port++) d2.unbound(1)
-    expect(d2.domain.ports.validEvtchns).toBe(64)
+    expect(inside(d2.domain).ports.validEvtchns).toBe(64)
     expect(d1.answer('alloc_unbound', { dom: 2, remote_dom: 1 })).toBe('EPERM')
-    expect(d2.domain.ports.validEvtchns).toBe(128)
-    expect(d2.domain.ports.activeEvtchns).toBe(63)
+    expect(inside(d2.domain).ports.validEvtchns).toBe(128)
+    expect(inside(d2.domain).ports.activeEvtchns).toBe(63)
     expect(d2.unbound(1)).toBe(64)
   })
 

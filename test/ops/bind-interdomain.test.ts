@@ -1,7 +1,9 @@
 /** EVTCHNOP_bind_interdomain (spec 2.6): every errno in the order of the checks, then what it does. */
 
 import { describe, expect, it } from 'vitest'
-import { DOMID_SELF, ECS, HYPERVISOR, SCHEDOP, siloPolicy, type XsmPolicy } from '../../src/index.js'
+import { DOMID_SELF, ECS, HYPERVISOR, SCHEDOP } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { siloPolicy, type XsmPolicy } from '../../src/index.js'
 import { ARGUMENT, END, FREE_GFN, host, NOWHERE, READ_ONLY } from './raw.js'
 
 const bind = (remote_dom: number, remote_port: number) => ({ remote_dom, remote_port })
@@ -44,7 +46,7 @@ describe.each([64, 32] as const)('bind_interdomain, %i-bit', (bits) => {
   it('EC-inter-2, EC-port-14: the caller is dying (EINVAL)', () => {
     const { xen, d1, d2 } = host(bits)
     const port = d2.unbound(1)
-    xen.killDomain(1)
+    xen.killDomain(xen.domain(1)!)
     expect(d1.inside('bind_interdomain', bind(2, port))).toBe('EINVAL')
     expect(d2.state(port)).toBe(ECS.UNBOUND)
   })
@@ -86,7 +88,7 @@ describe.each([64, 32] as const)('bind_interdomain, %i-bit', (bits) => {
     const { d1, d2 } = host(bits, { xsm: refusing })
     for (const port of [5000, 9, d2.unbound(0), d2.unbound(1)]) {
       expect(d1.answer('bind_interdomain', bind(2, port))).not.toBe('ok')
-      expect([d1.domain.ports.activeEvtchns, d1.domain.ports.lowestFree(1)]).toEqual([0, 1])
+      expect([inside(d1.domain).ports.activeEvtchns, inside(d1.domain).ports.lowestFree(1)]).toEqual([0, 1])
     }
     expect(d1.ipi()).toBe(1)
   })
@@ -140,7 +142,7 @@ describe.each([64, 32] as const)('bind_interdomain, %i-bit', (bits) => {
 
   it('EC-inter-10: the remote end may be attached to Xen', () => {
     const { xen, d1, d2 } = host(bits)
-    const port = xen.allocXenPort(2, { remoteDomid: 1, notify: () => {} })
+    const port = xen.allocXenPort(xen.domain(2)!, { remoteDomid: 1, notify: () => {} })
     const local = d1.must('bind_interdomain', bind(2, port)).local_port
     expect(d1.status(local)).toMatchObject({ status: 2, interdomain_dom: 2, interdomain_port: port })
     expect(d2.status(port)).toMatchObject({ status: 2, interdomain_dom: 1, interdomain_port: local })

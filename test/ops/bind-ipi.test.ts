@@ -1,7 +1,8 @@
 /** EVTCHNOP_bind_ipi (spec 2.8): every errno in the order of the checks, then what it does. */
 
 import { describe, expect, it } from 'vitest'
-import { ECS } from '../../src/index.js'
+import { ECS } from '../../src/abi/index.js'
+
 import { END, host, NOWHERE, READ_ONLY } from './raw.js'
 
 describe.each([64, 32] as const)('bind_ipi, %i-bit', (bits) => {
@@ -20,7 +21,7 @@ describe.each([64, 32] as const)('bind_ipi, %i-bit', (bits) => {
     const { xen, d1 } = host(bits)
     d1.fill()
     expect(d1.answer('bind_ipi', { vcpu: 2 })).toBe('ENOENT')
-    xen.killDomain(1)
+    xen.killDomain(xen.domain(1)!)
     expect(d1.inside('bind_ipi', { vcpu: 2 })).toBe('ENOENT')
     expect(d1.inside('bind_ipi', { vcpu: 0 })).toBe('EINVAL')
   })

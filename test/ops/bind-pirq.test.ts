@@ -1,13 +1,16 @@
 /** EVTCHNOP_bind_pirq (spec 2.9): every errno in the order of the checks, then what it does. */
 
 import { describe, expect, it } from 'vitest'
-import { ECS } from '../../src/index.js'
+import { ECS } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { worldOf } from '../../src/hypervisor.js'
+
 import { END, type Guest, host, NOWHERE, READ_ONLY } from './raw.js'
 
 const SHARE = 1
 const pirq = (irq: number, flags = 0) => ({ pirq: irq, flags })
 const permit = (guest: Guest, ...irqs: number[]) => {
-  for (const irq of irqs) guest.domain.pirqs.permitted.add(irq)
+  for (const irq of irqs) inside(guest.domain).pirqs.permitted.add(irq)
 }
 
 describe.each([64, 32] as const)('bind_pirq, %i-bit', (bits) => {
@@ -40,7 +43,7 @@ describe.each([64, 32] as const)('bind_pirq, %i-bit', (bits) => {
     const { d1 } = host(bits)
     permit(d1, 5)
     d1.must('bind_pirq', pirq(5))
-    d1.domain.pirqs.permitted.delete(5)
+    inside(d1.domain).pirqs.permitted.delete(5)
     expect(d1.answer('bind_pirq', pirq(5))).toBe('EPERM')
     d1.fill()
     expect(d1.answer('bind_pirq', pirq(6))).toBe('EPERM')
@@ -56,7 +59,7 @@ describe.each([64, 32] as const)('bind_pirq, %i-bit', (bits) => {
 
   it('EC-pirq-5 before EC-pirq-7: no port is left (ENOSPC), though the line is Xen’s own', () => {
     const { xen, d0 } = host(bits)
-    xen.irqs.claim(4)
+    worldOf(xen).irqs.claim(4)
     d0.fill()
     expect(d0.answer('bind_pirq', pirq(4))).toBe('ENOSPC')
     expect(d0.answer('bind_pirq', pirq(5))).toBe('ENOSPC')
@@ -64,17 +67,17 @@ describe.each([64, 32] as const)('bind_pirq, %i-bit', (bits) => {
 
   it('EC-pirq-5, EC-port-14: the domain is dying (EINVAL), which comes after EEXIST would and before EBUSY', () => {
     const { xen, d0 } = host(bits)
-    xen.irqs.claim(4)
-    xen.killDomain(0)
+    worldOf(xen).irqs.claim(4)
+    xen.killDomain(xen.domain(0)!)
     expect(d0.inside('bind_pirq', pirq(4))).toBe('EINVAL')
   })
 
   it('EC-pirq-7, EC-pirq-8: the line is Xen’s own (EBUSY): the port is given back, and nothing is bound', () => {
     const { xen, d0 } = host(bits)
-    xen.irqs.claim(4)
+    worldOf(xen).irqs.claim(4)
     expect(d0.answer('bind_pirq', pirq(4, SHARE))).toBe('EBUSY')
-    expect(d0.domain.pirqs.find(4)?.port ?? 0).toBe(0)
-    xen.sendPirq(0, 4)
+    expect(inside(d0.domain).pirqs.find(4)?.port ?? 0).toBe(0)
+    xen.sendPirq(xen.domain(0)!, 4)
     expect(d0.flag()).toBe(0)
     expect(d0.ipi()).toBe(1)
   })
@@ -94,7 +97,7 @@ describe.each([64, 32] as const)('bind_pirq, %i-bit', (bits) => {
 
   it('EC-pirq-8: an HVM guest needs no access and no host line', () => {
     const { xen, d1, d2 } = host(bits, {}, { type: 'hvm' })
-    xen.irqs.claim(4)
+    worldOf(xen).irqs.claim(4)
     expect(d1.answer('bind_pirq', pirq(4))).toBe('ok')
     expect(d2.answer('bind_pirq', pirq(4))).toBe('ok')
     expect(d1.answer('bind_pirq', pirq(4))).toBe('EEXIST')
@@ -106,9 +109,10 @@ describe.each([64, 32] as const)('bind_pirq, %i-bit', (bits) => {
     expect(ports.map((port) => d0.state(port))).toEqual([ECS.PIRQ, ECS.PIRQ, ECS.PIRQ])
     expect(d0.status(ports[1]!)).toMatchObject({ status: 3, vcpu: 0, pirq: 8 })
     const list: number[] = []
-    for (let port = d0.domain.vcpu(0).firstPirqPort; port; port = d0.domain.ports.nextPirqPort(port)) list.push(port)
+    for (let port = inside(d0.domain.vcpu(0)).firstPirqPort; port; port = inside(d0.domain).ports.nextPirqPort(port))
+      list.push(port)
     expect(list).toEqual([...ports].reverse())
-    expect(list.map((port) => d0.domain.ports.prevPirqPort(port))).toEqual([0, list[0], list[1]])
+    expect(list.map((port) => inside(d0.domain).ports.prevPirqPort(port))).toEqual([0, list[0], list[1]])
   })
 
   it('EC-op-3: the copy-out fails (EFAULT), and the PIRQ is bound all the same', () => {

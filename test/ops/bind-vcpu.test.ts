@@ -1,7 +1,9 @@
 /** EVTCHNOP_bind_vcpu (spec 2.13): every errno in the order of the checks, then what moves and what does not. */
 
 import { describe, expect, it } from 'vitest'
-import { VIRQ } from '../../src/index.js'
+import { VIRQ } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+
 import { END, host, NOWHERE } from './raw.js'
 
 describe.each([64, 32] as const)('bind_vcpu, %i-bit', (bits) => {
@@ -28,7 +30,7 @@ describe.each([64, 32] as const)('bind_vcpu, %i-bit', (bits) => {
 
   it('EC-vcpu-3: a Xen-attached port stays where Xen wants it (EINVAL)', () => {
     const { xen, d1, d2 } = host(bits)
-    const port = xen.allocXenPort(1, { vcpuId: 1, remoteDomid: 2, notify: () => {} })
+    const port = xen.allocXenPort(xen.domain(1)!, { vcpuId: 1, remoteDomid: 2, notify: () => {} })
     expect(d1.answer('bind_vcpu', { port, vcpu: 0 })).toBe('EINVAL')
     d2.must('bind_interdomain', { remote_dom: 1, remote_port: port })
     expect(d1.answer('bind_vcpu', { port, vcpu: 0 })).toBe('EINVAL')
@@ -56,13 +58,17 @@ describe.each([64, 32] as const)('bind_vcpu, %i-bit', (bits) => {
   it('EC-vcpu-5: a PIRQ changes lists, and moving it to where it is changes nothing', () => {
     const { d0 } = host(bits)
     const ports = [4, 5, 6].map((pirq) => d0.must('bind_pirq', { pirq, flags: 0 }).port)
-    const heads = () => [d0.domain.vcpu(0).firstPirqPort, d0.domain.vcpu(1).firstPirqPort]
+    const heads = () => [inside(d0.domain.vcpu(0)).firstPirqPort, inside(d0.domain.vcpu(1)).firstPirqPort]
     expect(heads()).toEqual([3, 0])
     d0.must('bind_vcpu', { port: 2, vcpu: 0 })
-    expect([heads(), d0.domain.ports.nextPirqPort(3)]).toEqual([[3, 0], 2])
+    expect([heads(), inside(d0.domain).ports.nextPirqPort(3)]).toEqual([[3, 0], 2])
     d0.must('bind_vcpu', { port: 2, vcpu: 1 })
     d0.must('bind_vcpu', { port: 3, vcpu: 1 })
-    expect([heads(), d0.domain.ports.nextPirqPort(3), d0.domain.ports.nextPirqPort(1)]).toEqual([[1, 3], 2, 0])
+    expect([heads(), inside(d0.domain).ports.nextPirqPort(3), inside(d0.domain).ports.nextPirqPort(1)]).toEqual([
+      [1, 3],
+      2,
+      0,
+    ])
     for (const port of ports) d0.must('close', { port })
     expect(heads()).toEqual([0, 0])
   })

@@ -1,7 +1,10 @@
 /** EVTCHNOP_bind_virq (spec 2.7): every errno in the order of the checks, then what it does. */
 
 import { describe, expect, it } from 'vitest'
-import { ECS, VIRQ } from '../../src/index.js'
+import { ECS, VIRQ } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { worldOf } from '../../src/hypervisor.js'
+
 import { END, host, NOWHERE, READ_ONLY } from './raw.js'
 
 const PER_VCPU = [VIRQ.TIMER, VIRQ.DEBUG, VIRQ.XENOPROF, VIRQ.XENPMU]
@@ -53,10 +56,10 @@ describe.each([64, 32] as const)('bind_virq, %i-bit', (bits) => {
 
   it('EC-virq-4 before EC-port-14: a dying domain that is not the handler (EBUSY), and one that is (EINVAL)', () => {
     const { xen, d0, d1 } = host(bits)
-    xen.killDomain(1)
+    xen.killDomain(xen.domain(1)!)
     expect(d1.inside('bind_virq', { virq: VIRQ.CONSOLE, vcpu: 0 })).toBe('EBUSY')
     expect(d1.inside('bind_virq', { virq: VIRQ.TIMER, vcpu: 0 })).toBe('EINVAL')
-    xen.killDomain(0)
+    xen.killDomain(xen.domain(0)!)
     expect(d0.inside('bind_virq', { virq: VIRQ.CONSOLE, vcpu: 0 })).toBe('EINVAL')
   })
 
@@ -85,13 +88,13 @@ describe.each([64, 32] as const)('bind_virq, %i-bit', (bits) => {
     const { xen, d0 } = host(bits)
     d0.fill()
     expect(d0.answer('bind_virq', { virq: VIRQ.DOM_EXC, vcpu: 0 })).toBe('ENOSPC')
-    expect(xen.virqs.takeChanged(d0.domain)).toBe(-1)
+    expect(worldOf(xen).virqs.takeChanged(inside(d0.domain))).toBe(-1)
   })
 
   it('EC-virq-6, EC-vclass-6: binding VIRQ_DOM_EXC marks every domain that exists as changed', () => {
     const { xen, d0 } = host(bits)
     d0.virq(VIRQ.DOM_EXC)
-    expect([1, 2, 3, 4].map(() => xen.virqs.takeChanged(d0.domain))).toEqual([0, 1, 2, -1])
+    expect([1, 2, 3, 4].map(() => worldOf(xen).virqs.takeChanged(inside(d0.domain)))).toEqual([0, 1, 2, -1])
   })
 
   it('EC-virq-8: the port is on the vCPU that was asked for, and the VIRQ comes there', () => {
@@ -100,7 +103,7 @@ describe.each([64, 32] as const)('bind_virq, %i-bit', (bits) => {
     expect(d1.state(one)).toBe(ECS.VIRQ)
     expect(d1.status(one)).toMatchObject({ status: 4, vcpu: 1, virq: VIRQ.TIMER })
     expect([d1.bit('pending', one), d1.bit('pending', two)]).toEqual([0, 0])
-    xen.sendVirq(1, 1, VIRQ.TIMER)
+    xen.sendVirq(xen.domain(1)!.vcpu(1), VIRQ.TIMER)
     expect([d1.bit('pending', one), d1.bit('pending', two), d1.flag(0), d1.flag(1)]).toEqual([1, 0, 0, 1])
   })
 

@@ -1,7 +1,10 @@
 /** EVTCHNOP_close (spec 2.10): every errno, then what becomes of the port and of its peer. */
 
 import { describe, expect, it } from 'vitest'
-import { ECS, VIRQ } from '../../src/index.js'
+import { ECS, VIRQ } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { worldOf } from '../../src/hypervisor.js'
+
 import { END, host, NOWHERE } from './raw.js'
 
 describe.each([64, 32] as const)('close, %i-bit', (bits) => {
@@ -19,7 +22,7 @@ describe.each([64, 32] as const)('close, %i-bit', (bits) => {
 
   it('EC-close-2: an end that is attached to Xen refuses the guest’s close, connected or not (EINVAL)', () => {
     const { xen, d1, d2 } = host(bits)
-    const port = xen.allocXenPort(1, { remoteDomid: 2, notify: () => {} })
+    const port = xen.allocXenPort(xen.domain(1)!, { remoteDomid: 2, notify: () => {} })
     expect(d1.answer('close', { port })).toBe('EINVAL')
     const peer = d2.must('bind_interdomain', { remote_dom: 1, remote_port: port }).local_port
     expect(d1.answer('close', { port })).toBe('EINVAL')
@@ -48,7 +51,7 @@ describe.each([64, 32] as const)('close, %i-bit', (bits) => {
       expect([d1.state(port), d1.bit('pending', port), d1.bit('mask', port)]).toEqual([ECS.FREE, 0, 1])
       expect(d1.status(port)).toMatchObject({ status: 0, vcpu: 0 })
     }
-    expect(d1.domain.ports.activeEvtchns).toBe(0)
+    expect(inside(d1.domain).ports.activeEvtchns).toBe(0)
   })
 
   it('EC-close-5: a VIRQ per vCPU can be bound again on that vCPU, others stay', () => {
@@ -56,7 +59,7 @@ describe.each([64, 32] as const)('close, %i-bit', (bits) => {
     const [on1, on0] = [d1.virq(VIRQ.TIMER, 1), d1.virq(VIRQ.TIMER, 0)]
     d1.must('close', { port: on1 })
     expect(d1.answer('bind_virq', { virq: VIRQ.TIMER, vcpu: 0 })).toBe('EEXIST')
-    xen.sendVirq(1, 1, VIRQ.TIMER)
+    xen.sendVirq(xen.domain(1)!.vcpu(1), VIRQ.TIMER)
     expect([d1.bit('pending', on1), d1.bit('pending', on0)]).toEqual([0, 0])
     expect(d1.virq(VIRQ.TIMER, 1)).toBe(on1)
   })
@@ -70,7 +73,7 @@ describe.each([64, 32] as const)('close, %i-bit', (bits) => {
       const port = guest.virq(virq)
       guest.must('bind_vcpu', { port, vcpu: 1 })
       guest.must('close', { port })
-      expect(xen.virqs.enabled(guest.domain, 0, virq)).toBe(false)
+      expect(worldOf(xen).virqs.enabled(inside(guest.domain), 0, virq)).toBe(false)
       expect(guest.virq(virq)).toBe(port)
     }
   })
@@ -79,9 +82,9 @@ describe.each([64, 32] as const)('close, %i-bit', (bits) => {
     const { xen, d0 } = host(bits)
     const port = d0.virq(VIRQ.DOM_EXC)
     d0.must('close', { port })
-    expect(xen.virqs.takeChanged(d0.domain)).toBe(-1)
-    xen.killDomain(2)
-    expect(xen.virqs.takeChanged(d0.domain)).toBe(-1)
+    expect(worldOf(xen).virqs.takeChanged(inside(d0.domain))).toBe(-1)
+    xen.killDomain(xen.domain(2)!)
+    expect(worldOf(xen).virqs.takeChanged(inside(d0.domain))).toBe(-1)
   })
 
   it('EC-close-6, EC-bug-9: a PIRQ is unbound from its line and leaves its vCPU’s list, wherever it was in it', () => {
@@ -90,7 +93,8 @@ describe.each([64, 32] as const)('close, %i-bit', (bits) => {
     d0.must('bind_vcpu', { port: ports[3]!, vcpu: 1 })
     const list = (vcpu: number) => {
       const found: number[] = []
-      for (let p = d0.domain.vcpu(vcpu).firstPirqPort; p; p = d0.domain.ports.nextPirqPort(p)) found.push(p)
+      for (let p = inside(d0.domain.vcpu(vcpu)).firstPirqPort; p; p = inside(d0.domain).ports.nextPirqPort(p))
+        found.push(p)
       return found
     }
     expect([list(0), list(1)]).toEqual([[3, 2, 1], [4]])
@@ -101,7 +105,7 @@ describe.each([64, 32] as const)('close, %i-bit', (bits) => {
     d0.must('close', { port: 1 })
     d0.must('close', { port: 4 })
     expect([list(0), list(1)]).toEqual([[], []])
-    expect([4, 5, 6, 7].map((irq) => xen.irqs.guests(irq).length)).toEqual([0, 0, 0, 0])
+    expect([4, 5, 6, 7].map((irq) => worldOf(xen).irqs.guests(irq).length)).toEqual([0, 0, 0, 0])
     expect([4, 5, 6, 7].map((pirq) => d0.answer('bind_pirq', { pirq, flags: 0 }))).toEqual(['ok', 'ok', 'ok', 'ok'])
   })
 
@@ -131,14 +135,14 @@ describe.each([64, 32] as const)('close, %i-bit', (bits) => {
   it('EC-close-8: the peer may be attached to Xen, and keeps its notification function', () => {
     let notified = 0
     const { xen, d1, d2 } = host(bits)
-    const attached = xen.allocXenPort(2, { remoteDomid: 1, notify: () => void notified++ })
+    const attached = xen.allocXenPort(xen.domain(2)!, { remoteDomid: 1, notify: () => void notified++ })
     for (const times of [1, 2]) {
       const { local_port: port } = d1.must('bind_interdomain', { remote_dom: 2, remote_port: attached })
       d1.must('send', { port: port })
       expect(notified).toBe(times)
       d1.must('close', { port: port })
       expect(d2.status(attached)).toMatchObject({ status: 1, unbound_dom: 1 })
-      expect(d2.domain.ports.xenEvtchns).toBe(1)
+      expect(inside(d2.domain).ports.xenEvtchns).toBe(1)
     }
   })
 
@@ -149,7 +153,7 @@ describe.each([64, 32] as const)('close, %i-bit', (bits) => {
     d1.must('close', { port: first })
     expect(d1.status(second)).toMatchObject({ status: 1, unbound_dom: 1 })
     d1.must('close', { port: second })
-    expect(d1.domain.ports.activeEvtchns).toBe(0)
+    expect(inside(d1.domain).ports.activeEvtchns).toBe(0)
   })
 
   it('EC-close-9, EC-2l-5: the pending word’s bit only is cleared: selector and flag may stay, and stay harmless', () => {

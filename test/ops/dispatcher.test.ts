@@ -9,10 +9,11 @@ import {
   encode,
   HYPERVISOR,
   PAGE_SIZE,
-  type Register,
   SCHEDOP,
   VIRQ,
-} from '../../src/index.js'
+} from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import type { Register } from '../../src/index.js'
 import { ARGUMENT, END, FREE_GFN, type Guest, host, NOWHERE, nameOf, READ_ONLY, unchanged } from './raw.js'
 
 const { event_channel_op, event_channel_op_compat, multicall, sched_op } = HYPERVISOR
@@ -174,7 +175,7 @@ describe.each([64, 32] as const)('multicall, %i-bit', (bits) => {
     entry(d1, 4, event_channel_op, [EVTCHNOP.alloc_unbound, ARGUMENT])
     expect(d1.call(multicall, [LIST, 5])).toBe(0)
     expect([0, 1, 2, 3, 4].map((i) => nameOf(result(d1, i)))).toEqual(['ok', 'EINVAL', 'ENOSYS', 'EFAULT', 'ok'])
-    expect(d1.domain.ports.activeEvtchns).toBe(2)
+    expect(inside(d1.domain).ports.activeEvtchns).toBe(2)
   })
 
   it('EC-op-1: a multicall in a multicall is refused (EINVAL)', () => {
@@ -196,7 +197,7 @@ describe.each([64, 32] as const)('multicall, %i-bit', (bits) => {
     d1.write('bind_ipi', { vcpu: 0 })
     entry(d1, 0, event_channel_op, [EVTCHNOP.bind_ipi, ARGUMENT], last)
     expect(nameOf(d1.call(multicall, [last, 2]))).toBe('EFAULT')
-    expect([result(d1, 0, last), d1.domain.ports.activeEvtchns]).toEqual([0, 1])
+    expect([result(d1, 0, last), inside(d1.domain).ports.activeEvtchns]).toEqual([0, 1])
     expect(nameOf(d1.call(multicall, [last, 0xffff_ffff]))).toBe('EFAULT')
   })
 
@@ -205,7 +206,7 @@ describe.each([64, 32] as const)('multicall, %i-bit', (bits) => {
     d1.write('bind_ipi', { vcpu: 0 })
     entry(d1, 0, event_channel_op, [EVTCHNOP.bind_ipi, ARGUMENT], READ_ONLY)
     expect(nameOf(d1.call(multicall, [READ_ONLY, 1]))).toBe('EFAULT')
-    expect(d1.domain.ports.activeEvtchns).toBe(1)
+    expect(inside(d1.domain).ports.activeEvtchns).toBe(1)
   })
 
   it('EC-up-1: upcalls wait for the end of the whole batch', () => {
@@ -247,9 +248,9 @@ describe('hypercalls', () => {
   it('EC-die-1: a domain that is gone, dying, or whose number is another’s by now makes no hypercalls (ESRCH)', () => {
     const { xen, d1 } = host(64)
     const vcpu = d1.domain.vcpu(0)
-    xen.killDomain(1)
+    xen.killDomain(xen.domain(1)!)
     expect(nameOf(xen.hypercall(vcpu, sched_op, [SCHEDOP.yield, 0]))).toBe('ESRCH')
-    xen.destroyDomain(1)
+    xen.destroyDomain(xen.domain(1)!)
     xen.createDomain({ domid: 1, frames: 16 })
     expect(nameOf(xen.hypercall(vcpu, sched_op, [SCHEDOP.yield, 0]))).toBe('ESRCH')
   })

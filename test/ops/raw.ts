@@ -7,30 +7,34 @@
  */
 
 import { expect } from 'vitest'
-import { toRegister } from '../../src/errno.js'
-import { runOperation } from '../../src/hypercalls/evtchn/index.js'
 import {
   type AllIn,
   type Args,
   type Bits,
-  type Domain,
-  type DomainOptions,
   decode,
   ECS,
   EVTCHN_STRUCTS,
   EVTCHNOP,
   type EvtchnOpName,
   encode,
-  errnoName,
   HYPERVISOR,
-  Hypervisor,
-  type HypervisorOptions,
   type OpArgs,
   type Out,
   PAGE_SIZE,
-  type Register,
   sharedInfo,
   VCPU_INFO_SIZE,
+} from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { toRegister } from '../../src/errno.js'
+import { runOperation } from '../../src/hypercalls/evtchn/index.js'
+import { worldOf } from '../../src/hypervisor.js'
+import {
+  type Domain,
+  type DomainOptions,
+  errnoName,
+  Hypervisor,
+  type HypervisorOptions,
+  type Register,
   XenError,
 } from '../../src/index.js'
 
@@ -121,8 +125,8 @@ export class Guest {
 
   /** An operation by itself, without a hypercall around it: for a domain that can make none any more. */
   inside<N extends EvtchnOpName>(name: N, args: OpArgs<N>): string {
-    const caller = this.xen.callerOf(this.domain.vcpu(0))
-    return nameOf(toRegister(runOperation(this.xen.world, caller, name, { ...args })))
+    const caller = { domain: inside(this.domain), vcpu: inside(this.domain.vcpu(0)) }
+    return nameOf(toRegister(runOperation(worldOf(this.xen), caller, name, { ...args })))
   }
 
   // --- ports ---------------------------------------------------------------------------------------------------------
@@ -151,7 +155,7 @@ export class Guest {
     while (this.op('bind_ipi', { vcpu: 0 }) === 0);
   }
   state(port: number): number {
-    return this.domain.ports.state(port)
+    return inside(this.domain).ports.state(port)
   }
   status(port: number): Out<'status'> {
     return this.must('status', { dom: 0x7ff0, port })
@@ -231,13 +235,19 @@ export function unchanged(xen: Hypervisor, body: () => number): string {
 export function picture(xen: Hypervisor): unknown {
   const domains = xen.domids().map((domid) => {
     const domain = xen.domain(domid)!
-    const { ports, vcpus, pirqs, memory } = domain
+    const { ports, vcpus, pirqs, memory } = inside(domain)
     const taken = Array.from({ length: ports.validEvtchns }, (_, port) => port).filter(
       (port) => ports.state(port) !== ECS.FREE,
     )
     return {
       domid,
-      alive: [domain.dying, domain.pauseCount, domain.shutdownCode, domain.nextEvtchn, domain.levels],
+      alive: [
+        domain.dying,
+        domain.pauseCount,
+        inside(domain).shutdownCode,
+        inside(domain).nextEvtchn,
+        inside(domain).levels,
+      ],
       counts: [ports.activeEvtchns, ports.xenEvtchns, ports.lowestFree(1)],
       ports: taken.map((port) => [
         port,
@@ -248,19 +258,19 @@ export function picture(xen: Hypervisor): unknown {
         ports.remotePort(port),
       ]),
       vcpus: vcpus.map((vcpu) => [
-        vcpu.info,
-        vcpu.infoGfn,
-        vcpu.upcallVector,
+        inside(vcpu).info,
+        inside(vcpu).infoGfn,
+        inside(vcpu).upcallVector,
         vcpu.polling,
-        vcpu.pollEvtchn,
+        inside(vcpu).pollEvtchn,
         vcpu.blocked,
         vcpu.down,
-        vcpu.firstPirqPort,
-        Array.from({ length: 24 }, (_, virq) => vcpu.virqPort(virq)),
+        inside(vcpu).firstPirqPort,
+        Array.from({ length: 24 }, (_, virq) => inside(vcpu).virqPort(virq)),
       ]),
       pirqs: Array.from({ length: pirqs.nrPirqs }, (_, irq) => pirqs.find(irq)?.port ?? 0),
       held: memory.heldFrames,
-      callbackVia: domain.callbackVia,
+      callbackVia: inside(domain).callbackVia,
       ram: Buffer.from(memory.view()).toString('latin1'),
     }
   })

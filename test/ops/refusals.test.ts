@@ -1,8 +1,10 @@
 /** Why a call is refused: each call has its own reason, whatever happens beside it. */
 
 import { describe, expect, it } from 'vitest'
+import { DOMID_SELF, EVTCHNOP, HYPERVISOR, VIRQ } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
 import type { Refusal } from '../../src/errno.js'
-import { DOMID_SELF, EVTCHNOP, HYPERVISOR, Hypervisor, VIRQ } from '../../src/index.js'
+import { Hypervisor } from '../../src/index.js'
 import { ARGUMENT, type Guest, host, NOWHERE, nameOf } from './raw.js'
 
 /** A raw operation: its result, and the reasons that the sink was given. */
@@ -49,12 +51,12 @@ describe('a raw hypercall', () => {
 
   it('of a killed domain is refused as a typed call is (ESRCH)', () => {
     const { xen, d1 } = host(64)
-    xen.killDomain(1)
+    xen.killDomain(xen.domain(1)!)
     expect(reasons(d1, 'bind_ipi', { vcpu: 0 })).toEqual(['ESRCH', 'ESRCH: d1 is dead'])
     expect(messageOf(() => d1.domain.eventChannelOp('bind_ipi', { vcpu: 0 }))).toBe(
       'EVTCHNOP_bind_ipi: d1 is dead (ESRCH)',
     )
-    xen.destroyDomain(1)
+    xen.destroyDomain(xen.domain(1)!)
     expect(reasons(d1, 'bind_ipi', { vcpu: 0 })).toEqual(['ESRCH', 'ESRCH: d1 is gone'])
     expect(messageOf(() => d1.domain.eventChannelOp('bind_ipi', { vcpu: 0 }))).toBe(
       'EVTCHNOP_bind_ipi: d1 is gone (ESRCH)',
@@ -77,7 +79,7 @@ describe('upcalls whose guests are refused something too', () => {
     const ipi = d1.eventChannelOp('bind_ipi', { vcpu: 0 }).port
     /** An upcall that is due and waits for the next call to end. */
     const raise = () => {
-      d1.setPending(ipi)
+      inside(d1).setPending(ipi)
       upcalls = 0
     }
     return { xen, d1, ipi, raise, upcalls: () => upcalls }
@@ -86,23 +88,23 @@ describe('upcalls whose guests are refused something too', () => {
   it.each([
     [
       'notifyViaXenPort',
-      'notify_via_xen_event_channel: port 5000 of d1 does not exist (EINVAL)',
-      (xen: Hypervisor) => xen.notifyViaXenPort(1, 5000),
+      'notifyViaXenPort: port 5000 of d1 does not exist (EINVAL)',
+      (xen: Hypervisor) => xen.notifyViaXenPort(xen.domain(1)!, 5000),
     ],
     [
       'freeXenPort',
-      'free_xen_event_channel: port 5000 of d1 does not exist (EINVAL)',
-      (xen: Hypervisor) => xen.freeXenPort(1, 5000),
+      'freeXenPort: port 5000 of d1 does not exist (EINVAL)',
+      (xen: Hypervisor) => xen.freeXenPort(xen.domain(1)!, 5000),
     ],
     [
       'allocXenPort',
       'allocXenPort: d2 is dying (EINVAL)',
-      (xen: Hypervisor) => xen.allocXenPort(2, { remoteDomid: 0, notify: () => {} }),
+      (xen: Hypervisor) => xen.allocXenPort(xen.domain(2)!, { remoteDomid: 0, notify: () => {} }),
     ],
   ])('do not change what %s says', (_, message, call) => {
     const { xen, raise, upcalls } = disturbed()
     xen.createDomain({ domid: 2 })
-    xen.killDomain(2)
+    xen.killDomain(xen.domain(2)!)
     expect(messageOf(() => call(xen))).toBe(message)
     raise()
     expect(messageOf(() => call(xen))).toBe(message)
@@ -118,7 +120,7 @@ describe('upcalls whose guests are refused something too', () => {
     const d1 = xen.createDomain({ domid: 1 })
     expect(d1.eventChannelOp('bind_ipi', { vcpu: 0 }).port).toBe(1)
     d1.eventChannelOp('bind_virq', { virq: VIRQ.TIMER, vcpu: 0 })
-    d1.setPending(1)
+    inside(d1).setPending(1)
     expect(messageOf(() => d1.eventChannelOp('bind_vcpu', { port: 1, vcpu: 0 }))).toBe(
       'EVTCHNOP_bind_vcpu: port 1 of d1 is an IPI (EINVAL)',
     )
@@ -129,20 +131,20 @@ describe('upcalls whose guests are refused something too', () => {
 describe('calls of the host', () => {
   it('EC-vclass-5: set_global_virq_handler says what stands in the way', () => {
     const { xen, d0 } = host(64)
-    const set = (domid: number, virq: number) => messageOf(() => xen.setGlobalVirqHandler(domid, virq))
-    expect(set(1, VIRQ.TIMER)).toBe('set_global_virq_handler: VIRQ_TIMER is not global (EINVAL)')
-    expect(set(1, 99)).toBe('set_global_virq_handler: VIRQ 99 is not global (EINVAL)')
+    const set = (domid: number, virq: number) => messageOf(() => xen.setGlobalVirqHandler(xen.domain(domid)!, virq))
+    expect(set(1, VIRQ.TIMER)).toBe('setGlobalVirqHandler: VIRQ_TIMER is not global (EINVAL)')
+    expect(set(1, 99)).toBe('setGlobalVirqHandler: VIRQ 99 is not global (EINVAL)')
     d0.virq(VIRQ.CONSOLE)
-    expect(set(1, VIRQ.CONSOLE)).toBe('set_global_virq_handler: d0 has VIRQ_CONSOLE bound (EBUSY)')
-    xen.killDomain(2)
-    expect(set(2, VIRQ.TBUF)).toBe('set_global_virq_handler: d2 is dying (EINVAL)')
+    expect(set(1, VIRQ.CONSOLE)).toBe('setGlobalVirqHandler: d0 has VIRQ_CONSOLE bound (EBUSY)')
+    xen.killDomain(xen.domain(2)!)
+    expect(set(2, VIRQ.TBUF)).toBe('setGlobalVirqHandler: d2 is dying (EINVAL)')
   })
 
   it('EC-die-6: softReset says that the domain is in the middle of another reset', () => {
     const xen = Hypervisor.create({ preempt: () => true })
     const d1 = xen.createDomain({ domid: 1 })
-    d1.shutdownCode = 0
-    d1.nextEvtchn = 64
-    expect(messageOf(() => xen.softReset(1))).toBe('softReset: a reset is in progress at port 64 (EBUSY)')
+    inside(d1).shutdownCode = 0
+    inside(d1).nextEvtchn = 64
+    expect(messageOf(() => xen.softReset(xen.domain(1)!))).toBe('softReset: a reset is in progress at port 64 (EBUSY)')
   })
 })

@@ -1,7 +1,10 @@
 /** EVTCHNOP_reset and reset_cont (spec 2.15): every errno in the order of the checks, progress, and what is left alone. */
 
 import { describe, expect, it } from 'vitest'
-import { type Bits, DOMID_SELF, ECS, type HypervisorOptions, SOFTIRQ, VIRQ } from '../../src/index.js'
+import { type Bits, DOMID_SELF, ECS, VIRQ } from '../../src/abi/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { worldOf } from '../../src/hypervisor.js'
+import { type HypervisorOptions, SOFTIRQ } from '../../src/index.js'
 import { END, Guest, host, NOWHERE } from './raw.js'
 
 const SELF = { dom: DOMID_SELF }
@@ -44,7 +47,7 @@ describe.each([64, 32] as const)('reset, %i-bit', (bits) => {
   it('EC-reset-3 before EC-reset-4: a stranger asks for a domain that is not paused (EPERM)', () => {
     const { xen, d1 } = host(bits)
     expect(d1.answer('reset', { dom: 2 })).toBe('EPERM')
-    xen.pauseDomain(2)
+    xen.pauseDomain(xen.domain(2)!)
     expect(d1.answer('reset', { dom: 2 })).toBe('EPERM')
   })
 
@@ -53,15 +56,15 @@ describe.each([64, 32] as const)('reset, %i-bit', (bits) => {
     d2.ipi()
     expect(d0.answer('reset', { dom: 2 })).toBe('EINVAL')
     expect(d0.answer('reset_cont', { dom: 2 })).toBe('EINVAL')
-    xen.pauseDomain(2)
+    xen.pauseDomain(xen.domain(2)!)
     expect(d0.answer('reset', { dom: 2 })).toBe('ok')
-    xen.unpauseDomain(2)
+    xen.unpauseDomain(xen.domain(2)!)
     expect(d0.answer('reset', { dom: 2 })).toBe('EINVAL')
   })
 
   it('EC-reset-4: the pauses are counted', () => {
     const { xen, d0 } = host(bits)
-    for (const step of ['pauseDomain', 'pauseDomain', 'unpauseDomain'] as const) xen[step](2)
+    for (const step of ['pauseDomain', 'pauseDomain', 'unpauseDomain'] as const) xen[step](xen.domain(2)!)
     expect(d0.answer('reset', { dom: 2 })).toBe('ok')
   })
 
@@ -76,9 +79,9 @@ describe.each([64, 32] as const)('reset, %i-bit', (bits) => {
     open(d1, 70)
     const seen: string[] = []
     meanwhile(() => {
-      expect(d1.domain.nextEvtchn).toBe(64)
+      expect(inside(d1.domain).nextEvtchn).toBe(64)
       seen.push(d0.answer('reset', { dom: 1 }))
-      xen.pauseDomain(1)
+      xen.pauseDomain(xen.domain(1)!)
       seen.push(d0.answer('reset', { dom: 1 }), d1.answer('reset', SELF))
     })
     expect(d1.answer('reset', SELF)).toBe('ok')
@@ -101,7 +104,7 @@ describe.each([64, 32] as const)('reset, %i-bit', (bits) => {
       other = d1.answer('reset_cont', SELF, { vcpu: 1 })
     })
     expect(d1.op('reset', SELF)).toBe(-16)
-    expect([other, d1.domain.ports.activeEvtchns, d1.domain.nextEvtchn]).toEqual(['ok', 0, 0])
+    expect([other, inside(d1.domain).ports.activeEvtchns, inside(d1.domain).nextEvtchn]).toEqual(['ok', 0, 0])
   })
 
   it('EC-reset-7: closes every port of the guest, in every state, and peers find theirs unbound', () => {
@@ -112,10 +115,11 @@ describe.each([64, 32] as const)('reset, %i-bit', (bits) => {
     d0.must('bind_pirq', { pirq: 4, flags: 0 })
     open(d0, 20)
     d0.must('reset', SELF)
-    expect(d0.domain.ports.activeEvtchns).toBe(0)
+    expect(inside(d0.domain).ports.activeEvtchns).toBe(0)
     expect(d2.status(theirs)).toMatchObject({ status: 1, unbound_dom: 0 })
-    expect(xen.irqs.guests(4)).toEqual([])
-    for (const virq of [VIRQ.TIMER, VIRQ.ARGO, VIRQ.CONSOLE]) expect(xen.virqs.enabled(d0.domain, 0, virq)).toBe(false)
+    expect(worldOf(xen).irqs.guests(4)).toEqual([])
+    for (const virq of [VIRQ.TIMER, VIRQ.ARGO, VIRQ.CONSOLE])
+      expect(worldOf(xen).virqs.enabled(inside(d0.domain), 0, virq)).toBe(false)
   })
 
   it('EC-reset-7, EC-xen-2: Xen-attached ports survive, connected or not', () => {
@@ -123,11 +127,11 @@ describe.each([64, 32] as const)('reset, %i-bit', (bits) => {
     const { xen, d1, d2 } = host(bits)
     const notify = () => void notified++
     d1.ipi()
-    const [one, two] = [1, 2].map(() => xen.allocXenPort(1, { remoteDomid: 2, notify }))
+    const [one, two] = [1, 2].map(() => xen.allocXenPort(xen.domain(1)!, { remoteDomid: 2, notify }))
     open(d1, 80)
     const port = d2.must('bind_interdomain', { remote_dom: 1, remote_port: one! }).local_port
     d1.must('reset', SELF)
-    expect([d1.domain.ports.activeEvtchns, d1.domain.ports.xenEvtchns]).toEqual([2, 2])
+    expect([inside(d1.domain).ports.activeEvtchns, inside(d1.domain).ports.xenEvtchns]).toEqual([2, 2])
     expect([d1.state(one!), d1.state(two!)]).toEqual([ECS.INTERDOMAIN, ECS.UNBOUND])
     d2.must('send', { port })
     expect(notified).toBe(1)
@@ -137,12 +141,12 @@ describe.each([64, 32] as const)('reset, %i-bit', (bits) => {
     const { xen, checks, meanwhile } = preempted(bits, [1, 2, 3, 4, 5, 6, 7])
     const wide = new Guest(xen, { domid: 3, bits, maxEvtchnPort: 300 })
     const seen: number[] = []
-    meanwhile(() => void seen.push(wide.domain.nextEvtchn))
+    meanwhile(() => void seen.push(inside(wide.domain).nextEvtchn))
     open(wide, 300)
     expect(wide.answer('reset', SELF)).toBe('ok')
     expect(seen).toEqual([64, 128, 192, 256])
     expect(checks()).toBe(4)
-    expect([wide.domain.ports.activeEvtchns, wide.domain.nextEvtchn]).toEqual([0, 0])
+    expect([inside(wide.domain).ports.activeEvtchns, inside(wide.domain).nextEvtchn]).toEqual([0, 0])
   })
 
   it('EC-reset-9, EC-XSA-343: ports that were opened meanwhile: EAGAIN, and a second reset does it', () => {
@@ -150,10 +154,10 @@ describe.each([64, 32] as const)('reset, %i-bit', (bits) => {
     open(d1, 70)
     meanwhile(() => void d1.ipi())
     expect(d1.op('reset', SELF)).toBe(-11)
-    expect([d1.domain.ports.activeEvtchns, d1.domain.nextEvtchn]).toEqual([1, 0])
+    expect([inside(d1.domain).ports.activeEvtchns, inside(d1.domain).nextEvtchn]).toEqual([1, 0])
     expect(d1.state(1)).toBe(ECS.IPI)
     expect(d1.answer('reset', SELF)).toBe('ok')
-    expect(d1.domain.ports.activeEvtchns).toBe(0)
+    expect(inside(d1.domain).ports.activeEvtchns).toBe(0)
   })
 
   it('EC-reset-8, EC-reset-9: opened meanwhile, the port at hand and those ahead are closed, those behind stay (EAGAIN)', () => {

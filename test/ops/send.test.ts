@@ -1,7 +1,8 @@
 /** EVTCHNOP_send (spec 2.11): every errno in the order of the checks, then what it does in each state. */
 
 import { describe, expect, it } from 'vitest'
-import { VIRQ, type XsmPolicy } from '../../src/index.js'
+import { VIRQ } from '../../src/abi/index.js'
+import type { XsmPolicy } from '../../src/index.js'
 import { END, host, NOWHERE } from './raw.js'
 
 /** Refuses every send, and notes whom the policy was asked about. */
@@ -34,7 +35,7 @@ describe.each([64, 32] as const)('send, %i-bit', (bits) => {
 
   it('EC-send-2: a Xen-attached end refuses the guest’s send (EINVAL), unbound or connected', () => {
     const { xen, d1, d2 } = host(bits)
-    const port = xen.allocXenPort(1, { remoteDomid: 2, notify: () => {} })
+    const port = xen.allocXenPort(xen.domain(1)!, { remoteDomid: 2, notify: () => {} })
     expect(d1.answer('send', { port })).toBe('EINVAL')
     d2.must('bind_interdomain', { remote_dom: 1, remote_port: port })
     expect(d1.answer('send', { port })).toBe('EINVAL')
@@ -43,7 +44,7 @@ describe.each([64, 32] as const)('send, %i-bit', (bits) => {
   it('EC-send-1, -2 before EC-send-3 before EC-send-4: the policy is asked in between (EINVAL, EINVAL, EACCES)', () => {
     const asked: (number | undefined)[] = []
     const { xen, d1 } = host(bits, { xsm: refusing(asked) })
-    const attached = xen.allocXenPort(1, { remoteDomid: 2, notify: () => {} })
+    const attached = xen.allocXenPort(xen.domain(1)!, { remoteDomid: 2, notify: () => {} })
     expect(d1.answer('send', { port: 5000 })).toBe('EINVAL')
     expect(d1.answer('send', { port: attached })).toBe('EINVAL')
     expect(asked).toEqual([])
@@ -90,7 +91,7 @@ describe.each([64, 32] as const)('send, %i-bit', (bits) => {
     const { xen, d1, d2 } = host(bits)
     const notify = (vcpu: { domid: number; vcpuId: number }, port: number) =>
       void calls.push([vcpu.domid, vcpu.vcpuId, port])
-    const attached = xen.allocXenPort(2, { vcpuId: 1, remoteDomid: 1, notify })
+    const attached = xen.allocXenPort(xen.domain(2)!, { vcpuId: 1, remoteDomid: 1, notify })
     const port = d1.must('bind_interdomain', { remote_dom: 2, remote_port: attached }).local_port
     d1.must('send', { port })
     expect(calls).toEqual([[2, 1, attached]])

@@ -1,7 +1,8 @@
 /** EVTCHNOP_status (spec 2.12): every errno in the order of the checks, then what it says of each state. */
 
 import { describe, expect, it } from 'vitest'
-import { DOMID_SELF, VIRQ } from '../../src/index.js'
+import { DOMID_SELF, VIRQ } from '../../src/abi/index.js'
+
 import { ARGUMENT, END, type Guest, host, NOWHERE, READ_ONLY } from './raw.js'
 
 /** The struct's bytes from `status` on, the caller's bytes having been 0xa5. */
@@ -73,7 +74,7 @@ describe.each([64, 32] as const)('status, %i-bit', (bits) => {
 
   it('EC-stat-5, EC-xen-2: Xen-attached ports are reported, to the guest too', () => {
     const { xen, d1 } = host(bits)
-    const port = xen.allocXenPort(1, { vcpuId: 1, remoteDomid: 2, notify: () => {} })
+    const port = xen.allocXenPort(xen.domain(1)!, { vcpuId: 1, remoteDomid: 2, notify: () => {} })
     expect(d1.status(port)).toMatchObject({ status: 1, vcpu: 1, unbound_dom: 2 })
   })
 

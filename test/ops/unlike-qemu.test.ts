@@ -1,7 +1,8 @@
 /** Where QEMU's event channels differ from Xen's (spec part 9), this library does as Xen does. */
 
 import { describe, expect, it } from 'vitest'
-import { DOMID_SELF, VIRQ } from '../../src/index.js'
+import { DOMID_SELF, VIRQ } from '../../src/abi/index.js'
+
 import { host } from './raw.js'
 
 describe.each([64, 32] as const)('as Xen and unlike QEMU, %i-bit', (bits) => {
@@ -70,14 +71,14 @@ describe.each([64, 32] as const)('as Xen and unlike QEMU, %i-bit', (bits) => {
 
   it('EC-diff-11: there are Xen-attached ports and continuations', () => {
     const { xen, d1 } = host(bits)
-    expect(xen.allocXenPort(1, { remoteDomid: 2, notify: () => {} })).toBe(1)
+    expect(xen.allocXenPort(xen.domain(1)!, { remoteDomid: 2, notify: () => {} })).toBe(1)
     expect(d1.answer('reset_cont', { dom: DOMID_SELF })).toBe('EBUSY')
   })
 
   it('EC-diff-12: a cooperative save holds no port table: the restored guest makes its channels again', () => {
     const { xen, d1 } = host(bits)
     d1.ipi()
-    const state = xen.saveDomain(1)
+    const state = xen.saveDomain(xen.domain(1)!)
     expect(
       Object.keys(state)
         .filter((name) => /port|channel|pirq/i.test(name))

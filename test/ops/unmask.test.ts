@@ -17,7 +17,7 @@ describe.each([64, 32] as const)('unmask, %i-bit', (bits) => {
 
   it('EC-unmask-2, EC-port-2, EC-odd-5: on a free port, port 0 and a Xen-attached one it answers 0 and does nothing', () => {
     const { xen, d1 } = host(bits)
-    const attached = xen.allocXenPort(1, { remoteDomid: 2, notify: () => {} })
+    const attached = xen.allocXenPort(xen.domain(1)!, { remoteDomid: 2, notify: () => {} })
     for (const port of [0, 9, attached]) {
       d1.setBit('mask', port)
       d1.setBit('pending', port)

@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { SocketEnd } from '../../src/dom0/frontends/index.js'
 import { encodeAddress, INDEX_WORD, PVCALLS, type PvcallsFields } from '../../src/dom0/io/index.js'
+import { inside } from '../../src/domain/handles.js'
 import { accept, bytesOf, drain, PvcallsLab, SERVER, text } from './lab.js'
 
 const ADDRESS = { ip: '10.0.0.9', port: 8080 }
@@ -24,7 +25,7 @@ class HostileLab extends PvcallsLab {
 
   #left(): number[] {
     const { host } = this
-    return [host.grants.mapped(1), host.dom0.ports.activeEvtchns, host.pvcalls.connection(1)?.sockets.size ?? 0]
+    return [host.grants.mapped(1), inside(host.dom0).ports.activeEvtchns, host.pvcalls.connection(1)?.sockets.size ?? 0]
   }
 
   command(cmd: number, fields: PvcallsFields): number {

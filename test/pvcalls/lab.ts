@@ -12,6 +12,7 @@ import {
 } from '../../src/dom0/index.js'
 import type { InetAddress } from '../../src/dom0/io/index.js'
 import type { Task } from '../../src/dom0/kernel/index.js'
+import { inside } from '../../src/domain/handles.js'
 
 export const SERVER: InetAddress = { ip: '10.0.0.1', port: 80 }
 
@@ -32,7 +33,7 @@ export class PvcallsLab {
     this.network = new LocalNetwork(bufferBytes === undefined ? {} : { bufferBytes })
     this.host = new Host({
       ...rest,
-      guest: { frames: 256, maxEvtchnPort: -1, ...guest },
+      guest: { frames: 256, maxEvtchnPort: Infinity, ...guest },
       pvcalls: { ...pvcalls, network: this.network },
     })
     for (let i = 1; i <= guests; i++) this.create(`guest${i}`)
@@ -110,7 +111,7 @@ export class PvcallsLab {
   vcpuOf(id: bigint): number {
     const { channels, dom0 } = this.host
     for (let port = 1; port < 8192; port++)
-      if (channels.nameOf(port) === `pvcalls d1:${id}`) return dom0.ports.notifyVcpu(port)
+      if (channels.nameOf(port) === `pvcalls d1:${id}`) return inside(dom0).ports.notifyVcpu(port)
     throw new Error(`socket ${id} has no event channel`)
   }
 

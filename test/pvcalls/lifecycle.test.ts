@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import type { PvSocket } from '../../src/dom0/frontends/index.js'
 import { Host } from '../../src/dom0/index.js'
 import type { Task } from '../../src/dom0/kernel/index.js'
+import { inside } from '../../src/domain/handles.js'
 import { differences, inventory } from '../../src/scenarios/inventory.js'
 import { accept, bytesOf, PvcallsLab, SERVER } from './lab.js'
 
@@ -214,14 +215,14 @@ describe.each(['bounded', 'per-socket'] as const)('the end, %s', (policy) => {
       const answer = yield* front.command(2, { id: socket.id })
       // The response is here: from now on nothing is signalled.
       void socket.end.changed
-      notified = guest.domain.ports.activeEvtchns
+      notified = inside(guest.domain).ports.activeEvtchns
       expect([active.worker, active.released]).toEqual([null, true])
       return answer
     })
     const before = socket.end.ring.readable
     peer.send(bytesOf('too late'))
     lab.run()
-    expect([ret, socket.end.ring.readable, guest.domain.ports.activeEvtchns]).toEqual([0, before, notified])
+    expect([ret, socket.end.ring.readable, inside(guest.domain).ports.activeEvtchns]).toEqual([0, before, notified])
     expect(lab.policy.workers).toEqual([])
   })
 
@@ -241,15 +242,15 @@ describe('PV-46: event channels', () => {
   it('PV-acc-14: 1,000 sockets of a 64-bit two-level guest use 1,001 channels of this device', () => {
     const lab = new PvcallsLab({ guest: { frames: 4096 } })
     lab.serve()
-    const before = lab.host.dom0.ports.activeEvtchns - 1
+    const before = inside(lab.host.dom0).ports.activeEvtchns - 1
     lab.guest(1, function* (front) {
       for (let i = 0; i < 1000; i++) yield* front.connect(SERVER, { ringOrder: 1 })
     })
-    expect(lab.host.dom0.ports.activeEvtchns - before).toBe(1001)
+    expect(inside(lab.host.dom0).ports.activeEvtchns - before).toBe(1001)
   })
 
   it('PV-acc-14: a 32-bit two-level guest has no port for its 1,022nd: ENOSPC in the frontend, nothing left in the backend', () => {
-    const lab = new PvcallsLab({ guest: { frames: 4096, bits: 32, maxEvtchnPort: -1 } })
+    const lab = new PvcallsLab({ guest: { frames: 4096, bits: 32, maxEvtchnPort: Infinity } })
     lab.serve()
     let connected = 0
     const all = function* () {

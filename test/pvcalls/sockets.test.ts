@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import type { NetSocket } from '../../src/dom0/backends/index.js'
 import type { PvSocket } from '../../src/dom0/frontends/index.js'
 import { PVCALLS } from '../../src/dom0/io/index.js'
+import { inside } from '../../src/domain/handles.js'
 import { accept, bytesOf, drain, PvcallsLab, pattern, SERVER, same, text } from './lab.js'
 
 const ADDRESS = { ip: '10.0.0.9', port: 8080 }
@@ -232,10 +233,10 @@ describe('a listening socket', () => {
     const listener = lab.guest(1, (front) => front.listen(ADDRESS))
     const first = lab.spawn(1, () => listener.accept())
     lab.run()
-    const ports = lab.host.dom0.ports.activeEvtchns
+    const ports = inside(lab.host.dom0).ports.activeEvtchns
     expect(() => lab.guest(1, () => listener.accept())).toThrow('ACCEPT: EINTR')
     expect(() => lab.guest(1, () => listener.poll())).toThrow('POLL: EINTR')
-    expect(lab.host.dom0.ports.activeEvtchns, 'nothing of the refused ones is left').toBe(ports)
+    expect(inside(lab.host.dom0).ports.activeEvtchns, 'nothing of the refused ones is left').toBe(ports)
     lab.connect(ADDRESS)
     expect(first.result).toBeDefined()
   })

@@ -99,7 +99,7 @@ describe('a trace', () => {
   it('shows what the host does to domains', () => {
     const { xen, trace } = host()
     xen.createDomain({ domid: 2 })
-    xen.destroyDomain(2)
+    xen.destroyDomain(xen.domain(2)!)
     expect(lines(trace)).toEqual(['d2 is created', 'd2 is dead', 'd2 is gone'])
   })
 

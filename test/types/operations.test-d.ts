@@ -3,7 +3,8 @@
  * `tsc -p test`; nothing here is run.
  */
 
-import type { Domain, In, Out, Vcpu } from '../../src/index.js'
+import type { In, Out } from '../../src/abi/index.js'
+import type { Domain, Vcpu } from '../../src/index.js'
 
 declare const domain: Domain
 declare const vcpu: Vcpu

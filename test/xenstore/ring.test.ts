@@ -1,5 +1,7 @@
 /** The ring: through this library's own event channels, and against guests that write what they like. */
+
 import { describe, expect, it } from 'vitest'
+import { inside } from '../../src/domain/handles.js'
 import { Hypervisor, type Vcpu } from '../../src/index.js'
 import {
   C_4_23,
@@ -40,7 +42,7 @@ class Machine {
     const host: DomainHost = {
       state: (domid) => {
         const domain = this.xen.domain(domid)
-        return domain ? { shutdown: domain.shutdownCode >= 0, dying: domain.dying !== 'alive' } : null
+        return domain ? { shutdown: inside(domain).shutdownCode >= 0, dying: domain.dying !== 'alive' } : null
       },
       connect: (domid, gfn, port) => {
         const domain = this.xen.domain(domid)
@@ -264,7 +266,7 @@ describe('a guest, its ring, its event channel and the daemon', () => {
     const guest = machine.client(5)
     await guest.write('x', 'v')
     const ports = machine.xen.domain(0)!
-    machine.xen.destroyDomain(5)
+    machine.xen.destroyDomain(machine.xen.domain(5)!)
     machine.server.domainsChanged()
     expect(seen).toEqual(['@releaseDomain', '@releaseDomain'])
     expect(await dom0.exists('/local/domain/5')).toBe(false)
@@ -398,7 +400,7 @@ describe('a hostile guest', () => {
       peer.channel.notify()
       if (!machine.server.domains.get(5)!.connection!.ignored) continue
       if (next(2)) {
-        machine.xen.destroyDomain(5)
+        machine.xen.destroyDomain(machine.xen.domain(5)!)
         machine.server.domainsChanged()
         ;({ peer, ring, port } = machine.guest(5))
       } else ({ peer, ring, port } = machine.guest(5))

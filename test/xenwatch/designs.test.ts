@@ -3,6 +3,8 @@
 import { describe, expect, it } from 'vitest'
 import { diskSpec, nicSpec } from '../../src/dom0/toolstack/index.js'
 import { type OnDemandDelivery, XenbusWatch } from '../../src/dom0/xenbus/index.js'
+import { inside } from '../../src/domain/handles.js'
+import { worldOf } from '../../src/hypervisor.js'
 import {
   ALL,
   create,
@@ -108,7 +110,7 @@ describe.each(MULTITHREADED)('%s', (design) => {
 
   it('XW-life-2, XW-unreg-4: destroyed guests leave no thread, watch, device or port behind', () => {
     const host = hostOf(design)
-    const ports = host.dom0.ports.activeEvtchns
+    const ports = inside(host.dom0).ports.activeEvtchns
     const watches = host.xenbus.watches.length
     createGuests(host, 4)
     expect(threadsLike(host, 'xen-mtwatch')).toHaveLength(4)
@@ -118,7 +120,7 @@ describe.each(MULTITHREADED)('%s', (design) => {
     expect(host.xenbus.delivery.domainLists).toEqual([])
     expect(host.bus.devices).toEqual([])
     expect(host.xenbus.watches).toHaveLength(watches)
-    expect(host.dom0.ports.activeEvtchns).toBe(ports)
+    expect(inside(host.dom0).ports.activeEvtchns).toBe(ports)
     expect(host.grants.mapped(1)).toBe(0)
     expect(host.xenbus.reports).toEqual([])
   })
@@ -208,7 +210,7 @@ describe('talk', () => {
     const host = hostOf('talk')
     createGuests(host, 3)
     const domain = host.xen.domain(3)!
-    host.xen.world.shutdown(domain, 0)
+    worldOf(host.xen).shutdown(inside(domain), 0)
     host.pass(1)
     expect(threadsLike(host, 'xen-mtwatch-3')).toHaveLength(1)
     destroy(host, 3)

@@ -56,7 +56,7 @@ const FRAMES: Readonly<Record<Abi, number>> = { '2': 512, '3': 512, '4': 4096, '
 export function boot(xen: Hypervisor, upcalls: HeldUpcalls, abi: Abi): Machines {
   const make = (domid: number, bits: Bits): Machine => {
     const own = abiFor(abi, bits)
-    const domain = xen.createDomain({ domid, bits, frames: FRAMES[own], maxEvtchnPort: -1 })
+    const domain = xen.createDomain({ domid, bits, frames: FRAMES[own], maxEvtchnPort: Infinity })
     const levels: Form = formOf(own)
     const kernel = GuestKernel.boot(xen.platform(domain), { levels })
     check(kernel.levels === levels, `d${domid} got ${kernel.levels} levels: ${JSON.stringify(kernel.attempts)}`)

@@ -46,7 +46,7 @@ interface Results {
   readonly small: Exchange
   readonly cost: readonly CostRow[]
   readonly dumps: readonly DumpFacts[]
-  readonly migrations: readonly Omit<Migration, 'report'>[]
+  readonly migrations: readonly Omit<Migration, 'report' | 'domain'>[]
 }
 
 function perform(screen: Screen, { abi, channels, sends, seed }: Workload): Results {
@@ -85,7 +85,7 @@ function perform(screen: Screen, { abi, channels, sends, seed }: Workload): Resu
   const ram = guest64.domain.memory.bytes
   const migrations = migrateTwice(xen, upcalls, guest64, channels, formOf(abiFor(abi, 64)))
   showMigrations(screen, ram, migrations)
-  const moved = migrations.map(({ report: _, ...rest }) => rest)
+  const moved = migrations.map(({ report: _, domain: __, ...rest }) => rest)
   return { connectNs, exchange: exchanged, small, cost, dumps, migrations: moved }
 }
 

@@ -64,7 +64,7 @@ function save(work: Workload, mode: SaveMode, to: Destination): Move {
   if (mode === 'cooperative') kernel.suspend()
 
   const began = nowNs()
-  const migration = machine.xen.beginMigration(1, { mode })
+  const migration = machine.xen.beginMigration(machine.xen.domain(1)!, { mode })
   const text = JSON.stringify(migration.state)
   const saveNs = nowNs() - began
   for (const i of raised) dom0.send(source.ends[i]!)
@@ -105,7 +105,7 @@ function refuse(moving: Move, error: RestoreError): void {
   const { source, outcome, migration } = moving
   outcome.refused = error.message
   migration.abort()
-  source.machine.xen.resumeDomain(1)
+  source.machine.xen.resumeDomain(source.machine.xen.domain(1)!)
   if (outcome.mode === 'cooperative') source.kernel.cancelSuspend()
   finish(moving, source.dom0)
 }
@@ -119,7 +119,7 @@ function resume({ source, outcome, migration }: Move, target: Machine, restored:
   if (outcome.mode === 'cooperative') cooperate(source, target, restored, peer, outcome)
   else {
     kernel.moveTo(target.xen.platform(restored))
-    target.xen.startDomain(1, late)
+    target.xen.startDomain(target.xen.domain(1)!, late)
     const { connected, unbound } = restored.restored!
     outcome.connected = connected.length
     outcome.lost = unbound.length

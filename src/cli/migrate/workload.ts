@@ -103,7 +103,7 @@ export class Source {
 
   constructor({ channels, abi, bits, frames }: Workload) {
     this.dom0 = this.machine.dom0(channels)
-    this.kernel = this.machine.boot({ domid: 1, bits, frames, maxEvtchnPort: -1 }, formOf(abi))
+    this.kernel = this.machine.boot({ domid: 1, bits, frames, maxEvtchnPort: Infinity }, formOf(abi))
     if (this.kernel.levels !== formOf(abi))
       throw new UsageError(`evtchn migrate: ${abiName(abi)} do not fit in --frames ${frames}.`)
     this.ran = new Uint32Array(channels)

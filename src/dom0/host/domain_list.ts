@@ -4,7 +4,7 @@
  */
 
 import { DOMID_FIRST_RESERVED, PAGE_SIZE } from '../../abi/index.js'
-import type { Domain } from '../../domain/domain.js'
+import type { Domain } from '../../domain/handles.js'
 import type { Hypervisor } from '../../hypervisor.js'
 import type { GrantTable } from '../backends/index.js'
 import type { Scheduler } from '../kernel/index.js'
@@ -132,7 +132,7 @@ export class DomainList implements DomainControl {
     this.#guests.get(domid)?.destroy()
     this.#guests.delete(domid)
     this.#zombies.set(domid, domain)
-    this.#xen.killDomain(domid)
+    this.#xen.killDomain(this.#xen.domain(domid)!)
     this.pagesUnmapped(domid)
   }
 
@@ -142,7 +142,7 @@ export class DomainList implements DomainControl {
     if (!domain || this.#grants.mapped(domid)) return
     this.#zombies.delete(domid)
     this.#grants.forget(domid)
-    this.#xen.destroyDomain(domid)
+    this.#xen.destroyDomain(this.#xen.domain(domid)!)
     this.#windows.give(domain.memory.memory, domain.memory.base)
   }
 
@@ -158,7 +158,7 @@ export class DomainList implements DomainControl {
       running: domid === 0,
       blocked: domid !== 0 && !dying && guest?.paused === false,
       paused: domid !== 0 && guest?.paused !== false,
-      shutdown: domain.shutdownCode >= 0,
+      shutdown: domain.shutdownCode !== undefined,
       dying,
     }
   }

@@ -1,7 +1,7 @@
 /** A guest: a domain whose kernel has event channels, a store ring, and frontends. */
 
 import { type Bits, PAGE_SIZE } from '../../abi/index.js'
-import type { Domain } from '../../domain/domain.js'
+import type { Domain } from '../../domain/handles.js'
 import { type BootOptions, GuestKernel } from '../../guest/index.js'
 import type { Hypervisor } from '../../hypervisor.js'
 import type { GuestMemory } from '../../machine/memory.js'

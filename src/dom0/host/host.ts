@@ -12,7 +12,7 @@
 
 import { VIRQ } from '../../abi/index.js'
 import { type Clock, ManualClock } from '../../clock.js'
-import type { Domain } from '../../domain/domain.js'
+import type { Domain } from '../../domain/handles.js'
 import { GuestKernel } from '../../guest/index.js'
 import { Hypervisor } from '../../hypervisor.js'
 import { InProcessTransport, type RingPeer, XenStored } from '../../xenstore/index.js'
@@ -147,7 +147,7 @@ export class Host {
 
   #domainState(domid: number): { shutdown: boolean; dying: boolean } | null {
     const domain = this.xen.domain(domid)
-    return domain ? { shutdown: domain.shutdownCode >= 0, dying: domain.dying !== 'alive' } : null
+    return domain ? { shutdown: domain.shutdownCode !== undefined, dying: domain.dying !== 'alive' } : null
   }
 
   /** The daemon's end of a ring; its port is dom0's. */
