@@ -4,7 +4,7 @@
  */
 import { Hypervisor } from 'evtchn'
 
-const xen = Hypervisor.create()
+const xen = Hypervisor.create({ onUpcall() {} })
 const domain = xen.createDomain({ domid: 1, frames: 64, maxEvtchnPort: Infinity })
 const ram = new DataView(domain.memory.memory.buffer)
 const vcpu = domain.vcpu(0)

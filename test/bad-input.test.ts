@@ -150,7 +150,7 @@ const HOST: Record<string, Case[]> = {
     ['domain', ({ xen }, bad) => xen.setGlobalVirqHandler(bad, 2), [...notObject, {}, undefined]],
     ['virq', ({ xen }, bad) => xen.setGlobalVirqHandler(xen.domain(1)!, bad), notNumber.filter((each) => each !== -1)],
     ['irq', ({ xen }, bad) => xen.raiseIrq(bad), notNumber],
-    ['level', ({ xen }, bad) => xen.raiseIrq(5, bad), notBoolean],
+    ['trigger', ({ xen }, bad) => xen.raiseIrq(5, bad), [null, true, 'level ', 1]],
     ['irq', ({ xen }, bad) => xen.lowerIrq(bad), notNumber],
     ['domain', ({ xen }, bad) => xen.sendPirq(bad, 5), [...notObject, {}, undefined]],
     ['pirq', ({ xen }, bad) => xen.sendPirq(xen.domain(1)!, bad), notNumber],

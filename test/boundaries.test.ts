@@ -32,8 +32,10 @@ const ROOMS: Record<string, readonly string[]> = {
   migration: [...FOUNDATION, 'abi', 'machine', 'domain', 'host', 'hypercalls'],
   dump: [...FOUNDATION, 'abi', 'domain', 'host'],
   guest: [...FOUNDATION, 'abi', 'machine'],
+  'parts.ts': [...FOUNDATION, 'abi', 'machine', 'trace/index.ts', 'domain', 'host', 'hypercalls', 'migration'],
   'hypervisor.ts': [
     ...FOUNDATION,
+    'parts.ts',
     'abi',
     'machine',
     'trace/index.ts',

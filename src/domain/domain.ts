@@ -351,3 +351,7 @@ export class Domain implements Delivery, Subject {
     this.#host.unblocked(vcpu)
   }
 }
+
+/** Says in which way a domain stands still. */
+export const frozenText = ({ domid, frozen }: Domain): string =>
+  `d${domid} stands still, ${frozen === 'saved' ? 'saved for its migration' : 'restored and not started'}`

@@ -2,6 +2,12 @@
 export { FrameAllocator } from './frames.js'
 export { GuestKernel } from './kernel.js'
 export type { ResumeReport } from './lifecycle.js'
-export type { BindOptions, BootOptions, EventHandler, HandlerOrOptions } from './options.js'
+export {
+  type BindOptions,
+  BOOT_OPTION_NAMES,
+  type BootOptions,
+  type EventHandler,
+  type HandlerOrOptions,
+} from './options.js'
 export { GuestHypercalls, type GuestPlatform, type OnRefusal } from './platform.js'
 export type { Attempt, WantedLevels } from './register.js'

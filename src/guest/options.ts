@@ -66,6 +66,9 @@ const BOOT: Table<BootOptions> = {
   batch: within(1, 1024),
 }
 
+/** Names of the options of boot. */
+export const BOOT_OPTION_NAMES = Object.keys(BOOT) as readonly (keyof BootOptions)[]
+
 /** Options of boot. Whether the first frame exists is the caller's to check. */
 export function checkBoot(call: string, given: BootOptions): CheckedBootOptions {
   return { levels: 2, ...options(call, given, BOOT) }

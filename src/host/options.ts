@@ -36,6 +36,11 @@ export interface HypervisorOptions {
    * offline, or its domain paused, shut down or frozen, when that is over.
    */
   onUnblock?: (vcpu: Vcpu) => void
+  /**
+   * Told once for each domain that has an event and for which nobody listens: no guest was booted on it and there is no
+   * `onUpcall`. Default: `console.warn`, where the platform has it.
+   */
+  warn?: (text: string) => void
   /** Where calls, upcalls and what the host does are recorded: a Trace, or hooks that look on. Default: none. */
   trace?: TraceSink
   /** Calls that are to fail. Default: none. */
@@ -95,6 +100,7 @@ export interface DomainOptions {
 const HOST_OPTIONS: Table<HypervisorOptions> = {
   onUpcall: func,
   onUnblock: func,
+  warn: func,
   trace: nested<TraceSink>({ record: func, upcall: func }),
   faults: having('refusal'),
   clock: having('nowNs', 'wallclockNs'),

@@ -12,7 +12,11 @@ import type { Domains } from './domains.js'
 
 /** Where a vCPU is entered; see HypervisorOptions. */
 export interface Entry {
-  onUpcall?: (vcpu: Vcpu, domain: Domain) => void
+  /** Does anybody take the upcalls of this domain? */
+  listens(domain: Domain): boolean
+  onUpcall(vcpu: Vcpu, domain: Domain): void
+  /** An upcall is due for a domain for which nobody listens. */
+  unheard(vcpu: Vcpu, domain: Domain): void
   onUnblock?: (vcpu: Vcpu) => void
 }
 
@@ -143,13 +147,15 @@ export class UpcallQueue {
 
   /** The upcall itself. PV: the mask is 1 in the handler and what it was when the handler returns (EC-up-6, EC-up-7). */
   #enter(domain: Domain, vcpu: Vcpu): void {
-    const { onUpcall } = this.#entry
-    if (!onUpcall) return
+    if (!this.#entry.listens(domain)) {
+      this.#entry.unheard(vcpu, domain)
+      return
+    }
     const saved = vcpu.upcallMask
     if (domain.type === 'pv') vcpu.setUpcallMask(1)
     this.#inUpcall.add(vcpu)
     try {
-      onUpcall(vcpu, domain)
+      this.#entry.onUpcall(vcpu, domain)
     } finally {
       this.#inUpcall.delete(vcpu)
       if (domain.type === 'pv') vcpu.setUpcallMask(saved)

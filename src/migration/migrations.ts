@@ -55,10 +55,6 @@ export interface MovingHost {
   destroy(domain: Domain): void
 }
 
-/** Says in which way a domain stands still. */
-export const frozenText = ({ domid, frozen }: Domain): string =>
-  `d${domid} stands still, ${frozen === 'saved' ? 'saved for its migration' : 'restored and not started'}`
-
 /** Options of a save as given. @throws ParameterError */
 export function readSaveOptions(
   call: string,

@@ -120,7 +120,7 @@ describe.each([64, 32] as const)('a PIRQ, %i-bit', (bits: Bits) => {
       expect(eoi(d1, 3)).toBe('ok')
       return d1.bit('pending', port)
     }
-    xen.raiseIrq(3, true)
+    xen.raiseIrq(3, 'level')
     expect(d1.bit('pending', port)).toBe(1)
     expect(again()).toBe(1)
     xen.lowerIrq(3)

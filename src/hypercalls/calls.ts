@@ -1,0 +1,68 @@
+/**
+ * Both ways into the hypervisor: the raw hypercall with registers, and the typed event channel operation. The same
+ * operations stand behind both. The raw one returns -errno, the typed one throws with the reason.
+ */
+
+import type { EvtchnOpName, In, OpArgs, Out } from '../abi/index.js'
+import { type Domain, frozenText } from '../domain/domain.js'
+import type { Vcpu } from '../domain/vcpu.js'
+import { Errno, type Outcome, Refusal, refuse, toRegister, XenError } from '../errno.js'
+import type { Domains } from '../host/domains.js'
+import type { UpcallQueue } from '../host/upcall_queue.js'
+import type { Caller } from '../host/world.js'
+import { dispatch, type Register, tracedCaller } from './dispatch.js'
+import { runOperation } from './evtchn/index.js'
+import type { SchedWorld } from './sched_op.js'
+import { checkArgs, outArgs } from './typed_args.js'
+
+/** Where the refusal of one call goes. */
+export type OnRefusal = (refusal: Refusal) => void
+
+/** The domain that makes a hypercall: ESRCH if it dies or is gone, EAGAIN if it is frozen. */
+function callingDomain(vcpu: Vcpu, domain: Domain | undefined): Domain | Refusal {
+  if (domain?.dying !== 'alive') {
+    const state = domain?.dying ?? 'gone'
+    return refuse(Errno.ESRCH, () => `d${vcpu.domid} is ${state}`)
+  }
+  return domain.frozen ? refuse(Errno.EAGAIN, frozenText(domain)) : domain
+}
+
+/** The hypercalls of one host's guests. */
+export class Calls {
+  readonly #domains: Domains
+  readonly #queue: UpcallQueue
+  readonly #world: SchedWorld
+
+  constructor(domains: Domains, queue: UpcallQueue, world: SchedWorld) {
+    this.#domains = domains
+    this.#queue = queue
+    this.#world = world
+  }
+
+  /** A raw hypercall: 0 or more, or -errno. */
+  raw(vcpu: Vcpu, nr: Register, args: readonly Register[], onRefusal?: OnRefusal): number {
+    const domain = callingDomain(vcpu, this.#domains.of(vcpu))
+    const result =
+      domain instanceof Refusal
+        ? domain
+        : this.#queue.hypercall(vcpu, () => dispatch(this.#world, { domain, vcpu }, nr, args))
+    if (result instanceof Refusal) onRefusal?.(result)
+    return toRegister(result)
+  }
+
+  /** A typed operation: its OUT members. @throws XenError with the reason; ParameterError for what is no argument */
+  typed<N extends EvtchnOpName>(vcpu: Vcpu, op: N, given: Readonly<In<N>>): Out<N> {
+    const args = checkArgs(op, given)
+    const domain = callingDomain(vcpu, this.#domains.of(vcpu))
+    const outcome =
+      domain instanceof Refusal ? domain : this.#queue.hypercall(vcpu, () => this.#run({ domain, vcpu }, op, args))
+    if (outcome) throw XenError.of(`EVTCHNOP_${op}`, outcome)
+    return outArgs(op, args)
+  }
+
+  #run<N extends EvtchnOpName>(caller: Caller, op: N, args: OpArgs<N>): Outcome {
+    const run = () => runOperation(this.#world, caller, op, args)
+    const { seam } = this.#world
+    return seam ? seam.typed(tracedCaller(caller), `EVTCHNOP_${op}`, args, run, () => outArgs(op, args)) : run()
+  }
+}

@@ -1,0 +1,128 @@
+/**
+ * What the toolstack asks Xen to do to a domain, by domctl in Xen itself: pause, kill, soft reset, resume, target, suspend
+ * event channel (xen/common/domctl.c, domain.c; spec part 7).
+ *
+ *     alive ──kill──▶ dying ──(each step may be preempted)──▶ dead ──destroy──▶ its number is free again
+ */
+
+import { SHUTDOWN } from '../abi/index.js'
+import { type Domain, frozenText } from '../domain/domain.js'
+import { Errno, XenError } from '../errno.js'
+import type { Domains } from '../host/domains.js'
+import type { PollTimers } from '../host/poll_timers.js'
+import type { Softirqs } from '../host/softirq.js'
+import type { UpcallQueue } from '../host/upcall_queue.js'
+import type { Virqs } from '../host/virq.js'
+import { continueReset, destroyChannels, PREEMPTED, resetDomain } from './evtchn/close.js'
+import { sendPort } from './evtchn/send.js'
+import type { SchedWorld } from './sched_op.js'
+
+/** The parts of a host that life and death touch. */
+export interface DomctlHost {
+  readonly domains: Domains
+  readonly queue: UpcallQueue
+  readonly timers: PollTimers
+  readonly softirqs: Softirqs
+  readonly virqs: Virqs
+  readonly world: SchedWorld
+  /** A domain died: its migration, if there is one, has no source any more. */
+  died(domain: Domain): void
+  /** Tells the trace what happened to a domain. */
+  tell(domain: Domain, what: string): void
+}
+
+/** Life and death of the domains of one host. */
+export class Domctl {
+  readonly #host: DomctlHost
+
+  constructor(host: DomctlHost) {
+    this.#host = host
+  }
+
+  /** Takes one pause back. @throws XenError EINVAL if the domain is not paused */
+  unpause(domain: Domain): void {
+    if (!domain.pauseCount) throw new XenError('unpauseDomain', Errno.EINVAL, `d${domain.domid} is not paused`)
+    domain.pauseCount--
+    this.#host.queue.goesOn(domain)
+  }
+
+  /** One step of killing a domain: true when it is dead, false when preemption was due (EC-die-1, EC-die-3). */
+  killStep(domain: Domain): boolean {
+    const { queue, world, timers, virqs } = this.#host
+    return queue.around(() => {
+      if (domain.dying === 'dead') return true
+      domain.dying = 'dying'
+      if (destroyChannels(world, domain) === PREEMPTED) return false
+      for (const vcpu of domain.vcpus) {
+        if (vcpu.infoGfn >= 0) domain.memory.release(vcpu.infoGfn)
+        vcpu.infoGfn = -1
+        vcpu.loseInfo()
+        domain.endPoll(vcpu)
+        timers.disarm(vcpu)
+        vcpu.down = true
+      }
+      domain.pirqs.dropEoiMap(domain.memory)
+      domain.dying = 'dead'
+      this.#host.died(domain)
+      this.#host.tell(domain, 'is dead')
+      virqs.domainChanged(domain.domid)
+      return true
+    })
+  }
+
+  /** Kills a domain, continuing after each preemption. */
+  kill(domain: Domain): void {
+    while (!this.killStep(domain)) this.#host.softirqs.processPending()
+  }
+
+  /** Kills a domain if it is not dead yet, and forgets its number. */
+  destroy(domain: Domain): void {
+    const { queue, domains, virqs } = this.#host
+    this.kill(domain)
+    queue.around(() => {
+      domains.remove(domain.domid)
+      this.#host.tell(domain, 'is gone')
+      for (const other of domains) if (other.target === domain) other.target = undefined
+      virqs.domainChanged(domain.domid)
+    })
+  }
+
+  /**
+   * Closes the channels of a domain that was shut down, and puts its vcpu_info back into the legacy place (EC-die-6).
+   * @throws XenError EINVAL unless the domain was shut down; any refusal of the reset.
+   */
+  softReset(domain: Domain): void {
+    const { queue, world, softirqs } = this.#host
+    if (domain.shutdownCode < 0) throw new XenError('softReset', Errno.EINVAL, `d${domain.domid} is not shut down`)
+    queue.around(() => {
+      let outcome = resetDomain(world, domain, domain)
+      while (outcome === PREEMPTED) {
+        softirqs.processPending()
+        outcome = continueReset(world, domain, domain)
+      }
+      if (outcome) throw XenError.of('softReset', outcome)
+      for (const vcpu of domain.vcpus) domain.useLegacyInfo(vcpu)
+      domain.shutdownCode = -1
+    })
+    queue.goesOn(domain)
+  }
+
+  /** Shuts a domain down. The first reason counts until the domain is resumed, reset or dead. */
+  shutdown(domain: Domain, reason: number): void {
+    const { world, virqs } = this.#host
+    if (domain.shutdownCode >= 0) return
+    domain.shutdownCode = reason & 0xff
+    this.#host.tell(domain, `is shut down: ${domain.shutdownCode}`)
+    // A suspend goes to the suspend event channel, anything else to the handler of VIRQ_DOM_EXC (EC-vclass-6). The port
+    // was stored unchecked, so a send that fails is harmless (EC-xsm-7).
+    if (domain.shutdownCode === SHUTDOWN.suspend && domain.suspendEvtchn) sendPort(world, domain, domain.suspendEvtchn)
+    else virqs.domainChanged(domain.domid)
+  }
+
+  /** Lets a domain run that was shut down: after a cancelled suspend. @throws XenError EAGAIN while it is frozen */
+  resume(domain: Domain): void {
+    if (domain.frozen) throw new XenError('resumeDomain', Errno.EAGAIN, frozenText(domain))
+    domain.shutdownCode = -1
+    this.#host.queue.goesOn(domain)
+  }
+}

@@ -1,0 +1,136 @@
+/**
+ * The parts of one host, put together: domains, the queue of upcalls, timers, policy and limits, the ways in, migrations.
+ * hypervisor.ts is their public face.
+ */
+
+import { type Clock, ManualClock } from './clock.js'
+import type { Domain, DomainHost } from './domain/domain.js'
+import { type Vcpu as VcpuHandle, vcpuHandle } from './domain/handles.js'
+import type { Vcpu } from './domain/vcpu.js'
+import { BootedGuests } from './host/booted.js'
+import { Domains } from './host/domains.js'
+import { IrqLines } from './host/irq.js'
+import { type HypervisorOptions, readLimits } from './host/options.js'
+import { PollTimers } from './host/poll_timers.js'
+import { sealedPolicy } from './host/sealed_policy.js'
+import { Softirqs } from './host/softirq.js'
+import { UpcallQueue } from './host/upcall_queue.js'
+import { Virqs } from './host/virq.js'
+import { defaultPolicy } from './host/xsm.js'
+import { Calls } from './hypercalls/calls.js'
+import { Domctl } from './hypercalls/domctl.js'
+import { Notifiers } from './hypercalls/evtchn/xen_ports.js'
+import { Interrupts } from './hypercalls/raise.js'
+import type { SchedWorld } from './hypercalls/sched_op.js'
+import { Moving } from './migration/migrations.js'
+import { ambient, Seam } from './trace/index.js'
+
+/** One host from the inside. */
+export class Parts {
+  readonly clock: Clock
+  readonly softirqs: Softirqs
+  readonly domains: Domains
+  readonly queue: UpcallQueue
+  readonly timers = new PollTimers()
+  readonly virqs: Virqs
+  readonly irqs = new IrqLines()
+  readonly notifiers = new Notifiers()
+  readonly booted: BootedGuests
+  readonly world: SchedWorld
+  readonly domainHost: DomainHost
+  readonly calls: Calls
+  readonly domctl: Domctl
+  readonly interrupts: Interrupts
+  readonly moving: Moving
+  readonly #seam: Seam | undefined
+
+  constructor(options: HypervisorOptions) {
+    const { trace = ambient().trace, faults = ambient().faults } = options
+    this.clock = options.clock ?? new ManualClock()
+    this.#seam = Seam.of(trace, faults, () => this.clock.nowNs())
+    this.domains = new Domains(options.maxFrames)
+    this.booted = new BootedGuests(options, (vcpu) => this.#handle(vcpu))
+    const entry = this.booted.entry()
+    this.queue = new UpcallQueue(this.domains, { ...entry, ...this.#seam?.entries(entry) })
+    this.softirqs = new Softirqs(() => this.clock.nowNs())
+    this.virqs = new Virqs(() => this.domains.get(0))
+    this.world = this.#makeWorld(options)
+    this.domainHost = this.#makeDomainHost(trace?.upcall)
+    this.calls = new Calls(this.domains, this.queue, this.world)
+    this.domctl = new Domctl(this)
+    this.interrupts = new Interrupts(this)
+    this.moving = new Moving(this)
+  }
+
+  #makeWorld(options: HypervisorOptions): SchedWorld {
+    return {
+      xsm: options.xsm ? sealedPolicy(options.xsm) : defaultPolicy,
+      limits: readLimits(options),
+      virqs: this.virqs,
+      irqs: this.irqs,
+      domainById: (domid) => this.domains.get(domid),
+      domids: () => this.domains.domids(),
+      notifier: (slot) => {
+        const notify = this.notifiers.get(slot)
+        return (vcpu, port) => notify(this.#handle(vcpu), port)
+      },
+      preempt: () => options.preempt?.() ?? false,
+      continuation: () => this.softirqs.processPending(),
+      pollTimers: { arm: ({ vcpu }, ns) => this.timers.arm(vcpu, ns) },
+      shutdown: (domain, reason) => this.domctl.shutdown(domain, reason),
+      seam: this.#seam,
+    }
+  }
+
+  #makeDomainHost(traceUpcall: ((vcpu: VcpuHandle) => void) | undefined): DomainHost {
+    return {
+      kick: (vcpu) => {
+        traceUpcall?.(this.#handle(vcpu))
+        this.#seam?.pending(vcpu)
+        this.queue.add(vcpu)
+      },
+      unblocked: (vcpu) => {
+        this.timers.disarm(vcpu)
+        this.queue.unblocked(vcpu)
+      },
+      comesUp: (vcpu) => this.queue.comesUp(vcpu),
+      wallclockNs: () => this.clock.wallclockNs(),
+      typedCall: (vcpu, op, args) => this.calls.typed(vcpu, op, args),
+    }
+  }
+
+  /** The handle that a user's function gets. */
+  #handle(vcpu: Vcpu): VcpuHandle {
+    return (vcpu.handle as VcpuHandle | undefined) ?? vcpuHandle(vcpu, this.domains.of(vcpu)!)
+  }
+
+  /** What a dump walks over. */
+  readonly dumped = {
+    domains: () => this.domains,
+    domainById: (domid: number) => this.domains.get(domid),
+    nowNs: () => this.clock.nowNs(),
+  }
+
+  /** Puts a domain on the host. */
+  readonly add = (domain: Domain): void => {
+    this.domains.add(domain)
+    this.tell(domain, 'is created')
+    domain.updateWallclock()
+    this.virqs.domainCreated(domain.domid)
+  }
+
+  /** Kills a domain and forgets its number. */
+  readonly destroy = (domain: Domain): void => {
+    this.domctl.destroy(domain)
+  }
+
+  /** A domain died: its migration, if there is one, has no source any more. */
+  readonly died = (domain: Domain): void => {
+    this.moving.end(domain, 'gone')
+  }
+
+  /** Tells the trace what happened to a domain. */
+  readonly tell = (domain: Domain, what: string): void => {
+    this.#seam?.host(domain.domid, what)
+  }
+}
