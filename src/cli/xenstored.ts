@@ -1,16 +1,22 @@
 /** `evtchn xenstored`: a xenstore daemon on a unix socket, until SIGTERM or SIGINT. */
 
+import { writeFileSync } from 'node:fs'
 import { defaultSocketPath, serveSocket } from '../node/xenstored_socket.js'
-import { C_4_17, C_4_23, OCAML_4_17, OCAML_QUOTAS, type Profile, type Quotas, XenStored } from '../xenstore/index.js'
+import { C_4_17, C_4_23, type Profile, XenStored } from '../xenstore/index.js'
 import { command, finish, runCommand } from './command.js'
 import { CheckError } from './errors.js'
 import { choice, flag, text } from './options.js'
 
 /** What `--profile` may be. */
-export const PROFILES: Readonly<Record<string, { profile: Profile; quotas?: Quotas }>> = {
+export const PROFILES: Readonly<Record<string, { profile: Profile }>> = {
   'c-4.17': { profile: C_4_17 },
   'c-4.23': { profile: C_4_23 },
-  'ocaml-4.17': { profile: OCAML_4_17, quotas: OCAML_QUOTAS },
+}
+
+/** CONTROL memreport: into the file that was asked for, else to stderr. */
+function report(text: string, file: string | undefined): void {
+  if (file === undefined) process.stderr.write(text)
+  else writeFileSync(file, text)
 }
 
 /** The subcommand. */
@@ -32,7 +38,7 @@ export const xenstored = command({
     // Before it listens: a signal must not leave a socket file behind.
     const ended = signalled()
     try {
-      const server = await serveSocket(new XenStored(PROFILES[values.profile]), path)
+      const server = await serveSocket(new XenStored({ ...PROFILES[values.profile], onMemoryReport: report }), path)
       if (!values.quiet) screen.raw(`listening on ${path}`)
       await ended
       await server.close()

@@ -4,6 +4,7 @@ import type { Connection } from './connection.js'
 import type { Domains, SpecialNames } from './domains.js'
 import type { Introductions } from './introductions.js'
 import type { Rules, Scene } from './operations.js'
+import type { Quotas } from './quota.js'
 import type { Transaction } from './transaction.js'
 import type { Watches } from './watches.js'
 import type { Packet } from './wire.js'
@@ -21,6 +22,10 @@ export interface Daemon extends Rules {
   mutate(call: Call, operation: (scene: Scene) => void): void
   startTransaction(connection: Connection, inside: Transaction | undefined): number
   endTransaction(connection: Connection, transaction: Transaction, commit: boolean): void
+  /** CONTROL quota set. */
+  setQuota(name: keyof Quotas, value: number): void
+  /** CONTROL memreport; false if the embedder takes no report. */
+  writeReport(text: string, file: string | undefined): boolean
   /** Drops a connection's watches and transactions. */
   dropRequests(connection: Connection): void
 }

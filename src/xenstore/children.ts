@@ -44,6 +44,8 @@ const isBucket = <T>(slot: Slot<T>): slot is readonly Entry<T>[] => Array.isArra
 /** The order of creation, shared by all versions with the same names. */
 interface Order {
   names: readonly string[] | null
+  /** The names as a DIRECTORY reply holds them, once somebody has asked. */
+  listing?: string
 }
 
 /** Immutable children of a node. */
@@ -141,6 +143,12 @@ export class Children<T> {
   names(): readonly string[] {
     this.#order.names ??= this.#entries().map((entry) => entry.name)
     return this.#order.names
+  }
+
+  /** The names in order of creation, each with its nul: kept, for they never change. */
+  listing(): string {
+    this.#order.listing ??= this.size ? `${this.names().join('\0')}\0` : ''
+    return this.#order.listing
   }
 
   #entries(): Entry<T>[] {

@@ -69,7 +69,7 @@ export class Domains {
     const known = this.#known.get(domid)
     if (known) return known
     const state = this.#host.state(domid)
-    if (!state || state.dying) return null
+    if (!state) return null
     const domain: KnownDomain = {
       domid,
       born: domid === 0 ? 0 : this.#store.nextGeneration(),
@@ -92,9 +92,9 @@ export class Domains {
     for (const other of this.#known.values()) if (other.target === domid) other.target = undefined
   }
 
-  /** A list of its own, for domains come and go while it is gone through (XS-adv-425). */
+  /** The newest known first. A list of its own, for domains come and go while it is gone through (XS-adv-425). */
   all(): KnownDomain[] {
-    return [...this.#known.values()]
+    return [...this.#known.values()].reverse()
   }
 }
 
@@ -105,6 +105,10 @@ export class SpecialNames {
   constructor(releaseOpen: boolean) {
     this.#byName.set(INTRODUCE_DOMAIN, { perms: [{ letter: 'n', domid: 0 }], generation: 0 })
     this.#byName.set(RELEASE_DOMAIN, { perms: [{ letter: releaseOpen ? 'r' : 'n', domid: 0 }], generation: 0 })
+  }
+
+  entries(): IterableIterator<[string, Guarded]> {
+    return this.#byName.entries()
   }
 
   get(name: string): Guarded | undefined {

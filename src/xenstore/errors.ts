@@ -20,7 +20,7 @@ const NAMES = [
   'EQUOTA',
 ] as const
 
-/** An error name that may stand in an ERROR reply. EQUOTA is only sent by the OCaml daemon. */
+/** An error name that may stand in an ERROR reply. EQUOTA is sent by the OCaml daemon only. */
 export type XsErrorName = (typeof NAMES)[number]
 
 /** Why a request is refused. Thrown inside the server, where it becomes the ERROR reply. */

@@ -29,6 +29,8 @@ export interface IntroductionDaemon {
   disconnect(connection: Connection): void
   /** Serves a connection over a ring. */
   startRing(connection: Connection, peer: RingPeer): Transport
+  /** Serves a connection over a ring that is in use. */
+  resumeRing(connection: Connection, peer: RingPeer): Transport
   /** A view that changes the store. */
   direct(): DirectView
   /** Drops the accounts of a domain that is gone. */
@@ -53,8 +55,9 @@ export class Introductions {
     domain.unmap?.()
     domain.unmap = undefined
     const peer = host.connect(domid, gfn, port)
-    if (!peer) refuse('EINVAL')
-    this.#attach(domain, (connection) => this.#daemon.startRing(connection, peer!))
+    if (!peer && !domain.connection) refuse('EINVAL')
+    // A known domain that is about to go stays connected, to nothing.
+    this.#attach(domain, (connection) => (peer ? this.#daemon.startRing(connection, peer) : NOWHERE))
     domain.gfn = gfn
     domain.port = port
   }
@@ -66,6 +69,19 @@ export class Introductions {
     domain.unmap?.()
     this.#attach(domain, () => transport)
     return domain.connection!
+  }
+
+  /** Connects a domain by a ring that is in use: its indexes and what the guest had begun stay. */
+  reconnect(domid: number, port: number): Connection | undefined {
+    const domain = this.#daemon.domains.know(domid)
+    const peer = domain && this.#daemon.host.connect(domid, 0, port)
+    if (!domain || !peer) return undefined
+    const connection = domain.connection ?? this.#daemon.open(domid, NOWHERE)
+    domain.connection = connection
+    domain.port = port
+    connection.transport = this.#daemon.resumeRing(connection, peer)
+    domain.unmap = () => connection.transport.end()
+    return connection
   }
 
   #attach(domain: KnownDomain, transport: (connection: Connection) => Transport): void {
@@ -98,16 +114,21 @@ export class Introductions {
 
   /** VIRQ_DOM_EXC: some domain changed; all are looked at (XS-dom-6). */
   scan(): void {
-    const { domains, host, watches } = this.#daemon
+    const { domains, host, watches, profile } = this.#daemon
+    let shutdown: number[] = []
     for (const domain of domains.all()) {
       if (domain.domid === 0) continue
       const state = host.state(domain.domid)
       if (state?.shutdown && !domain.shutdown && domain.connection) {
         domain.shutdown = true
-        watches.fireSpecial(RELEASE_DOMAIN, domain.domid)
+        shutdown.push(domain.domid)
       }
-      if (!state || state.dying) this.#bury(domain)
+      if (state && !state.dying) continue
+      // The event of a death stands for those of the shutdowns found before it (XS-dom-6).
+      if (domain.connection) shutdown = []
+      this.#bury(domain)
     }
+    for (const domid of profile.watchDepth ? shutdown : shutdown.slice(0, 1)) watches.fireSpecial(RELEASE_DOMAIN, domid)
   }
 
   /** XS-dom-7, in its order. */

@@ -2,7 +2,17 @@
 
 import { refuse } from './errors.js'
 import { childPath, parentPath } from './path.js'
-import { type Birth, inherit, NEED, ownerOf, type Permissions, permits, type Subject, settle } from './perms.js'
+import {
+  type Birth,
+  inherit,
+  NEED,
+  ownerOf,
+  type Permissions,
+  permits,
+  permitsAny,
+  type Subject,
+  settle,
+} from './perms.js'
 import type { Profile } from './profile.js'
 import type { Quotas } from './quota.js'
 import type { Store } from './store.js'
@@ -24,16 +34,24 @@ export interface Scene {
   readonly rules: Rules
 }
 
-/** The node, if `who` has the right that is needed; a missing one is only admitted to those who could know (XS-perm-4). */
+/** The node, if `who` has the right that is needed; see `find`. */
 export function demand(scene: Scene, path: string, need: number): NodeView {
-  const node = scene.view.get(path)
-  if (!node) return refuse(mayKnow(scene, path, need) ? 'ENOENT' : 'EACCES')
-  if (!permits(node, scene.who, need, scene.rules.birth)) refuse('EACCES')
-  return node
+  return find(scene, path, need) ?? refuse('ENOENT')
 }
 
-function mayKnow(scene: Scene, path: string, need: number): boolean {
-  return permits(nearest(scene, path).node, scene.who, need, scene.rules.birth)
+/**
+ * The node, if `who` has the right that is needed; undefined if there is none, and `who` could know that (XS-perm-4).
+ *
+ * Whenever the node is not given out, the nearest ancestor is looked at, and this look counts as an access in a
+ * transaction (XS-tx-4).
+ */
+function find(scene: Scene, path: string, need: number): NodeView | undefined {
+  const { view, who, rules } = scene
+  const node = view.get(path)
+  if (node && permits(node, who, need, rules.birth)) return node
+  const above = nearest(scene, path)
+  if (node || !permitsAny(above.node, who, need, rules.birth)) refuse('EACCES')
+  return undefined
 }
 
 /** The nearest ancestor that exists; the root always does. */
@@ -46,10 +64,9 @@ function nearest({ view }: Scene, path: string): { path: string; node: NodeView 
 
 /** WRITE: gives a node a value, making it and what is missing above it (XS-path-6). */
 export function write(scene: Scene, path: string, value: string): void {
-  const node = scene.view.get(path)
+  const node = find(scene, path, NEED.write)
   if (!node) create(scene, path, value)
   else {
-    if (!permits(node, scene.who, NEED.write, scene.rules.birth)) refuse('EACCES')
     checkSize(scene, node.perms, value.length, node.nameBytes)
     scene.view.change(path, value, settle(node, scene.rules.birth))
   }
@@ -58,11 +75,7 @@ export function write(scene: Scene, path: string, value: string): void {
 
 /** MKDIR: like a WRITE of nothing, but a node that exists stays as it is, silently. */
 export function mkdir(scene: Scene, path: string): void {
-  const node = scene.view.get(path)
-  if (node) {
-    if (!permits(node, scene.who, NEED.write, scene.rules.birth)) refuse('EACCES')
-    return
-  }
+  if (find(scene, path, NEED.write)) return
   create(scene, path, '')
   scene.view.announce(path)
 }
@@ -70,7 +83,6 @@ export function mkdir(scene: Scene, path: string): void {
 function create(scene: Scene, path: string, value: string): void {
   const { who, view, rules } = scene
   const above = nearest(scene, path)
-  if (!permits(above.node, who, NEED.write, rules.birth)) refuse('EACCES')
   const owner = who.privileged || rules.profile.newNodeOwner === 'inherited' ? null : who.domid
   const perms = inherit(settle(above.node, rules.birth), owner)
   const prefix = above.path === '/' ? 1 : above.path.length + 1
@@ -92,22 +104,20 @@ function checkCount({ who, view, rules }: Scene, owner: number): void {
   if (owned >= rules.quotas.nodes + rules.profile.slack.nodes) refuse('ENOSPC')
 }
 
-function checkSize({ who, rules }: Scene, perms: Permissions, valueBytes: number, nameBytes: number): void {
+function checkSize({ who, view, rules }: Scene, perms: Permissions, valueBytes: number, nameBytes: number): void {
   if (who.privileged && !rules.profile.nodeSizeForAll) return
-  if (nodeSize(perms, valueBytes, nameBytes) >= rules.quotas.nodeSize) refuse(rules.profile.nodeTooLarge)
+  if (nodeSize(perms, valueBytes, nameBytes) < rules.quotas.nodeSize) return
+  // Found when the node is written, when others may be written already: such a transaction is never committed (XS-tx-9).
+  view.fail()
+  refuse(rules.profile.nodeTooLarge)
 }
 
 /** RM: removes a node with all below it; a missing one is as good as removed if its parent exists (XS-path-7). */
 export function remove(scene: Scene, path: string): void {
-  const node = scene.view.get(path)
-  if (node) {
-    if (!permits(node, scene.who, NEED.write, scene.rules.birth)) refuse('EACCES')
-    if (path === '/') refuse('EINVAL')
-    scene.view.remove(path)
-    return
-  }
-  if (!mayKnow(scene, path, NEED.write)) refuse('EACCES')
-  if (!scene.view.get(parentPath(path))) refuse('ENOENT')
+  const node = find(scene, path, NEED.write)
+  if (node && path === '/') refuse('EINVAL')
+  if (node) scene.view.remove(path)
+  else if (!scene.view.get(parentPath(path))) refuse('ENOENT')
 }
 
 /** SET_PERMS on a node; the list itself has been checked (XS-perm-6). */

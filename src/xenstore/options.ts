@@ -31,6 +31,8 @@ export interface XenStoredOptions {
   outputMax?: number
   /** A guest came near its memory limit. */
   onMemoryWarning?: (domid: number, bytes: number) => void
+  /** CONTROL memreport: a report, and the file that was asked for. Without it the command is refused. */
+  onMemoryReport?: (text: string, file: string | undefined) => void
 }
 
 const count = within(0, Number.MAX_SAFE_INTEGER)
@@ -58,6 +60,7 @@ const TABLE = {
   outputHigh: within(1, Number.MAX_SAFE_INTEGER),
   outputMax: within(1, Number.MAX_SAFE_INTEGER),
   onMemoryWarning: func,
+  onMemoryReport: func,
 }
 
 /** Returns the options of `new XenStored`. @throws ParameterError */

@@ -86,6 +86,26 @@ export class OutputQueue {
     return first
   }
 
+  /** All that is to be sent, and how much of it belongs to a packet of which part is sent. */
+  get rest(): { output: Uint8Array; begun: number } {
+    const output = new Uint8Array(this.#queue.bytes)
+    let at = 0
+    let begun = 0
+    for (const { bytes } of this.#queue.items()) {
+      const left = at === 0 ? bytes.subarray(this.#queue.sent) : bytes
+      if (at === 0 && this.#queue.sent) begun = left.length
+      output.set(left, at)
+      at += left.length
+    }
+    return { output, begun }
+  }
+
+  /** Takes what another queue's `rest` was. Its events are not told apart any more: none of them times out. */
+  restore(output: Uint8Array, begun: number): void {
+    if (begun) this.push(output.slice(0, begun), undefined)
+    if (output.length > begun) this.push(output.slice(begun), undefined)
+  }
+
   /** Drops everything. */
   clear(): void {
     this.#queue.clear()

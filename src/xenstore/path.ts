@@ -12,9 +12,9 @@ export const INTRODUCE_DOMAIN = '@introduceDomain'
 /** Fired when a domain shuts down, and again when it is gone. */
 export const RELEASE_DOMAIN = '@releaseDomain'
 
-/** Home of a domain. */
+/** Home of a domain, its number unsigned. */
 export function domainPath(domid: number): string {
-  return `/local/domain/${domid}`
+  return `/local/domain/${domid >>> 0}`
 }
 
 /** True for a path that stands for an event rather than a node. */
@@ -27,7 +27,8 @@ export function absolutePath(given: string, domid: number, pathMax: number): str
   const first = given.charCodeAt(0)
   const path = first === 0x2f || first === 0x40 ? given : `/local/domain/${domid}/${given}`
   if (path === '/') return path
-  if (path.length > ABS_PATH_MAX || !VALID.test(path)) return null
+  // A name that stands for an event may have any characters (XS-path-4).
+  if (path.length > ABS_PATH_MAX || (first !== 0x40 && !VALID.test(path))) return null
   if (path.length > pathMax) {
     const home = DOMAIN_PATH.exec(path)
     if (path.length - (home ? home[0].length : 0) > pathMax) return null

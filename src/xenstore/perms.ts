@@ -51,11 +51,17 @@ export function formatPermission({ letter, domid }: Permission): string {
   return `${letter}${domid}`
 }
 
-/** Reads `r5`; null for anything else. */
+/**
+ * Reads `r5`; null for anything else. The number is what C's strtol reads to the end of the text, also octal and hex, cut
+ * to 32 bits with a sign.
+ */
 export function parsePermission(text: string): Permission | null {
-  const match = /^([nrwb])(\d{1,5})$/.exec(text)
-  if (!match || Number(match[2]) > 0xffff) return null
-  return { letter: match[1] as PermLetter, domid: Number(match[2]) }
+  const match = /^([nrwb])[ \t-\r]*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9]\d*)$/.exec(text)
+  if (!match) return null
+  const digits = match[3]!
+  const size = BigInt(/^0[0-7]/.test(digits) ? `0o${digits.slice(1)}` : digits)
+  const domid = Number(BigInt.asIntN(32, BigInt.asIntN(64, match[2] === '-' ? -size : size)))
+  return { letter: match[1] as PermLetter, domid }
 }
 
 /** Owner of a node. */
@@ -66,6 +72,11 @@ export function ownerOf(perms: Permissions): number {
 /** True if `who` has the right on the node (XS-perm-2). */
 export function permits(node: Guarded, who: Subject, need: number, birth: Birth): boolean {
   return (rightsOn(node, who, birth) & need) === need
+}
+
+/** True if `who` has one of these rights on the node. */
+export function permitsAny(node: Guarded, who: Subject, needs: number, birth: Birth): boolean {
+  return (rightsOn(node, who, birth) & needs) !== 0
 }
 
 function rightsOn({ perms, generation }: Guarded, who: Subject, birth: Birth): number {

@@ -1,4 +1,8 @@
-/** In what the xenstore daemons differ. The default is the C daemon of Xen 4.17.7 (section 12 of the rules: XS-ox-*). */
+/**
+ * In what the xenstore daemons differ. The default is the C daemon of Xen 4.17.7 (section 12 of the rules: XS-ox-*). The
+ * OCaml daemon is not offered as a whole, for its transactions replay and its reply precedes the events of a request; what
+ * differs otherwise may be set habit by habit.
+ */
 
 import type { XsErrorName } from './errors.js'
 
@@ -91,27 +95,4 @@ export const C_4_23: Profile = {
   watchDepth: true,
   deadEntriesDeleted: true,
   features: FEATURE.error | FEATURE.watchDepth | FEATURE.domidAny,
-}
-
-/** oxenstored of Xen 4.17, but for its transactions, which replay (XS-ox-5, XS-ox-6), and for RM of the root. */
-export const OCAML_4_17: Profile = {
-  ...C_4_17,
-  overLong: 'E2BIG',
-  childOrder: 'alphabetical',
-  watchOrder: 'newest',
-  removalOrder: 'top',
-  unknownTransaction: 'EIO',
-  newNodeOwner: 'inherited',
-  giveAway: 'EACCES',
-  nodeTooLarge: 'E2BIG',
-  nodeSizeForAll: true,
-  tooManyWatches: 'EQUOTA',
-  slack: { nodes: 0, watches: 1, transactions: 1 },
-  releaseDomain0: 'ENOENT',
-  releaseUnknown: 'EINVAL',
-  introduceOnce: true,
-  directoryPart: false,
-  helpForAll: true,
-  readSpecial: 'ENOENT',
-  features: FEATURE.reconnection,
 }

@@ -38,9 +38,6 @@ export const DEFAULT_QUOTAS: Quotas = {
   eventTimeoutMs: 20_000,
 }
 
-/** The limits of the OCaml daemon where they are others. */
-export const OCAML_QUOTAS: Quotas = { ...DEFAULT_QUOTAS, watches: 100, pathMax: 1024 }
-
 /** What one domain uses. */
 export interface Usage {
   nodes: number

@@ -51,15 +51,15 @@ function readable(call: Call, given: string): NodeView {
   return demand(call.server.scene(call), nodePath(call, given), NEED.read)
 }
 
-function namesOf(call: Call, node: NodeView): readonly string[] {
-  return call.server.profile.childOrder === 'creation' ? node.names() : [...node.names()].sort()
+function listingOf(call: Call, node: NodeView): string {
+  return call.server.profile.childOrder === 'creation' ? node.listing() : joinStrings([...node.names()].sort())
 }
 
 function directoryPart(call: Call): string {
   if (!call.server.profile.directoryPart) refuse('ENOSYS')
   const [path, offset] = several(call, 2, 2) as [string, string]
   const node = readable(call, path)
-  const list = joinStrings(namesOf(call, node))
+  const list = listingOf(call, node)
   const generation = `${node.generation}\0`
   const from = atoi(offset)
   if (from < 0 || from >= list.length) return `${generation}\0`
@@ -160,7 +160,7 @@ function introduced(call: Call): string {
 
 const kinds = new Map<number, RequestKind>([
   [XS.CONTROL, { privileged: true, handle: (call) => control(call.server, several(call, 1)) }],
-  [XS.DIRECTORY, { handle: (call) => joinStrings(namesOf(call, readable(call, one(call)))) }],
+  [XS.DIRECTORY, { handle: (call) => listingOf(call, readable(call, one(call))) }],
   [XS.READ, { handle: (call) => readable(call, one(call)).value }],
   [XS.GET_PERMS, { handle: getPerms }],
   [XS.WATCH, { outside: true, handle: watch }],

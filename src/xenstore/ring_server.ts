@@ -41,10 +41,15 @@ export class RingTransport implements Transport {
     this.#ring.clear()
     this.#ring.set('server_features', this.#ring.get('server_features') | this.#features)
     this.#ring.set('error', 0)
-    this.#peer.channel.onEvent(() => this.wake())
+    this.listen()
     if (this.#ring.get('connection') !== 1) return
     this.#ring.set('connection', 0)
     this.#peer.channel.notify()
+  }
+
+  /** Listens on a page that is in use already. */
+  listen(): void {
+    this.#peer.channel.onEvent(() => this.wake())
   }
 
   wake(): void {

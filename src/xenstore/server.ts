@@ -30,7 +30,7 @@ const OUTPUT_MAX = 16 * 1024 * 1024
 /** A xenstore daemon. */
 export class XenStored implements Daemon {
   readonly profile: Profile
-  readonly quotas: Quotas
+  readonly quotas: Readonly<Quotas>
   readonly store = new Store()
   readonly domains: Domains
   readonly specials: SpecialNames
@@ -291,7 +291,7 @@ export class XenStored implements Daemon {
   mutate(call: Call, operation: (scene: Scene) => void): void {
     const { connection, transaction } = call
     if (transaction) {
-      this.#mutateInside(transaction, connection, operation)
+      operation({ view: transaction, who: connection, rules: this })
       return
     }
     const view = this.direct()
@@ -299,17 +299,6 @@ export class XenStored implements Daemon {
     view.commit()
     this.#debit(connection, this.#openTransactions)
     this.watches.fire(view.changes, connection)
-  }
-
-  #mutateInside(transaction: Transaction, who: Connection, operation: (scene: Scene) => void): void {
-    try {
-      operation({ view: transaction, who, rules: this })
-    } catch (error) {
-      // What a quota stopped may be half done: such a transaction must never be committed (XS-tx-9, XS-adv-415).
-      if (error instanceof Refusal && (error.code === 'ENOSPC' || error.code === this.profile.nodeTooLarge))
-        transaction.failed = true
-      throw error
-    }
   }
 
   #debit(connection: Connection, othersOpen: number): void {
@@ -325,11 +314,16 @@ export class XenStored implements Daemon {
     const limit = this.quotas.transactions + this.profile.slack.transactions
     if (!privileged && usage.transactions >= limit) refuse('ENOSPC')
     const id = connection.nextTransaction()
-    const maxNodes = privileged ? Number.POSITIVE_INFINITY : this.quotas.transactionNodes
-    connection.transactions.set(id, new Transaction(id, this.store, { birth: this.birth, maxNodes }))
-    usage.transactions++
-    this.#openTransactions++
+    this.openTransaction(connection, id)
     return id
+  }
+
+  /** Opens a transaction with this number. */
+  openTransaction(connection: Connection, id: number): void {
+    const maxNodes = connection.privileged ? Number.POSITIVE_INFINITY : this.quotas.transactionNodes
+    connection.transactions.set(id, new Transaction(id, this.store, { birth: this.birth, maxNodes }))
+    connection.usage.transactions++
+    this.#openTransactions++
   }
 
   /** Ends a transaction; whatever the answer, its number is dead (XS-tx-6). */
@@ -346,6 +340,17 @@ export class XenStored implements Daemon {
     if (!connection.transactions.delete(id)) return
     connection.usage.transactions--
     this.#openTransactions--
+  }
+
+  /** CONTROL quota set: a limit for all guests, from now on. */
+  setQuota(name: keyof Quotas, value: number): void {
+    ;(this.quotas as { -readonly [K in keyof Quotas]: Quotas[K] })[name] = value
+  }
+
+  /** CONTROL memreport; false if the embedder takes no report. */
+  writeReport(text: string, file: string | undefined): boolean {
+    this.#options.onMemoryReport?.(text, file)
+    return this.#options.onMemoryReport !== undefined
   }
 
   // --- domains -------------------------------------------------------------------------------------------------------
@@ -373,6 +378,13 @@ export class XenStored implements Daemon {
   startRing(connection: Connection, peer: RingPeer): Transport {
     const transport = new RingTransport(this, connection, peer, this.profile.features)
     transport.start()
+    return transport
+  }
+
+  /** Serves a connection over a ring that is in use: its indexes stay. */
+  resumeRing(connection: Connection, peer: RingPeer): Transport {
+    const transport = new RingTransport(this, connection, peer, this.profile.features)
+    transport.listen()
     return transport
   }
 

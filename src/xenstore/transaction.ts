@@ -9,13 +9,14 @@
  */
 
 import { Children } from './children.js'
-import { refuse } from './errors.js'
+import { Refusal, refuse } from './errors.js'
 import { baseName, childPath, parentPath } from './path.js'
 import { type Birth, type Guarded, ownerOf, type Permissions, settle } from './perms.js'
 import { Delta } from './quota.js'
 import type { Store } from './store.js'
 import { findNode, type NodeView, nodeCost, putNode, StoreNode } from './tree.js'
 import type { Change, View } from './view.js'
+import { joinStrings } from './wire.js'
 
 const ABSENT = -1
 /** What the memory quota counts for a cell, beside its path and value. */
@@ -60,19 +61,24 @@ class Cell implements NodeView {
     return [...kept.filter((name) => !this.#removed.has(name)), ...this.#added]
   }
 
-  #lists(name: string): boolean {
+  listing(): string {
+    if (!this.#removed.size && !this.#added.size && this.base && !this.#remade) return this.base.listing()
+    return joinStrings(this.names())
+  }
+
+  lists(name: string): boolean {
     if (this.#added.has(name)) return true
     return !this.#remade && !this.#removed.has(name) && this.base?.children.get(name) !== undefined
   }
 
   addName(name: string): void {
-    if (this.#lists(name)) return
+    if (this.lists(name)) return
     this.#added.add(name)
     this.#nameBytes += name.length + 1
   }
 
   removeName(name: string): void {
-    if (!this.#lists(name)) return
+    if (!this.lists(name)) return
     this.#nameBytes -= name.length + 1
     if (!this.#added.delete(name) || this.base?.children.get(name)) this.#removed.add(name)
   }
@@ -105,6 +111,17 @@ class Cell implements NodeView {
     for (const name of this.#added) made = made.with(name, blank)
     return made
   }
+}
+
+/** A node as a transaction has accessed it. */
+export interface AccessedNode {
+  readonly path: string
+  /** In the store, when it was accessed first. */
+  readonly base: StoreNode | null
+  readonly exists: boolean
+  readonly modified: boolean
+  readonly value: string
+  readonly perms: Permissions
 }
 
 /** Options of a transaction. */
@@ -183,17 +200,34 @@ export class Transaction implements View {
 
   remove(path: string): void {
     const parent = this.#cell(parentPath(path))
-    const stack = [this.#cell(path)]
-    for (let cell = stack.pop(); cell; cell = stack.pop()) {
-      const names = cell.names()
-      const below = names.map((name) => this.#cell(childPath(cell!.path, name))).filter((each) => each.exists)
-      stack.push(...below.reverse())
+    // Others made the node after its parent was accessed here: the commit can only fail (XS-tx-4a).
+    if (!parent.exists) refuse('EINVAL')
+    if (!parent.lists(baseName(path))) refuse('EIO')
+    for (const cell of this.#below(path)) {
       cell.unmake()
       // What its ancestors' watchers were to be told of it they are still told.
       if (cell.event !== 'subtree') cell.event = cell.path === path ? 'subtree' : 'exact'
     }
     parent.removeName(baseName(path))
     this.#relisted(parent)
+  }
+
+  /** The cells at and below a path, each before its children. Refuses with EIO if the transaction would touch too many. */
+  #below(path: string): Cell[] {
+    const found: Cell[] = []
+    const stack = [path]
+    try {
+      for (let at = stack.pop(); at !== undefined; at = stack.pop()) {
+        const cell = this.#cell(at)
+        if (!cell.exists) continue
+        found.push(cell)
+        for (const name of [...cell.names()].reverse()) stack.push(childPath(at, name))
+      }
+    } catch (error) {
+      if (error instanceof Refusal && error.code === 'ENOSPC') refuse('EIO')
+      throw error
+    }
+    return found
   }
 
   #relisted(parent: Cell): void {
@@ -205,8 +239,13 @@ export class Transaction implements View {
     this.#cell(path).event = 'subtree'
   }
 
-  ownedMore(domid: number): number {
-    return this.#delta().nodes(domid)
+  fail(): void {
+    this.failed = true
+  }
+
+  /** None: a transaction's own nodes are counted when it is committed (XS-tx-9). */
+  ownedMore(): number {
+    return 0
   }
 
   #delta(): Delta {
@@ -225,8 +264,20 @@ export class Transaction implements View {
     return delta
   }
 
+  /** What it knows of each node that it accessed, in the order of first access. */
+  accessed(): readonly AccessedNode[] {
+    return [...this.#cells.values()]
+  }
+
+  /** It conflicts, whatever its nodes are. */
+  doom(): void {
+    this.#doomed = true
+  }
+  #doomed = false
+
   /** Is every accessed node still the one that was accessed? */
   get current(): boolean {
+    if (this.#doomed) return false
     for (const cell of this.#cells.values()) {
       const now = this.#store.get(cell.path)
       if ((now ? now.generation : ABSENT) !== (cell.base ? cell.base.generation : ABSENT)) return false
@@ -241,17 +292,25 @@ export class Transaction implements View {
    */
   commit(domid: number, limit: number): Change[] {
     if (this.failed) refuse('ENOMEM')
-    if (!this.current || !this.#ownersLive()) refuse('EAGAIN')
-    if (!this.modified) return []
     const delta = this.#delta()
+    if (!this.#ownersLive(delta)) refuse('ENOMEM')
     const more = delta.nodes(domid)
-    if (more > 0 && this.#store.accounts.of(domid).nodes + more > limit) refuse('ENOSPC')
+    if (more > 0 && this.#store.accounts.of(domid).nodes + more >= limit) refuse('ENOSPC')
+    if (!this.current || !this.#ownersSame()) refuse('EAGAIN')
+    if (!this.modified) return []
     this.#store.install(this.#apply(), delta)
     return this.#changes()
   }
 
-  /** Nodes must not go to a domain that has died since, nor to the next one of its number (XS-adv-322, XS-adv-419). */
-  #ownersLive(): boolean {
+  /** Nodes must not go to a domain that has died since (XS-adv-419). */
+  #ownersLive(delta: Delta): boolean {
+    for (const [owner, { nodes }] of delta.byOwner)
+      if (nodes > 0 && this.#options.birth(owner) === undefined) return false
+    return true
+  }
+
+  /** Nor to the next domain of its number (XS-adv-322). */
+  #ownersSame(): boolean {
     for (const { modified, exists, perms, generation } of this.#cells.values()) {
       if (!modified || !exists) continue
       const born = this.#options.birth(ownerOf(perms))

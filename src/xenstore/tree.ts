@@ -18,6 +18,8 @@ export interface NodeView extends Guarded {
   readonly value: string
   /** Names of the children in order of creation. */
   names(): readonly string[]
+  /** The same as a DIRECTORY reply holds them, each with its nul. */
+  listing(): string
   /** Bytes of these names with their nuls. */
   readonly nameBytes: number
 }
@@ -38,6 +40,9 @@ export class StoreNode implements NodeView {
 
   names(): readonly string[] {
     return this.children.names()
+  }
+  listing(): string {
+    return this.children.listing()
   }
   get nameBytes(): number {
     return this.children.bytes

@@ -31,6 +31,8 @@ export interface View {
   remove(path: string): void
   /** A node was changed by request: its watches are to fire. */
   announce(path: string): void
+  /** A request failed half-way: what was done here must not be committed. */
+  fail(): void
   /** Nodes that `domid` owns here beyond what the store counts. */
   ownedMore(domid: number): number
 }
@@ -118,6 +120,8 @@ export class DirectView implements View {
     if (this.#before) readers.push(this.#before)
     this.changes.push({ path, exact: false, readers })
   }
+
+  fail(): void {}
 
   ownedMore(domid: number): number {
     return this.#delta.nodes(domid)

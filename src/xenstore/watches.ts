@@ -54,15 +54,20 @@ export class Watches {
   }
 
   /** Sets a watch. Refuses a second equal one, and one more than the quota allows. */
-  add(connection: Connection, { path, token, relative, depth }: WatchRequest): Watch<Connection> {
-    const { usage, privileged, domid, watches } = connection
+  add(connection: Connection, request: WatchRequest): Watch<Connection> {
+    const { usage, privileged, watches } = connection
     const { quotas, profile } = this.#rules
-    const key = watchKey(path, token)
-    if (watches.has(key)) refuse('EEXIST')
+    if (watches.has(watchKey(request.path, request.token))) refuse('EEXIST')
     if (!privileged && usage.watches >= quotas.watches + profile.slack.watches) refuse(profile.tooManyWatches)
+    return this.set(connection, request)
+  }
+
+  /** Sets a watch that may be set. */
+  set(connection: Connection, { path, token, relative, depth }: WatchRequest): Watch<Connection> {
+    const { usage, domid, watches } = connection
     const cut = relative ? domainPath(domid).length + 1 : 0
     const watch = { connection, path, token, cut, depth, seq: ++this.#lastSeq }
-    watches.set(key, watch)
+    watches.set(watchKey(path, token), watch)
     this.#table.add(watch)
     usage.watches++
     usage.watchBytes += watchBytes(watch)

@@ -169,6 +169,11 @@ export class PacketReader {
     return { type: u32(0), reqId: u32(4), txId: u32(8), body: NOTHING }
   }
 
+  /** A copy of the bytes that are held. */
+  get rest(): Uint8Array {
+    return this.#bytes.slice(this.#at)
+  }
+
   /** Bytes held of an incomplete packet. */
   get held(): number {
     return this.#bytes.length - this.#at

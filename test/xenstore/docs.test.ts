@@ -4,20 +4,12 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { PROFILES } from '../../src/cli/xenstored.js'
-import {
-  C_4_17,
-  C_4_23,
-  DEFAULT_QUOTAS,
-  OCAML_4_17,
-  type Profile,
-  StoreAccess,
-  XenStoreClient,
-} from '../../src/xenstore/index.js'
+import { C_4_17, C_4_23, DEFAULT_QUOTAS, type Profile, StoreAccess, XenStoreClient } from '../../src/xenstore/index.js'
 import { runSnippet, snippetsOf } from '../snippets.js'
 
 const text = readFileSync(fileURLToPath(new URL('../../docs/xenstore.md', import.meta.url)), 'utf8')
 
-const LIBRARY: Record<string, Profile> = { C_4_17, C_4_23, OCAML_4_17 }
+const LIBRARY: Record<string, Profile> = { C_4_17, C_4_23 }
 
 /** Rows of the table that begins with this heading, as cells without backquotes. */
 function table(heading: string): string[][] {

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
-import { C_4_23, connectInProcess, type DomainState, OCAML_4_17, XenStored } from '../../src/xenstore/index.js'
+import { C_4_23, connectInProcess, type DomainState, XenStored } from '../../src/xenstore/index.js'
+import { OCAML_4_17 } from './ocaml.js'
 import { Script } from './script.js'
 
 /** A host whose domains can be shut down and destroyed, and whose rings lead nowhere. */

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
-import { C_4_23, OCAML_4_17, parsePermission } from '../../src/xenstore/index.js'
+import { C_4_23, parsePermission } from '../../src/xenstore/index.js'
+import { OCAML_4_17 } from './ocaml.js'
 import { Script } from './script.js'
 
 /** A node with these permissions, made by domain 0. */
@@ -7,9 +8,18 @@ function node(s: Script, path: string, perms: string): Script {
   return s.run(['a', 0, 'WRITE', `${path}|v`, 'OK|'], ['a', 0, 'SET_PERMS', `${path}|${perms}`, 'OK|'])
 }
 
-it('reads and writes the text of an entry', () => {
-  expect(parsePermission('b12')).toEqual({ letter: 'b', domid: 12 })
-  for (const text of ['x1', 'r', 'r-1', 'r1 ', 'R1', 'r65536', 'r1234567', '']) expect(parsePermission(text)).toBeNull()
+it('XS-perm-6: reads an entry as C’s strtol does, to its end', () => {
+  for (const [text, domid] of [
+    ['b12', 12],
+    ['b+1', 1],
+    ['b 1', 1],
+    ['b-1', -1],
+    ['b0x1f', 31],
+    ['b010', 8],
+    ['b4294967297', 1],
+  ] as const)
+    expect(parsePermission(text), text).toEqual({ letter: 'b', domid })
+  for (const text of ['x1', 'r', 'r1 ', 'R1', 'r08', 'r0x', 'r1x', '']) expect(parsePermission(text), text).toBeNull()
 })
 
 it('XS-perm-1: entry 0 is owner and default; of further entries the first match counts', () => {

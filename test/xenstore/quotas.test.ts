@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest'
-import { C_4_23, connectInProcess, OCAML_4_17, OCAML_QUOTAS, XenStored } from '../../src/xenstore/index.js'
+import { C_4_23, connectInProcess, XenStored } from '../../src/xenstore/index.js'
 import { WriteRate } from '../../src/xenstore/rate.js'
+import { OCAML_4_17, OCAML_QUOTAS } from './ocaml.js'
 import { Script } from './script.js'
 
 /** A daemon with a guest 5 that owns /g. */

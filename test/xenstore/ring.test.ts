@@ -10,7 +10,6 @@ import {
   type DomainHost,
   type EventChannelEnd,
   encodeText,
-  OCAML_4_17,
   type Profile,
   REQUESTS,
   RESPONSES,
@@ -25,6 +24,7 @@ import {
 import { fromLatin1 } from '../../src/xenstore/text.js'
 import { random } from '../random.js'
 import { seedOr } from '../settings.js'
+import { OCAML_4_17 } from './ocaml.js'
 
 const PAGE = 4096
 const RING_GFN = 3

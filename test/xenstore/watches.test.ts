@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
-import { C_4_23, checkStore, OCAML_4_17 } from '../../src/xenstore/index.js'
+import { C_4_23, checkStore } from '../../src/xenstore/index.js'
+import { OCAML_4_17 } from './ocaml.js'
 import { Script, script } from './script.js'
 
 it('XS-watch-1: connection, absolute path and token make a watch', () => {

@@ -3,7 +3,6 @@ import {
   C_4_17,
   encodePacket,
   encodeText,
-  OCAML_4_17,
   PAYLOAD_MAX,
   PacketReader,
   splitStrings,
@@ -11,6 +10,7 @@ import {
 } from '../../src/xenstore/index.js'
 import { fromUtf8, toUtf8 } from '../../src/xenstore/text.js'
 import { atoi } from '../../src/xenstore/wire.js'
+import { OCAML_4_17 } from './ocaml.js'
 import { Script, script } from './script.js'
 
 describe('packets', () => {
@@ -183,12 +183,29 @@ describe('requests', () => {
   it('XS-wire-13: CONTROL knows its commands', () => {
     const s = script('a', ['a', 0, 'CONTROL', 'check|', 'OK|'], ['a', 0, 'CONTROL', 'nonsense|', 'EINVAL'])
     s.run(['a', 0, 'CONTROL', '', 'EINVAL'], ['a', 0, 'CONTROL', 'print|x|', 'OK|'])
-    s.run(['a', 0, 'CONTROL', 'log|on|', 'OK|'], ['a', 0, 'CONTROL', 'logfile|x|', 'OK|'])
-    expect(s.ask('a', 0, 'CONTROL', 'help|')).toContain('memreport')
+    s.run(['a', 0, 'CONTROL', 'log|on|', 'OK|'], ['a', 0, 'CONTROL', 'log|x|', 'EINVAL'])
+    for (const wrong of [
+      'log|',
+      'logfile|x|',
+      'print|',
+      'check|x|',
+      'help|x|',
+      'memreport|',
+      'quota|set|',
+      'quota|set|nodes|x|',
+    ])
+      s.run(['a', 0, 'CONTROL', wrong, 'EINVAL'])
+    expect(s.ask('a', 0, 'CONTROL', 'help|')).toContain('memreport\t[<file>]\n')
     expect(s.ask('a', 0, 'CONTROL', 'quota|')).toContain('1000')
     expect(s.ask('a', 0, 'CONTROL', 'quota-soft|')).toContain('2097152')
-    expect(s.ask('a', 0, 'CONTROL', 'memreport|')).toMatch(/nodes +: 3/)
-    expect(s.ask('a', 0, 'CONTROL', 'quota|0|')).toContain('nodes')
+    expect(s.ask('a', 0, 'CONTROL', 'quota|0|')).toMatch(/^Domain 0:\nnodes +: +3\n/)
+    s.run(['a', 0, 'CONTROL', 'quota|set|nodes|5000|', 'OK|'], ['a', 0, 'CONTROL', 'quota-soft|set|memory|7|', 'OK|'])
+    expect(s.server.quotas).toMatchObject({ nodes: 5000, memorySoft: 7 })
+    expect(s.ask('a', 0, 'CONTROL', 'quota|')).toContain('nodes            :     5000 Nodes per domain\n')
+    const reports: unknown[] = []
+    const t = new Script({ onMemoryReport: (text, file) => void reports.push(file, text.includes('3 nodes')) }, 'a')
+    t.run(['a', 0, 'CONTROL', 'memreport|', 'OK|'], ['a', 0, 'CONTROL', 'memreport|/f|', 'OK|'])
+    expect(reports).toEqual([undefined, true, '/f', true])
     s.run(['a', 0, 'CONTROL', 'quota|77|', 'ENOENT'], ['a', 0, 'CONTROL', 'toString|', 'EINVAL'])
   })
 
