@@ -27,10 +27,13 @@ export const testXenstore = binary('test-xenstore')
 /** Xen's control program. */
 export const xenstoreControl = binary('xenstore-control')
 /** The C daemon and the shim under it; null if either is missing. */
-export const cDaemon =
-  binary('xenstored') && existsSync(join(folder, 'shim.so'))
-    ? { daemon: binary('xenstored')!, shim: join(folder, 'shim.so') }
-    : null
+export const cDaemon = daemon('xenstored')
+
+function daemon(name: string): { daemon: string; shim: string } | null {
+  const path = binary(name)
+  const shim = join(folder, 'shim.so')
+  return path && existsSync(shim) ? { daemon: path, shim } : null
+}
 
 /** Title of tests that need a program: says plainly if they are not run. */
 export function title(text: string, have: unknown, what: string): string {
