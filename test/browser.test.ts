@@ -4,15 +4,16 @@ import { execFileSync, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { requireTools } from './settings.js'
+import { exampleFile } from './snippets.js'
 
 const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) =>
   existsSync(path),
 )
 const required = requireTools
-const SERVE = fileURLToPath(new URL('../examples/browser/serve.mjs', import.meta.url))
+const SERVE = exampleFile('browser/serve')
+exampleFile('browser/index.page')
 const FLAGS =
   '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'
 

@@ -15,9 +15,10 @@ import { inside } from '../src/domain/handles.js'
 import { type Domain, Errno, Hypervisor } from '../src/index.js'
 import { random } from './random.js'
 import { requireTools, seedOr } from './settings.js'
+import { exampleFile } from './snippets.js'
 
 const BUILD = fileURLToPath(new URL('../examples/c-guest/build.sh', import.meta.url))
-const RUN = fileURLToPath(new URL('../examples/c-guest/run.mjs', import.meta.url))
+const RUN = exampleFile('c-guest/run')
 const LIBRARY = fileURLToPath(new URL('../dist/index.js', import.meta.url))
 
 const runs = (tool: string) => spawnSync(tool, ['--version']).status === 0
@@ -303,7 +304,7 @@ describe.skipIf(notRun)(`${notRun}the C guest, compiled against Xen’s public h
     expect([guest.stray(), guest.failures()]).toEqual([0, 0])
   })
 
-  it.skipIf(!existsSync(LIBRARY))('runs under examples/c-guest/run.mjs, which accounts for every event', () => {
+  it.skipIf(!existsSync(LIBRARY))('runs under examples/c-guest/run.ts, which accounts for every event', () => {
     const { status, stdout, stderr } = spawnSync(process.execPath, [RUN, wasm], { encoding: 'utf8' })
     expect(stderr).toBe('')
     expect(stdout).toContain('every event is accounted for')

@@ -1,9 +1,9 @@
-/** The README's examples run as they are written: from inside the package, where 'evtchn' is the package itself. */
+/** The README's examples compile under strict and run as they are written. */
 
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
-import { runSnippet, snippetsOf } from './snippets.js'
+import { mistakes, runSnippet, snippetsOf } from './snippets.js'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const README = readFileSync(`${ROOT}README.md`, 'utf8')
@@ -16,6 +16,10 @@ describe('README', () => {
     expect(first!.code.trimEnd().split('\n').length).toBeLessThanOrEqual(20)
     expect(first!.code).toContain("from 'evtchn'")
     expect(first!.code).toContain('Hypervisor')
+  })
+
+  it('shows TypeScript that compiles under strict', () => {
+    expect(mistakes(examples, 'readme')).toEqual([])
   })
 
   it.each(examples.map((example, i) => [i + 1, example] as const))(

@@ -1,15 +1,17 @@
 /**
- * Serves the page and the built library: node examples/browser/serve.mjs [port], default 8080. The two headers make the
- * page cross-origin isolated, which is what shared memory needs; with --plain they are left out.
+ * Serves the page and the built library: `npm run build:examples`, then `node build/examples/browser/serve.js [port]`,
+ * default 8080. Two headers make the page cross-origin isolated, which shared memory needs; --plain leaves them out.
  */
 
 import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { extname, join, normalize } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript' }
+// This file runs as build/examples/browser/serve.js.
+const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
+const TYPES: Record<string, string> = { '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript' }
 const ISOLATION = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' }
 const args = process.argv.slice(2)
 const port = Number(args.find((arg) => /^\d+$/.test(arg)) ?? 8080)
@@ -19,11 +21,12 @@ const server = createServer(async (request, response) => {
   const path = pathname === '/' ? '/examples/browser/index.html' : normalize(pathname)
   const type = TYPES[extname(path)]
   try {
-    if (!type || !/^\/(dist|examples\/browser|node_modules\/bitset)\//.test(path)) throw new Error('not served')
+    if (!type || !/^\/(dist|examples\/browser|build\/examples\/browser|node_modules\/bitset)\//.test(path))
+      throw new Error('not served')
     const body = await readFile(join(ROOT, path))
     response.writeHead(200, { 'Content-Type': type, ...(args.includes('--plain') ? {} : ISOLATION) }).end(body)
   } catch {
     response.writeHead(404).end('not found\n')
   }
 })
-server.listen(port, '127.0.0.1', () => console.log(`http://127.0.0.1:${server.address().port}/`))
+server.listen(port, '127.0.0.1', () => console.log(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`))

@@ -1,6 +1,6 @@
 /**
- * Three levels with nothing but hypercalls: what a guest kernel in another language has to do, struct by struct. One
- * 64-bit vCPU; RAM is an ArrayBuffer as far as this file is concerned.
+ * Three levels with hypercalls alone: what a guest kernel in another language does, struct by struct. The guest has one
+ * 64-bit vCPU. This file writes to its RAM as to any ArrayBuffer.
  */
 import { Hypervisor } from 'evtchn'
 
@@ -21,7 +21,7 @@ const SELECTORS = 4
 const PENDING = 8
 const MASK = 16
 
-function call(op) {
+function call(op: number): void {
   const rc = xen.hypercall(vcpu, EVENT_CHANNEL_OP, [op, ARG])
   if (rc < 0) throw new Error(`event_channel_op ${op}: errno ${-rc}`)
 }

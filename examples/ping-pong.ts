@@ -1,0 +1,37 @@
+/** Two guests and a channel between them. Each end is a handle like those of libxenevtchn. */
+import { EvtchnDevice, GuestKernel, Hypervisor } from 'evtchn'
+
+const ROUNDS = 1000
+
+const xen = Hypervisor.create({ onUpcall: (vcpu) => guests[vcpu.domid]?.upcall(vcpu.vcpuId) })
+const guests: GuestKernel[] = []
+const boot = (domid: number): GuestKernel => {
+  const guest = GuestKernel.boot(xen.platform(xen.createDomain({ domid })))
+  guests[domid] = guest
+  return guest
+}
+boot(0)
+const ping = new EvtchnDevice(boot(1)).open()
+const pong = new EvtchnDevice(boot(2)).open()
+const pingPort = ping.bindUnboundPort(2)
+pong.bindInterdomain(1, pingPort)
+
+async function serve(): Promise<void> {
+  for await (const port of pong) {
+    pong.unmask(port)
+    pong.notify(port)
+  }
+}
+
+const serving = serve()
+let received = 0
+ping.notify(pingPort)
+for await (const port of ping) {
+  ping.unmask(port)
+  if (++received === ROUNDS) break
+  ping.notify(port)
+}
+ping.close()
+pong.close()
+await serving
+console.log(`${received} replies`)
