@@ -12,8 +12,8 @@ function makeHost(options: HypervisorOptions = {}) {
 const home = makeHost()
 const guest = GuestKernel.boot(home.xen.platform(home.xen.createDomain({ domid: 1 })), { levels: 3 })
 home.kernels[1] = guest
-const port = guest.allocUnbound(0, { handler: (p) => console.log(`moved: ${guest.levels} levels, event on port ${p}`) })
-const back = home.dom0.bindInterdomain(1, port, { handler: () => {} })
+const port = guest.allocUnbound(0, (p) => console.log(`moved: ${guest.levels} levels, event on port ${p}`))
+const back = home.dom0.bindInterdomain(1, port)
 
 for (const host of [makeHost({ maxLevels: 2 }), makeHost()]) {
   const move = home.xen.beginMigration(home.xen.domain(1), { mode: 'transparent' })

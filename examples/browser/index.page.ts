@@ -19,8 +19,8 @@ for (const shared of crossOriginIsolated ? [false, true] : [false]) {
   const dom0 = boot(0)
   const guest = boot(1)
   let handled = 0
-  const port = guest.allocUnbound(0, { handler: () => void handled++ })
-  const peer = dom0.bindInterdomain(1, port, { handler: () => {} })
+  const port = guest.allocUnbound(0, () => void handled++)
+  const peer = dom0.bindInterdomain(1, port)
   for (let i = 0; i < 1000; i++) dom0.send(peer)
   let lines = 0
   for await (const line of xen.dumpAsync()) lines += line ? 1 : 0

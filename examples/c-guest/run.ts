@@ -108,11 +108,11 @@ for (let i = 0; i < CHANNELS; i++) {
   if (i % 2 === 0) {
     // The guest offers, domain 0 binds.
     const guestPort = must('offer', guest.offer(0, kind))
-    const { local_port: port = 0 } = dom0.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: guestPort })
+    const { local_port: port } = dom0.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: guestPort })
     channels.push({ kind, line, guestPort, port })
   } else {
     // Domain 0 offers, the guest binds, and and the end that binds gets one event, so that none is lost.
-    const { port = 0 } = dom0.eventChannelOp('alloc_unbound', { dom: 0, remote_dom: 1 })
+    const { port } = dom0.eventChannelOp('alloc_unbound', { dom: 0, remote_dom: 1 })
     const guestPort = must('connect', guest.connect(0, port, kind))
     line.sent++
     channels.push({ kind, line, guestPort, port })
