@@ -16,7 +16,9 @@ const port = guest.allocUnbound(0, (p) => console.log(`moved: ${guest.levels} le
 const back = home.dom0.bindInterdomain(1, port)
 
 for (const host of [makeHost({ maxLevels: 2 }), makeHost()]) {
-  const move = home.xen.beginMigration(home.xen.domain(1), { mode: 'transparent' })
+  const source = home.xen.domain(1)
+  if (!source) break
+  const move = home.xen.beginMigration(source, { mode: 'transparent' })
   try {
     const domain = host.xen.restoreDomain(structuredClone(move.state))
     home.dom0.send(back) // while the guest stands still

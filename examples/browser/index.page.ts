@@ -11,7 +11,7 @@ for (const shared of crossOriginIsolated ? [false, true] : [false]) {
   const guests: GuestKernel[] = []
   const xen = Hypervisor.create({ onUpcall: (vcpu) => guests[vcpu.domid]?.upcall(vcpu.vcpuId) })
   const boot = (domid: number): GuestKernel => {
-    const domain = xen.createDomain({ domid, shared, maxEvtchnPort: -1 })
+    const domain = xen.createDomain({ domid, shared, maxEvtchnPort: Infinity })
     const guest = GuestKernel.boot(xen.platform(domain), { levels: 3 })
     guests[domid] = guest
     return guest

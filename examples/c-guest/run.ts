@@ -8,7 +8,8 @@
  */
 import { existsSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { EVTCHNOP_NAMES, HYPERVISOR, Hypervisor, PAGE_SIZE, sharedInfo, VIRQ } from 'evtchn'
+import { Hypervisor } from 'evtchn'
+import { EVTCHNOP_NAMES, HYPERVISOR, PAGE_SIZE, sharedInfo, VIRQ } from 'evtchn/abi'
 
 const ECHO = 0
 const BURST = 1
@@ -130,9 +131,9 @@ for (let round = 0; round < ROUNDS; round++) {
     const send = () => dom0.eventChannelOp('send', { port })
     for (let n = line === ledger.burst ? 3 : 1; n > 0; n--) signal(line, guestPort, send)
   }
-  signal(ledger.timer, guest.timer_port(), () => xen.sendVirq(1, 0, VIRQ.TIMER))
+  signal(ledger.timer, guest.timer_port(), () => xen.sendVirq(domain.vcpu(0), VIRQ.TIMER))
 }
-xen.sendVirq(1, 0, VIRQ.TIMER) // opens the burst channels for what they still hold
+xen.sendVirq(domain.vcpu(0), VIRQ.TIMER) // opens the burst channels for what they still hold
 ledger.timer.sent++
 const ms = performance.now() - begun
 
