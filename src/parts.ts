@@ -22,6 +22,7 @@ import { Domctl } from './hypercalls/domctl.js'
 import { Notifiers } from './hypercalls/evtchn/xen_ports.js'
 import { Interrupts } from './hypercalls/raise.js'
 import type { SchedWorld } from './hypercalls/sched_op.js'
+import { HostCore } from './machine/host_core.js'
 import { Moving } from './migration/migrations.js'
 import { ambient, Seam } from './trace/index.js'
 
@@ -55,7 +56,8 @@ export class Parts {
     this.softirqs = new Softirqs(() => this.clock.nowNs())
     this.virqs = new Virqs(() => this.domains.get(0))
     this.world = this.#makeWorld(options)
-    this.domainHost = this.#makeDomainHost(trace?.upcall)
+    const { evtchnSend } = options.xsm ?? defaultPolicy
+    this.domainHost = this.#makeDomainHost(evtchnSend !== defaultPolicy.evtchnSend, trace?.upcall)
     this.calls = new Calls(this.domains, this.queue, this.world)
     this.domctl = new Domctl(this)
     this.interrupts = new Interrupts(this)
@@ -82,8 +84,11 @@ export class Parts {
     }
   }
 
-  #makeDomainHost(traceUpcall: ((vcpu: VcpuHandle) => void) | undefined): DomainHost {
+  /** `policyOnSend`: the policy has a say in sends, so no send is the host core's alone. */
+  #makeDomainHost(policyOnSend: boolean, traceUpcall: ((vcpu: VcpuHandle) => void) | undefined): DomainHost {
     return {
+      core: HostCore.create(),
+      policyOnSend,
       kick: (vcpu) => {
         traceUpcall?.(this.#handle(vcpu))
         this.#seam?.pending(vcpu)

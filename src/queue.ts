@@ -1,11 +1,12 @@
 /**
  * One first-in, first-out queue for the whole library: threads that are ready, upcalls that are due, packets that wait.
  *
- *     #items   [ taken, taken, first, second, …, last ]
- *                              └ #head
+ *     #items   [ taken, taken, first, second, …, last, free, free ]
+ *                              └ #head                 └ #tail
  *
  * Adding and taking cost the same however long the queue is, and its memory stays bounded by what waits: a taken slot is
- * cleared at once, and the array is cut as soon as taken slots are the larger part of it.
+ * cleared at once, and the array is cut as soon as taken slots are the larger part of it. A short queue that has become
+ * empty keeps its array: filling it again allocates nothing.
  */
 
 /** Taken slots below this number are not worth a copy. */
@@ -15,10 +16,11 @@ const CUT_MIN = 32
 export class Queue<T> implements Iterable<T> {
   #items: (T | undefined)[] = []
   #head = 0
+  #tail = 0
 
   /** Number of items that wait. */
   get length(): number {
-    return this.#items.length - this.#head
+    return this.#tail - this.#head
   }
 
   /** The longest waiting item, which stays; undefined if there is none. */
@@ -27,16 +29,19 @@ export class Queue<T> implements Iterable<T> {
   }
 
   push(item: T): void {
-    this.#items.push(item)
+    this.#items[this.#tail++] = item
   }
 
   /** Takes the longest waiting item; undefined if there is none. */
   shift(): T | undefined {
-    if (this.#head === this.#items.length) return undefined
+    if (this.#head === this.#tail) return undefined
     const item = this.#items[this.#head]
     this.#items[this.#head++] = undefined
-    if (this.#head === this.#items.length) this.#reset([])
-    else if (this.#head >= CUT_MIN && this.#head * 2 > this.#items.length) this.#reset(this.#items.slice(this.#head))
+    if (this.#head === this.#tail) {
+      if (this.#items.length > CUT_MIN) this.#items = []
+      this.#head = this.#tail = 0
+    } else if (this.#head >= CUT_MIN && this.#head * 2 > this.#tail)
+      this.#reset(this.#items.slice(this.#head, this.#tail))
     return item
   }
 
@@ -70,10 +75,11 @@ export class Queue<T> implements Iterable<T> {
   #reset(items: (T | undefined)[]): void {
     this.#items = items
     this.#head = 0
+    this.#tail = items.length
   }
 
   /** The items that wait, longest first. What is added meanwhile is visited too; do not take meanwhile. */
   *[Symbol.iterator](): Generator<T> {
-    for (let i = this.#head; i < this.#items.length; i++) yield this.#items[i] as T
+    for (let i = this.#head; i < this.#tail; i++) yield this.#items[i] as T
   }
 }

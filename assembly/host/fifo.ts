@@ -88,11 +88,13 @@ function unlockBoth(a: usize, b: usize): void {
 /** EC-fifo-3…16. Xen: evtchn_fifo_set_pending. */
 export function queueRaise(dom: usize, port: u32, at: usize): i32 {
   const fifo: usize = load<u32>(dom, FIFO)
-  const word = wordAt(fifo, port)
+  let word = wordAt(fifo, port)
   if (word == NONE) {
-    // Remembered until the page comes (EC-bug-4). Nobody is notified: there is no word to look at.
+    // Remembered until the page comes (EC-bug-4). Nobody is notified: there is no word to look at. Then a second look:
+    // who adds the page publishes it first and looks for marks after it, so one of the two raises the event.
     write<u32>(at + SAVED, 1)
-    return 0
+    word = wordAt(fifo, port)
+    if (word == NONE) return 0
   }
   const vcpu = load<u32>(at, NOTIFY)
   for (let tries: i32 = 0; tries < LOCK_TRIES; tries++) {

@@ -55,8 +55,14 @@ export function send(dom: usize, port: u32): i32 {
   return state == ECS_UNBOUND ? 0 : -EINVAL
 }
 
-/** Raises a port if it is usable (EC-port-2). */
+/** Raises a port, whatever it is bound to. */
 export function raise(dom: usize, port: u32): i32 {
+  const at = portAt(dom, port)
+  return at ? raiseAt(dom, port, at) : 0
+}
+
+/** Raises a port if it is usable (EC-port-2). */
+export function raiseUsable(dom: usize, port: u32): i32 {
   const at = portAt(dom, port)
   return at && usable(at) ? raiseAt(dom, port, at) : 0
 }
@@ -64,7 +70,7 @@ export function raise(dom: usize, port: u32): i32 {
 /** Raises the port that a vCPU bound a VIRQ to, if it did (EC-vclass-2). */
 export function raiseVirq(dom: usize, vcpu: u32, virq: u32): i32 {
   const port = load<u32>(vcpuOf(dom, vcpu) + (virq << 2), VIRQS)
-  return port ? raise(dom, port) : 0
+  return port ? raiseUsable(dom, port) : 0
 }
 
 /** Raises an event that is there: the port came to another vCPU, whose selectors do not lead to it (NL-vcpu-1). */

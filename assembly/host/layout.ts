@@ -208,8 +208,9 @@ export const EINVAL: i32 = 22
 export const SLOW: i32 = -4096
 
 // Results of what raises an event: what is left to do for the caller. 0 = nothing.
-//   bit 0 KICK: the upcall flag of vCPU (bits 2 to 14) of domain (bits 15 to 29) went from 0 to 1
-//   bit 1 POLLED: the event is new and vCPUs of its domain poll
+//   bit 0 KICK: the upcall flag of a vCPU (bits 2 to 14) went from 0 to 1
+//   bit 1 POLLED: the event is new, and vCPUs of its domain poll
+//   bits 15 to 29: the domain of either
 // @ts-ignore: decorator
 @inline
 export const KICK: i32 = 1

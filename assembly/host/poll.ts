@@ -7,12 +7,12 @@
  */
 
 import { add, read, take, write } from '../bitops'
-import { BLOCKED, NR_VCPUS, POLL_PORT, POLLED, POLLERS, POLLING } from './layout'
+import { BLOCKED, DOMID, KICK_DOMID, NR_VCPUS, POLL_PORT, POLLED, POLLERS, POLLING } from './layout'
 import { vcpuOf } from './ports'
 
 /** POLLED if vCPUs of the domain poll. */
 export function polled(dom: usize): i32 {
-  return read<u32>(dom + POLLERS) ? POLLED : 0
+  return read<u32>(dom + POLLERS) ? POLLED | ((load<u32>(dom, DOMID) << KICK_DOMID) as i32) : 0
 }
 
 /** Marks a vCPU as polling a port, 0xffffffff for several or none, and as asleep. */

@@ -15,12 +15,26 @@ import {
 } from '../abi/index.js'
 import { integer } from '../check.js'
 import type { Core } from '../machine/core.js'
+import type { HostCore } from '../machine/host_core.js'
+import {
+  DOMAIN,
+  DOMAIN_BYTES,
+  KICK,
+  KICK_VCPU,
+  KICK_VCPU_MASK,
+  POLLED,
+  SLOW,
+  STATUS_DYING,
+  STATUS_FROZEN,
+  STATUS_POLICY,
+  VCPU_SHIFT,
+} from '../machine/host_layout.js'
 import type { GuestMemory } from '../machine/memory.js'
 import { FifoPortOps, type FifoState } from './fifo.js'
 import { LevelPortOps, sharedInfoLeaf } from './levels.js'
 import { EventLock } from './lock.js'
 import { PirqTable } from './pirq.js'
-import type { Delivery, PortOps } from './port_ops.js'
+import { type Delivery, enterForeign, type PortOps } from './port_ops.js'
 import { PortTable } from './port_table.js'
 import type { Subject } from './subject.js'
 import { upcallDeliverable } from './upcall.js'
@@ -71,6 +85,10 @@ export interface RestoreReport {
 
 /** What a domain calls on the hypervisor. */
 export interface DomainHost {
+  /** The private memory and the core that works on it. */
+  readonly core: HostCore
+  /** A policy is asked about sends: the host core leaves them to TypeScript. */
+  readonly policyOnSend: boolean
   kick(vcpu: Vcpu): void
   /** A vCPU that was blocked runs again. */
   unblocked(vcpu: Vcpu): void
@@ -102,7 +120,12 @@ export class Domain implements Delivery, Subject {
   readonly type: DomainType
   readonly privileged: boolean
   readonly vcpus: readonly Vcpu[]
-  readonly ports = new PortTable()
+  readonly ports: PortTable
+  readonly hostCore: HostCore
+  /** Address of its record in the host core's memory. */
+  readonly record: number
+  /** Where the functions of its guest's core begin in the host core's table. */
+  readonly coreSlots: number
   readonly eventLock = new EventLock()
   readonly pirqs: PirqTable
   readonly nlevelLimits: NlevelLimits
@@ -115,12 +138,6 @@ export class Domain implements Delivery, Subject {
   target: Domain | undefined
   /** The read-only handle that the package exports (handles.ts). */
   handle: object | undefined
-  dying: Dying = 'alive'
-  /**
-   * The domain stands still, between being saved and the end of its migration or between being restored and started: its
-   * hypercalls return EAGAIN, its upcalls wait. Events for it are kept.
-   */
-  frozen: 'saved' | 'restored' | null = null
   /** How it was restored; null for a domain that was not, or whose guest makes its channels again. */
   restored: RestoreReport | null = null
   /** Pauses by the domain's controller, counted. */
@@ -140,7 +157,9 @@ export class Domain implements Delivery, Subject {
 
   #bits: Bits
   #ops: PortOps
-  #pollers = 0
+  #dying: Dying = 'alive'
+  #frozen: 'saved' | 'restored' | null = null
+  #disposed = false
   readonly #host: DomainHost
 
   constructor(config: DomainConfig, memory: GuestMemory, host: DomainHost) {
@@ -155,10 +174,78 @@ export class Domain implements Delivery, Subject {
     this.sharedInfoAt = memory.base + config.sharedInfoGfn * PAGE_SIZE
     this.#bits = config.bits
     this.#host = host
+    this.hostCore = host.core
+    this.record = host.core.memory.take(DOMAIN_BYTES)
+    this.coreSlots = host.core.enter(memory.core)
+    const vcpusAt = this.#describe(config)
+    this.ports = new PortTable(host.core.memory, this.record)
     this.pirqs = new PirqTable(config.nrPirqs)
-    this.vcpus = Array.from({ length: config.vcpus }, (_, id) => new Vcpu(config.domid, id, memory, host.typedCall))
+    this.vcpus = Array.from(
+      { length: config.vcpus },
+      (_, id) => new Vcpu(config.domid, id, memory, host.typedCall, host.core.memory, vcpusAt + (id << VCPU_SHIFT)),
+    )
     for (const vcpu of this.vcpus) this.useLegacyInfo(vcpu)
     this.#ops = this.#twoLevel()
+    this.#ops.enter?.()
+  }
+
+  /** Fills the record with what stays as it is; returns where the vCPUs' records are. */
+  #describe({ domid, vcpus }: DomainConfig): number {
+    const { memory } = this.hostCore
+    const at = memory.take(vcpus << VCPU_SHIFT)
+    const put = (offset: number, value: number) => {
+      memory.words[(this.record + offset) >>> 2] = value
+    }
+    put(DOMAIN.DOMID, domid)
+    put(DOMAIN.GENERATION, this.hostCore.nextGeneration())
+    put(DOMAIN.VCPUS, at)
+    put(DOMAIN.NR_VCPUS, vcpus)
+    put(DOMAIN.FUNCTIONS, this.coreSlots)
+    put(DOMAIN.STATUS, this.#host.policyOnSend ? STATUS_POLICY : 0)
+    return at
+  }
+
+  /** The domain has left the host, or never came onto it: its records are given back. What is asked later finds it dead. */
+  dispose(): void {
+    if (this.#disposed) return
+    this.#disposed = true
+    const { memory } = this.hostCore
+    const vcpusAt = memory.words[(this.record + DOMAIN.VCPUS) >>> 2]!
+    this.#ops.leave?.()
+    this.#ops = gone(this.#ops)
+    for (const vcpu of this.vcpus) vcpu.dispose()
+    this.ports.dispose()
+    memory.give(vcpusAt, this.vcpus.length << VCPU_SHIFT)
+    memory.give(this.record, DOMAIN_BYTES)
+    this.hostCore.leave(this.core)
+  }
+
+  /** Alive, being torn down, or dead (EC-die-1). */
+  get dying(): Dying {
+    return this.#dying
+  }
+  set dying(dying: Dying) {
+    this.#dying = dying
+    this.#setStatus(STATUS_DYING, dying !== 'alive')
+  }
+
+  /**
+   * The domain stands still, between being saved and the end of its migration or between being restored and started: its
+   * hypercalls return EAGAIN, its upcalls wait. Events for it are kept.
+   */
+  get frozen(): 'saved' | 'restored' | null {
+    return this.#frozen
+  }
+  set frozen(frozen: 'saved' | 'restored' | null) {
+    this.#frozen = frozen
+    this.#setStatus(STATUS_FROZEN, frozen !== null)
+  }
+
+  #setStatus(bit: number, on: boolean): void {
+    if (this.#disposed) return
+    const { words } = this.hostCore.memory
+    const at = (this.record + DOMAIN.STATUS) >>> 2
+    words[at] = on ? words[at]! | bit : words[at]! & ~bit
   }
 
   /** Width of shared_info: what the guest's mode was when it was last latched (EC-lay-4). */
@@ -188,7 +275,9 @@ export class Domain implements Delivery, Subject {
 
   /** The vCPU with this number. @throws ParameterError if the domain has none. */
   vcpu(vcpuId: number): Vcpu {
-    return this.vcpus[integer(`d${this.domid}.vcpu`, 'vcpuId', vcpuId, 0, this.vcpus.length - 1)]!
+    // The check makes a text first; a number that is right needs none.
+    const vcpu = typeof vcpuId === 'number' ? this.vcpus[vcpuId] : undefined
+    return vcpu ?? this.vcpus[integer(`d${this.domid}.vcpu`, 'vcpuId', vcpuId, 0, this.vcpus.length - 1)]!
   }
 
   /** An event channel operation by vCPU 0. See `Vcpu.eventChannelOp`. */
@@ -215,7 +304,11 @@ export class Domain implements Delivery, Subject {
 
   /** Switches the port operations; the caller has excluded senders (NL-set-3). */
   useOps(ops: PortOps): void {
+    const old = this.#ops
     this.#ops = ops
+    if (ops.enter) ops.enter()
+    else enterForeign(this)
+    old.leave?.()
   }
 
   /** Switches to the FIFO ABI; its state is complete by then (EC-XSA-358, EC-XSA-359). */
@@ -278,7 +371,9 @@ export class Domain implements Delivery, Subject {
   // Wrappers that refuse unusable ports (EC-port-2).
 
   setPending(port: number): void {
-    if (this.ports.isUsable(port)) this.#ops.setPending(port)
+    const result = this.hostCore.calls.raiseUsable(this.record, port)
+    if (result > 0) this.finish(result, port)
+    else if (result === SLOW && this.ports.isUsable(port)) this.#ops.setPending(port)
   }
   clearPending(port: number): void {
     if (this.ports.isUsable(port)) this.#ops.clearPending(port)
@@ -291,6 +386,19 @@ export class Domain implements Delivery, Subject {
   }
   isMasked(port: number): boolean {
     return !this.ports.isUsable(port) || this.#ops.isMasked(port)
+  }
+
+  /** Raises the port that one of its vCPUs bound a VIRQ to, if it did (EC-vclass-2). */
+  raiseVirq(vcpu: Vcpu, virq: number): void {
+    const port = vcpu.virqPort(virq)
+    if (port) this.setPending(port)
+  }
+
+  /** What the host core's result leaves to do. */
+  finish(result: number, port: number): void {
+    if (result <= 0) return
+    if (result & KICK) this.kick(this.vcpus[(result >> KICK_VCPU) & KICK_VCPU_MASK]!)
+    if (result & POLLED) this.#wakePollers(port)
   }
 
   /** Keeps the EOI map that the guest registered, if it did (EC-irq-3). */
@@ -322,33 +430,44 @@ export class Domain implements Delivery, Subject {
     if (!vcpu.onDummy && this.core.markPending(vcpu.info)) this.kick(vcpu)
   }
 
-  /** Wakes the vCPUs that poll this port, or any port (EC-up-11). */
+  /** Wakes the vCPUs that poll this port, or any port (EC-up-11): for an ABI that the host core does not know. */
   checkPollers(port: number): void {
-    if (!this.#pollers) return
-    for (const vcpu of this.vcpus) {
-      if (vcpu.polling && (vcpu.pollEvtchn <= 0 || vcpu.pollEvtchn === port)) this.unblock(vcpu)
+    if (this.hostCore.memory.words[(this.record + DOMAIN.POLLERS) >>> 2]) this.#wakePollers(port)
+  }
+
+  #wakePollers(port: number): void {
+    const { calls } = this.hostCore
+    for (let vcpu = calls.wakePoller(this.record, port, 0); vcpu >= 0; ) {
+      this.#host.unblocked(this.vcpus[vcpu]!)
+      vcpu = calls.wakePoller(this.record, port, vcpu + 1)
     }
   }
 
   /** Marks a vCPU as polling a port, or -1 for several; before anyone looks at the ports (EC-poll-4). */
   startPoll(vcpu: Vcpu, pollEvtchn: number): void {
-    if (!vcpu.polling) this.#pollers++
-    vcpu.setPoll(true, pollEvtchn)
-    vcpu.blocked = true
+    this.hostCore.calls.startPoll(this.record, vcpu.vcpuId, pollEvtchn)
   }
 
   /** Ends a poll without a wake-up: an early exit (EC-poll-9). */
   endPoll(vcpu: Vcpu): void {
-    if (vcpu.polling) this.#pollers--
-    vcpu.setPoll(false, 0)
-    vcpu.blocked = false
+    this.hostCore.calls.wake(this.record, vcpu.vcpuId)
   }
 
   /** Unblocks a vCPU; a poll ends with it (EC-poll-14). */
   unblock(vcpu: Vcpu): void {
-    if (!vcpu.blocked) return
-    this.endPoll(vcpu)
-    this.#host.unblocked(vcpu)
+    if (vcpu.blocked && this.hostCore.calls.wake(this.record, vcpu.vcpuId)) this.#host.unblocked(vcpu)
+  }
+}
+
+/** The operations of a domain that has left the host: no event is anywhere. */
+function gone({ abi, levels, bits, maxEvtchns }: PortOps): PortOps {
+  const nothing = () => {}
+  return {
+    ...{ abi, levels, bits, maxEvtchns },
+    ...{ setPending: nothing, clearPending: nothing, unmask: nothing, moved: nothing },
+    isPending: () => false,
+    isMasked: () => true,
+    selectorDigits: () => '',
   }
 }
 

@@ -8,38 +8,34 @@
  * left out; where Xen takes one, the code says so.
  */
 
-import { sharedInts } from '../machine/buffers.js'
-
-const READERS = 0
-const WRITER = 1
-
 /** A reader-writer lock that must not be taken recursively. */
 export class EventLock {
-  readonly #state = sharedInts(2)
+  #readers = 0
+  #writer = false
 
   /** True while anyone holds it, reading or writing. */
   get held(): boolean {
-    return this.#state[READERS] !== 0 || this.#state[WRITER] !== 0
+    return this.#readers !== 0 || this.#writer
   }
 
   acquireRead(): void {
-    if (this.#state[WRITER]) throw new Error('event_lock: taken for reading while held for writing')
-    this.#state[READERS]!++
+    if (this.#writer) throw new Error('event_lock: taken for reading while held for writing')
+    this.#readers++
   }
 
   releaseRead(): void {
-    if (!this.#state[READERS]) throw new Error('event_lock: released for reading but not held')
-    this.#state[READERS]--
+    if (!this.#readers) throw new Error('event_lock: released for reading but not held')
+    this.#readers--
   }
 
   acquireWrite(): void {
     if (this.held) throw new Error('event_lock: taken for writing while held')
-    this.#state[WRITER] = 1
+    this.#writer = true
   }
 
   releaseWrite(): void {
-    if (!this.#state[WRITER]) throw new Error('event_lock: released for writing but not held')
-    this.#state[WRITER] = 0
+    if (!this.#writer) throw new Error('event_lock: released for writing but not held')
+    this.#writer = false
   }
 
   /** Runs `body` with the lock held for writing. */

@@ -1,12 +1,12 @@
 /**
- * Port operations: what an ABI does with a port (evtchn_port_ops in Xen). One implementation serves every depth; two
- * levels are depth 2, with the words in shared_info instead of frames that the guest registered.
- *
- * Base addresses are resolved once, here: per leaf page one absolute address for the pending and one for the mask word.
+ * Port operations: what an ABI does with a port (evtchn_port_ops in Xen). The bitmaps and FIFO are the host core's: their
+ * operations call it. An ABI that the core does not know does all of it in TypeScript.
  */
 
 import type { Bits } from '../abi/index.js'
 import type { Core } from '../machine/core.js'
+import type { HostCore } from '../machine/host_core.js'
+import { ABI_FOREIGN, DOMAIN } from '../machine/host_layout.js'
 import type { PortTable } from './port_table.js'
 import type { Vcpu } from './vcpu.js'
 
@@ -15,6 +15,12 @@ export interface Delivery {
   readonly core: Core
   readonly ports: PortTable
   readonly vcpus: readonly Vcpu[]
+  readonly hostCore: HostCore
+  /** Address of the domain's record in the host core's memory, and where the functions of its guest's core begin. */
+  readonly record: number
+  readonly coreSlots: number
+  /** Does what the host core's result leaves to do: kick a vCPU, wake pollers of the port. */
+  finish(result: number, port: number): void
   /** Wakes pollers of a port (EC-up-11). */
   checkPollers(port: number): void
   /** The upcall flag went 0 → 1, or a scan is due: tell the vCPU (EC-up-2). */
@@ -23,6 +29,10 @@ export interface Delivery {
 
 /** The operations of one ABI on one domain. Callers test usability first (EC-port-2). */
 export interface PortOps {
+  /** Tells the host core that this ABI is in force, if it knows it; senders are outside. */
+  enter?(): void
+  /** Gives back what it has in the private memory: in force no longer, or never. */
+  leave?(): void
   /** What query_nlevel returns in `abi`: 2 … 5 for that many levels, ABI_FIFO. */
   readonly abi: number
   /** Levels of the tree: 2…5; 0 = the ABI has none. */
@@ -46,4 +56,51 @@ export interface PortOps {
   moved(port: number): void
   /** The column S of the dump: one digit a selector level, from n-1 to 1 (NL-dump-1); FIFO: EC-dump-7. */
   selectorDigits(port: number): string
+}
+
+/** An ABI that the host core knows: it is published in the domain's record, and operations are calls of the core. */
+export abstract class CorePortOps implements PortOps {
+  protected readonly to: Delivery
+  abstract readonly abi: number
+  abstract readonly levels: number
+  abstract readonly bits: Bits
+  abstract readonly maxEvtchns: number
+
+  constructor(to: Delivery) {
+    this.to = to
+  }
+
+  abstract enter(): void
+  abstract leave(): void
+  abstract moved(port: number): void
+  abstract selectorDigits(port: number): string
+
+  /** Writes a word of the domain's record. */
+  protected publish(offset: number, value: number): void {
+    const { hostCore, record } = this.to
+    hostCore.memory.words[(record + offset) >>> 2] = value
+  }
+
+  setPending(port: number): void {
+    const { hostCore, record } = this.to
+    this.to.finish(hostCore.calls.raise(record, port), port)
+  }
+  clearPending(port: number): void {
+    this.to.hostCore.calls.clear(this.to.record, port)
+  }
+  unmask(port: number): void {
+    const { hostCore, record } = this.to
+    this.to.finish(hostCore.calls.unmask(record, port), port)
+  }
+  isPending(port: number): boolean {
+    return (this.to.hostCore.calls.bits(this.to.record, port) & 1) !== 0
+  }
+  isMasked(port: number): boolean {
+    return (this.to.hostCore.calls.bits(this.to.record, port) & 2) !== 0
+  }
+}
+
+/** Says in a domain's record that its ABI is not the host core's: sends to it come to TypeScript. */
+export function enterForeign(to: Delivery): void {
+  to.hostCore.memory.words[(to.record + DOMAIN.ABI) >>> 2] = ABI_FOREIGN
 }

@@ -9,8 +9,6 @@
  * Level 0 grows with the table, the summaries with it; all of it belongs to the event lock.
  */
 
-import { sharedInts } from '../machine/buffers.js'
-
 const ALL = -1
 
 /** Index of the lowest set bit of a word that is not 0. */
@@ -44,7 +42,7 @@ export class Summary {
   #roomier(levels: Int32Array[], level: number, words: number): Int32Array {
     const old = levels[level]
     if (old && old.length >= words) return old
-    const larger = sharedInts(Math.max(words, old ? old.length * 2 : 1))
+    const larger = new Int32Array(Math.max(words, old ? old.length * 2 : 1))
     if (old) larger.set(old)
     else if (level) this.#summarise(levels, level, larger)
     return larger

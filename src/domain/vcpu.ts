@@ -3,23 +3,22 @@
  * and block state. All of it private to the hypervisor; what the guest sees is only the 64 bytes of vcpu_info.
  */
 
-import { type Bits, type EvtchnOpName, type In, NR_VIRQS, type Out, UPCALL_MASK, UPCALL_PENDING } from '../abi/index.js'
-import { sharedInts } from '../machine/buffers.js'
+import { type Bits, type EvtchnOpName, type In, type Out, UPCALL_MASK, UPCALL_PENDING } from '../abi/index.js'
+import { NONE, VCPU, VCPU_SHIFT } from '../machine/host_layout.js'
 import type { GuestMemory } from '../machine/memory.js'
+import { PrivateMemory } from '../machine/private_memory.js'
 
-const INFO = 0
-const DEPTH = 1
-const POLLING = 2
-const POLL_EVTCHN = 3
-const BLOCKED = 4
-const DOWN = 5
-const PIRQ_HEAD = 6
-const LEVELS = 7 // base of levels 2…4 at LEVELS + level
-const VIRQS = 12 // virq_to_evtchn[NR_VIRQS]
-const WORDS = VIRQS + NR_VIRQS
-
-/** vcpu_info is the dummy: no address has this value, for the structure is aligned. */
-const DUMMY = -1
+// Words of the record.
+const INFO = VCPU.INFO >> 2
+const DEPTH = VCPU.DEPTH >> 2
+const LEVEL2 = VCPU.LEVEL2 >> 2
+const LAST = VCPU.LAST >> 2
+const DOWN = VCPU.DOWN >> 2
+const PIRQ_HEAD = VCPU.PIRQ_HEAD >> 2
+const VIRQS = VCPU.VIRQS >> 2
+const BLOCKED = VCPU.BLOCKED >> 2
+const POLLING = VCPU.POLLING >> 2
+const POLL_PORT = VCPU.POLL_PORT >> 2
 
 /** One selector level as registered: its frames and where its words begin in the first of them (NL-sel-2). */
 export interface SelectorArea {
@@ -49,10 +48,11 @@ export class Vcpu {
   readonly vcpuId: number
   readonly #memory: GuestMemory
   readonly #call: TypedCall
-  readonly #state = sharedInts(WORDS)
-  /** Pages of level n-1, the only selector level that may have several. */
-  #last: Int32Array = sharedInts(0)
-  #recordedLast = this.#last
+  #private: PrivateMemory
+  /** Word index of the record. */
+  #record: number
+  /** Pages of level n-1 as recorded, the only selector level that may have several: a table for the host core. */
+  #lastTable = { at: 0, bytes: 0 }
   #recorded: Selectors | null = null
   /** Frame of a vcpu_info that the guest registered; -1 on the legacy slot or the dummy. */
   infoGfn = -1
@@ -60,13 +60,25 @@ export class Vcpu {
   handle: object | undefined
   /** HVMOP_set_evtchn_upcall_vector; 0 = none. */
   upcallVector = 0
+  /** Its upcall handler runs: it is inside the embedder's `onUpcall`. */
+  inUpcall = false
 
-  constructor(domid: number, vcpuId: number, memory: GuestMemory, call: TypedCall) {
+  /** `record`: where its record is in the private memory. */
+  constructor(
+    domid: number,
+    vcpuId: number,
+    memory: GuestMemory,
+    call: TypedCall,
+    host: PrivateMemory,
+    record: number,
+  ) {
     this.domid = domid
     this.vcpuId = vcpuId
     this.#memory = memory
     this.#call = call
-    this.#state[INFO] = DUMMY
+    this.#private = host
+    this.#record = record >>> 2
+    this.#set(INFO, NONE)
   }
 
   /**
@@ -77,35 +89,55 @@ export class Vcpu {
     return this.#call(this, op, args)
   }
 
+  #get(word: number): number {
+    return this.#private.words[this.#record + word]!
+  }
+  #set(word: number, value: number): void {
+    this.#private.words[this.#record + word] = value
+  }
+
+  /** The domain has left the host, and its records with it. What is asked later sees the last state. */
+  dispose(): void {
+    const words = this.#private.words.slice(this.#record, this.#record + (1 << (VCPU_SHIFT - 2)))
+    this.#dropTable()
+    this.#private = PrivateMemory.plain(words)
+    this.#record = 0
+  }
+
+  #dropTable(): void {
+    this.#private.give(this.#lastTable.at, this.#lastTable.bytes)
+    this.#lastTable = { at: 0, bytes: 0 }
+  }
+
   /** Absolute address of vcpu_info; -1 while on the dummy (EC-vi-2). */
   get info(): number {
-    return this.#state[INFO]!
+    return this.#get(INFO)
   }
   set info(address: number) {
-    this.#state[INFO] = address
+    this.#set(INFO, address)
   }
   get onDummy(): boolean {
-    return this.#state[INFO] === DUMMY
+    return this.#get(INFO) === NONE
   }
   /** Back to the dummy. */
   loseInfo(): void {
-    this.#state[INFO] = DUMMY
+    this.#set(INFO, NONE)
   }
 
   /** Depth of the tree whose selectors are active here; 0 = none, events latch in the leaf only (NL-sel-4). */
   get activeDepth(): number {
-    return this.#state[DEPTH]!
+    return this.#get(DEPTH)
   }
   set activeDepth(depth: number) {
-    this.#state[DEPTH] = depth
+    this.#set(DEPTH, depth)
   }
   /** Absolute address of the words of level k, 1 < k < n-1. */
   levelBase(k: number): number {
-    return this.#state[LEVELS + k]!
+    return this.#get(LEVEL2 + k - 2)
   }
   /** Absolute address of page `index` of level n-1. */
   lastPage(index: number): number {
-    return this.#last[index]!
+    return this.#private.words[(this.#get(LAST) >>> 2) + index]!
   }
 
   /** Selectors that the guest named; active or not. */
@@ -115,12 +147,12 @@ export class Vcpu {
   /** Records selectors, letting go of the frames of earlier ones; null drops them. True: done, unless it throws. */
   record(selectors: Selectors | null): true {
     // First: the engine may have no memory for it, and then nothing has changed.
-    if (selectors) {
-      const { pages } = selectors.areas[selectors.levels - 3]!
-      const last = sharedInts(pages.length)
-      last.set(pages)
-      this.#recordedLast = last
-    }
+    const pages = selectors ? selectors.areas[selectors.levels - 3]!.pages : []
+    const bytes = pages.length * 4
+    const at = selectors ? this.#private.take(bytes) : 0
+    this.#private.words.set(pages, at >>> 2)
+    this.#dropTable()
+    this.#lastTable = { at, bytes }
     if (selectors) for (const area of selectors.areas) for (const gfn of area.gfns) this.#memory.hold(gfn)
     if (this.#recorded) for (const area of this.#recorded.areas) for (const gfn of area.gfns) this.#memory.release(gfn)
     this.#recorded = selectors
@@ -129,9 +161,9 @@ export class Vcpu {
   /** Publishes the recorded areas for climbs: bases first, the depth that makes them used last (NL-sel-3). */
   publishSelectors(): void {
     const { levels, areas } = this.#recorded!
-    for (let k = 2; k < levels - 1; k++) this.#state[LEVELS + k] = areas[k - 2]!.pages[0]!
-    this.#last = this.#recordedLast
-    this.#state[DEPTH] = levels
+    for (let k = 2; k < levels - 1; k++) this.#set(LEVEL2 + k - 2, areas[k - 2]!.pages[0]!)
+    this.#set(LAST, this.#lastTable.at)
+    this.#set(DEPTH, levels)
   }
 
   /** Byte evtchn_upcall_pending; 0 on the dummy. */
@@ -152,44 +184,40 @@ export class Vcpu {
 
   /** Its bit in the domain's poll_mask. */
   get polling(): boolean {
-    return this.#state[POLLING] !== 0
+    return this.#get(POLLING) !== 0
   }
   /** Polled port, -1 = several or none named, 0 = not polling. */
   get pollEvtchn(): number {
-    return this.#state[POLL_EVTCHN]!
-  }
-  setPoll(polling: boolean, pollEvtchn: number): void {
-    this.#state[POLLING] = polling ? 1 : 0
-    this.#state[POLL_EVTCHN] = pollEvtchn
+    return this.polling ? this.#get(POLL_PORT) : 0
   }
   /** Blocked in SCHEDOP_block or SCHEDOP_poll. */
   get blocked(): boolean {
-    return this.#state[BLOCKED] !== 0
+    return this.#get(BLOCKED) !== 0
   }
   set blocked(blocked: boolean) {
-    this.#state[BLOCKED] = blocked ? 1 : 0
+    this.#set(BLOCKED, blocked ? 1 : 0)
   }
   /** Offline: VCPUOP_down was called. A domain begins with all its vCPUs online. */
   get down(): boolean {
-    return this.#state[DOWN] !== 0
+    return this.#get(DOWN) !== 0
   }
   set down(down: boolean) {
-    this.#state[DOWN] = down ? 1 : 0
+    this.#set(DOWN, down ? 1 : 0)
   }
 
   /** First port of its list of PIRQ ports; 0 = none (EC-pirq-9). */
   get firstPirqPort(): number {
-    return this.#state[PIRQ_HEAD]!
+    return this.#get(PIRQ_HEAD)
   }
   set firstPirqPort(port: number) {
-    this.#state[PIRQ_HEAD] = port
+    this.#set(PIRQ_HEAD, port)
   }
 
   /** virq_to_evtchn[virq]; 0 = not bound. */
   virqPort(virq: number): number {
-    return this.#state[VIRQS + virq]!
+    return this.#get(VIRQS + virq)
   }
   setVirqPort(virq: number, port: number): void {
-    this.#state[VIRQS + virq] = port
+    this.#set(VIRQS + virq, port)
   }
 }

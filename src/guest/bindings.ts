@@ -161,12 +161,12 @@ export class Bindings {
       binding.vcpu = old
       if (!two) this.#refilter(port, vcpu, old)
       form.mask(port)
-      if (!wasMasked) this.#op('unmask', { port })
+      if (!wasMasked) this.#machine.onPort('unmask', port)
       throw error
     }
     if (!two) return
     this.#refilter(port, old, vcpu)
-    if (!wasMasked) this.#op('unmask', { port })
+    if (!wasMasked) this.#machine.onPort('unmask', port)
   }
 
   #refilter(port: number, from: number, to: number): void {
@@ -214,7 +214,7 @@ export class Bindings {
       if (unmasked === 'scan') this.#scan(binding.vcpu)
       if (unmasked !== 'hypercall') return
     }
-    this.#op('unmask', { port })
+    this.#machine.onPort('unmask', port)
   }
 
   #op(op: EvtchnOpName, args: Args): Args {

@@ -154,7 +154,7 @@ export class GuestKernel {
 
   /** Signals the other end. @throws XenError */
   send(port: number): void {
-    this.#machine.op('send', { port: checkU32('GuestKernel.send', 'port', port) })
+    this.#machine.onPort('send', checkU32('GuestKernel.send', 'port', port))
   }
 
   // --- masks ---------------------------------------------------------------------------------------------------------

@@ -132,6 +132,11 @@ export class GuestMachine {
     return this.calls.must(vcpu, op, args)
   }
 
+  /** Sends on, unmasks or closes a port, by the current vCPU. @throws XenError with the hypervisor's reason. */
+  onPort(op: 'send' | 'unmask' | 'close', port: number): void {
+    this.calls.mustOnPort(this.current, op, port)
+  }
+
   /** Is a vCPU's evtchn_upcall_pending set? */
   upcallPending(vcpu: number): boolean {
     return this.platform.memory.data.getUint8(this.#infoGpas[vcpu]! + UPCALL_PENDING) !== 0

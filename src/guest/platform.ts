@@ -40,6 +40,11 @@ export class GuestHypercalls {
   readonly #platform: GuestPlatform
   readonly #stackGpa: number
   #depth = 0
+  /** Why the last call on a port was refused: set when it returns, after the upcalls that it led to. */
+  #refusal: Refusal | undefined
+  readonly #keep: OnRefusal = (refusal) => {
+    this.#refusal = refusal
+  }
 
   /** Arguments live in frame `gfn`. */
   constructor(platform: GuestPlatform, gfn: number) {
@@ -60,6 +65,29 @@ export class GuestHypercalls {
       if (rc >= 0) Object.assign(args, decode(layout, memory.data, 'out', gpa))
       return rc
     })
+  }
+
+  /**
+   * One of the operations whose struct is a port and nothing else: send, unmask, close. Returns 0, or -errno, whose reason
+   * goes to `onRefusal`. No object is made for it but the list of registers.
+   */
+  onPort(vcpuId: number, op: 'send' | 'unmask' | 'close', port: number, onRefusal?: OnRefusal): number {
+    const gpa = this.#stackGpa + this.#depth * ARGUMENT_BYTES
+    if (this.#depth * ARGUMENT_BYTES >= PAGE_SIZE) throw new Error('guest: hypercalls are nested 64 deep')
+    this.#depth++
+    try {
+      this.#platform.memory.data.setUint32(gpa, port, true)
+      return this.#platform.hypercall(vcpuId, HYPERVISOR.event_channel_op, [EVTCHNOP[op], gpa], onRefusal)
+    } finally {
+      this.#depth--
+    }
+  }
+
+  /** The same. @throws XenError with the hypervisor's reason. */
+  mustOnPort(vcpuId: number, op: 'send' | 'unmask' | 'close', port: number): void {
+    this.#refusal = undefined
+    const rc = this.onPort(vcpuId, op, port, this.#keep)
+    if (rc < 0) throw new XenError(`EVTCHNOP_${op}`, rc, (this.#refusal as Refusal | undefined)?.text ?? '')
   }
 
   /** The same. Returns `args` with the OUT members. @throws XenError with the hypervisor's reason. */
@@ -121,7 +149,7 @@ export class Reason {
   }
 
   get text(): string {
-    return this.#refusal?.text ?? ''
+    return (this.#refusal as Refusal | undefined)?.text ?? ''
   }
 
   /** The error for operation `op` that returned `rc`. */

@@ -73,10 +73,14 @@ export class Domains implements Iterable<Domain> {
   add(domain: Domain): void {
     this.#byId[domain.domid] = domain
     this.#domids.add(domain.domid)
+    domain.hostCore.publish(domain.domid, domain.record)
   }
 
-  /** Takes a number off the host. */
+  /** Takes a domain off the host; its number may be used again. */
   remove(domid: number): void {
+    const domain = this.#byId[domid]
+    domain?.hostCore.publish(domid, 0)
+    domain?.dispose()
     this.#byId[domid] = undefined
     this.#domids.delete(domid)
   }

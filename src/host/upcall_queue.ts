@@ -28,8 +28,6 @@ export class UpcallQueue {
   readonly #unblocked = new Queue<Vcpu>()
   /** vCPUs that were unblocked while they, or their whole domain, returned to no guest code. */
   readonly #unblockLater = new Set<Vcpu>()
-  /** vCPUs in `onUpcall`. */
-  readonly #inUpcall = new Set<Vcpu>()
   #depth = 0
   #delivering = false
 
@@ -45,7 +43,7 @@ export class UpcallQueue {
 
   /** True while a vCPU is in its upcall. */
   inUpcall(vcpu: Vcpu): boolean {
-    return this.#inUpcall.has(vcpu)
+    return vcpu.inUpcall
   }
 
   /** An upcall may be due. */
@@ -70,21 +68,22 @@ export class UpcallQueue {
     }
   }
 
+  /** A hypercall begins; `leave` follows, whatever happens. */
+  enter(): void {
+    this.#depth++
+  }
+
   /**
-   * Runs a hypercall, after which its vCPU goes back to guest code. There a deliverable upcall is taken whether its flag
+   * The hypercall is over and its vCPU goes back to guest code. There a deliverable upcall is taken whether its flag
    * was just raised or not (EC-up-6): a guest that set its own flag (NL-scan-6) or has just unmasked upcalls is not
    * forgotten. In the middle of an upcall handler there is no return to guest code. An HVM vCPU's own vector is no level
    * but an edge (EC-up-3).
    */
-  hypercall<T>(vcpu: Vcpu, body: () => T): T {
-    this.#depth++
-    try {
-      return body()
-    } finally {
-      this.#depth--
-      if (!this.#depth && !this.#delivering && !vcpu.upcallVector) this.#upcalls.push(vcpu)
-      this.deliver()
-    }
+  leave(vcpu: Vcpu): void {
+    this.#depth--
+    if (this.#depth || this.#delivering) return
+    if (!vcpu.upcallVector && vcpu.upcallPending) this.#upcalls.push(vcpu)
+    if (this.#upcalls.length || this.#unblocked.length) this.deliver()
   }
 
   /**
@@ -153,11 +152,11 @@ export class UpcallQueue {
     }
     const saved = vcpu.upcallMask
     if (domain.type === 'pv') vcpu.setUpcallMask(1)
-    this.#inUpcall.add(vcpu)
+    vcpu.inUpcall = true
     try {
       this.#entry.onUpcall(vcpu, domain)
     } finally {
-      this.#inUpcall.delete(vcpu)
+      vcpu.inUpcall = false
       if (domain.type === 'pv') vcpu.setUpcallMask(saved)
     }
   }

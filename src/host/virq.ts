@@ -96,8 +96,8 @@ export class Virqs {
 
   /** Raises a VIRQ on the port that this vCPU bound, if it did (EC-vclass-2). */
   sendVcpu(domain: Domain, vcpuId: number, virq: number): void {
-    const port = domain.vcpus[vcpuId]?.virqPort(virq) ?? 0
-    if (port) domain.setPending(port)
+    const vcpu = domain.vcpus[vcpuId]
+    if (vcpu) domain.raiseVirq(vcpu, virq)
   }
 
   /** Raises a per-domain VIRQ: its port is in vCPU 0's table, delivery goes to the port's notify vCPU (EC-vclass-3). */

@@ -42,20 +42,25 @@ export class Calls {
   /** A raw hypercall: 0 or more, or -errno. */
   raw(vcpu: Vcpu, nr: Register, args: readonly Register[], onRefusal?: OnRefusal): number {
     const domain = callingDomain(vcpu, this.#domains.of(vcpu))
-    const result =
-      domain instanceof Refusal
-        ? domain
-        : this.#queue.hypercall(vcpu, () => dispatch(this.#world, { domain, vcpu }, nr, args))
+    const result = domain instanceof Refusal ? domain : this.#dispatch(domain, vcpu, nr, args)
     if (result instanceof Refusal) onRefusal?.(result)
     return toRegister(result)
+  }
+
+  #dispatch(domain: Domain, vcpu: Vcpu, nr: Register, args: readonly Register[]): number | Refusal {
+    this.#queue.enter()
+    try {
+      return dispatch(this.#world, domain, vcpu, nr, args)
+    } finally {
+      this.#queue.leave(vcpu)
+    }
   }
 
   /** A typed operation: its OUT members. @throws XenError with the reason; ParameterError for what is no argument */
   typed<N extends EvtchnOpName>(vcpu: Vcpu, op: N, given: Readonly<In<N>>): Out<N> {
     const args = checkArgs(op, given)
     const domain = callingDomain(vcpu, this.#domains.of(vcpu))
-    const outcome =
-      domain instanceof Refusal ? domain : this.#queue.hypercall(vcpu, () => this.#run({ domain, vcpu }, op, args))
+    const outcome = domain instanceof Refusal ? domain : this.#run({ domain, vcpu }, op, args)
     if (outcome) throw XenError.of(`EVTCHNOP_${op}`, outcome)
     return outArgs(op, args)
   }
@@ -63,6 +68,11 @@ export class Calls {
   #run<N extends EvtchnOpName>(caller: Caller, op: N, args: OpArgs<N>): Outcome {
     const run = () => runOperation(this.#world, caller, op, args)
     const { seam } = this.#world
-    return seam ? seam.typed(tracedCaller(caller), `EVTCHNOP_${op}`, args, run, () => outArgs(op, args)) : run()
+    this.#queue.enter()
+    try {
+      return seam ? seam.typed(tracedCaller(caller), `EVTCHNOP_${op}`, args, run, () => outArgs(op, args)) : run()
+    } finally {
+      this.#queue.leave(caller.vcpu)
+    }
   }
 }

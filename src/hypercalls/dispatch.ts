@@ -3,12 +3,14 @@
  * edge turns into -errno. Nothing a guest passes can make this throw.
  */
 
-import { HYPERVISOR } from '../abi/index.js'
+import { EVTCHN_STRUCTS, EVTCHNOP, HYPERVISOR } from '../abi/index.js'
 import type { Domain } from '../domain/domain.js'
+import type { Vcpu } from '../domain/vcpu.js'
 import { Errno, type Outcome, type Refusal, refuse, toRegister } from '../errno.js'
 import type { Caller } from '../host/world.js'
 import type { TracedCaller } from '../trace/index.js'
 import { eventChannelOp, eventChannelOpCompat } from './evtchn/index.js'
+import { sendPort, unmaskPort } from './evtchn/send.js'
 import { hvmOp } from './hvm_op.js'
 import { physdevOp } from './physdev_op.js'
 import { type SchedWorld, schedOp } from './sched_op.js'
@@ -46,7 +48,7 @@ function multicall(world: SchedWorld, caller: Caller, gva: number, calls: number
     const done =
       op === BigInt(HYPERVISOR.multicall)
         ? refuse(EINVAL, 'a multicall may not hold another')
-        : dispatch(world, caller, op, [get(2), get(3), get(4), get(5), get(6), get(7)])
+        : dispatch(world, caller.domain, caller.vcpu, op, [get(2), get(3), get(4), get(5), get(6), get(7)])
     const rc = toRegister(done)
     const result = new Uint8Array(word)
     if (word === 8) new DataView(result.buffer).setBigInt64(0, BigInt(rc), true)
@@ -65,10 +67,39 @@ export const tracedCaller = ({ domain, vcpu }: Caller): TracedCaller => ({
   copyIn: (gva, to, bytes) => domain.memory.copyIn(gva, to, bytes),
 })
 
-/** A hypercall by number: 0 or more, or a refusal. Unknown ones are ENOSYS. Entries of a multicall come here too. */
-export function dispatch(world: SchedWorld, caller: Caller, op: Register, args: readonly Register[]): number | Refusal {
+/**
+ * A hypercall by number: 0 or more, or a refusal. Unknown ones are ENOSYS. Entries of a multicall come here too. What
+ * guests do all the time, send and unmask, goes ahead of the rest: one argument, read at its place, and no object made.
+ */
+export function dispatch(
+  world: SchedWorld,
+  domain: Domain,
+  vcpu: Vcpu,
+  op: Register,
+  args: readonly Register[],
+): number | Refusal {
   const { seam } = world
-  if (!seam) return route(world, caller, op, args)
+  if (!seam && op === HYPERVISOR.event_channel_op) {
+    const [cmd] = args
+    if (cmd === EVTCHNOP.send || cmd === EVTCHNOP.unmask) {
+      const port = domain.memory.readU32(address(args[1] ?? 0, domain))
+      if (port < 0) return unreadable(cmd)
+      return cmd === EVTCHNOP.send ? sendPort(world, domain, port) : unmaskPort(domain, port)
+    }
+  }
+  return seam ? traced(world, seam, { domain, vcpu }, op, args) : route(world, { domain, vcpu }, op, args)
+}
+
+const unreadable = (cmd: number) =>
+  refuse(EFAULT, `struct ${EVTCHN_STRUCTS[cmd === EVTCHNOP.send ? 'send' : 'unmask'].name} cannot be read`)
+
+function traced(
+  world: SchedWorld,
+  seam: NonNullable<SchedWorld['seam']>,
+  caller: Caller,
+  op: Register,
+  args: readonly Register[],
+): number | Refusal {
   const register = (i: number) => address(args[i] ?? 0, caller.domain)
   return seam.hypercall(tracedCaller(caller), Number(op), register, () => route(world, caller, op, args))
 }

@@ -31,6 +31,7 @@ export function checkRegisters(op: Register, args: readonly Register[]): void {
   const call = 'hypercall'
   if (!isRegister(op)) throw new ParameterError(call, 'nr', op, 'a number or a bigint')
   if (!Array.isArray(args)) throw new ParameterError(call, 'args', args, 'a list of up to six registers')
+  if (args.length === 2 && typeof args[0] === 'number' && typeof args[1] === 'number') return
   for (let i = 0; i < args.length; i++)
     if (!isRegister(args[i])) throw new ParameterError(call, `args[${i}]`, args[i], 'a number or a bigint')
 }

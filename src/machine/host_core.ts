@@ -6,6 +6,7 @@
 
 import * as wasm from '../generated/wasm.js'
 import { type Core, decodeModule } from './core.js'
+import { SHARED_HOST } from './host_build.js'
 import { DOMAINS, HEAP, SLOTS } from './host_layout.js'
 import { PrivateMemory } from './private_memory.js'
 
@@ -13,6 +14,7 @@ import { PrivateMemory } from './private_memory.js'
 export interface HostExports {
   send(domain: number, port: number): number
   raise(domain: number, port: number): number
+  raiseUsable(domain: number, port: number): number
   raiseVirq(domain: number, vcpu: number, virq: number): number
   climbAgain(domain: number, port: number): number
   unmask(domain: number, port: number): number
@@ -49,6 +51,8 @@ export class HostCore {
   /** Slot 0 stays empty: a record that names no core traps. */
   #nextSlot = 1
 
+  #generation = 0
+
   private constructor(memory: PrivateMemory) {
     this.memory = memory
     this.#table = new WebAssembly.Table({ element: 'anyfunc', initial: 1 })
@@ -57,7 +61,7 @@ export class HostCore {
   }
 
   /** A host without domains. `shared`: the build with atomics, over a memory that threads can share. */
-  static create(shared: boolean): HostCore {
+  static create(shared = SHARED_HOST): HostCore {
     return new HostCore(PrivateMemory.create(HEAP, shared))
   }
 
@@ -90,6 +94,11 @@ export class HostCore {
     if (end > this.#table.length) this.#table.grow(Math.max(end - this.#table.length, this.#table.length))
     this.#nextSlot = end
     return first
+  }
+
+  /** A number that no domain of this host had. */
+  nextGeneration(): number {
+    return ++this.#generation
   }
 
   /** Publishes a domain's record under its number; 0 takes the number off the host. */

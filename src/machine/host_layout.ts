@@ -92,11 +92,13 @@ export const NONE = -1
 /** Not decided in the core, and nothing changed: TypeScript does the whole of it. */
 export const SLOW = -4096
 
-/** What a result leaves to do: bit 0, the vCPU whose flag went 0 → 1; bit 1, the event is new and its domain has pollers. */
+/** What a result leaves to do: bit 0, a vCPU's flag went 0 → 1; bit 1, the event is new and its domain has pollers. */
 export const KICK = 1
 export const POLLED = 2
+/** Where a result has the vCPU, 13 bits, and the domain. */
 export const KICK_VCPU = 2
 export const KICK_DOMID = 15
+export const KICK_VCPU_MASK = 0x1fff
 
 /** Slots of a guest's core in the table, then one for each climb. */
 export const SLOTS = [

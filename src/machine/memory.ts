@@ -64,6 +64,9 @@ function readMemory(call: string, { frames, memory, shared }: GuestMemoryOptions
   }
 }
 
+const WORD = new Uint8Array(4)
+const WORD_VIEW = new DataView(WORD.buffer)
+
 /** Guest-physical memory of one domain. */
 export class GuestMemory {
   readonly memory: WebAssembly.Memory
@@ -113,13 +116,13 @@ export class GuestMemory {
    * not shared without bytes. Those of a shared one stay good for the window, which does not grow.
    */
   get #all(): Uint8Array {
-    if (this.#u8.byteLength === 0) this.#renew()
+    if (this.#u8.length === 0) this.#renew()
     return this.#u8
   }
 
   /** The domain's bytes for reading and writing members at guest-physical addresses; kept like `#all`. */
   get data(): DataView {
-    if (this.#u8.byteLength === 0) this.#renew()
+    if (this.#u8.length === 0) this.#renew()
     return this.#data
   }
 
@@ -179,6 +182,13 @@ export class GuestMemory {
   /** Frames that the hypervisor holds at present. */
   get heldFrames(): number {
     return this.#references.size
+  }
+
+  /** A u32 at a guest virtual address; -1 is EFAULT. */
+  readU32(gva: number): number {
+    if (!this.#translate && gva >= 0 && gva + 4 <= this.bytes && Number.isInteger(gva))
+      return this.data.getUint32(gva, true)
+    return this.copyIn(gva, WORD, 4) ? WORD_VIEW.getUint32(0, true) : -1
   }
 
   /** Copies guest bytes at a virtual address into `to`; false is EFAULT. */

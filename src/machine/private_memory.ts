@@ -70,7 +70,7 @@ export class PrivateMemory {
     if (!at) return
     const shift = sizeShift(bytes)
     this.#free[shift] ??= []
-    this.#free[shift].push(at)
+    this.#free[shift].push(at >>> 0)
   }
 
   /** Makes room up to `end`: by a quarter at least, so that growing costs little a block. */

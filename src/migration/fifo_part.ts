@@ -41,7 +41,7 @@ function readFifo(fields: Fields, shape: AbiShape): Install {
   return (world, domain) => {
     if (!world.limits.fifo)
       throw new RestoreError(fields.path('name'), Errno.EOPNOTSUPP, 'this host has no FIFO event channels')
-    domain.enterFifo(FifoState.from({ pages, queues }, domain.memory))
+    domain.enterFifo(FifoState.from({ pages, queues }, domain.memory, domain.hostCore.memory))
   }
 }
 

@@ -133,14 +133,27 @@ export class Moving {
   restore(state: unknown, options: RestoreOptions): Domain {
     const call = 'restoreDomain'
     checkOptions(call, options, RESTORE_OPTIONS)
-    const { world, queue, timers, clock } = this.#host
-    const { virqs } = world
     const checked = checkSaved(state)
-    const { replaces, pirqs = [], globalVirqs = [], ...given } = options
+    const { replaces, pirqs: _pirqs, globalVirqs: _globalVirqs, ...given } = options
     if (replaces !== undefined && (!(replaces instanceof Migration) || this.of(replaces.source) !== replaces))
       throw new ParameterError(call, 'replaces', replaces, 'a migration under way on this host')
     const source = replaces?.source
     const domain = this.#detached(checked, given, source)
+    try {
+      return this.#settle(domain, checked, options)
+    } catch (error) {
+      // Refused: nobody has seen it. On the host it stays.
+      if (this.#host.domains.get(domain.domid) !== domain) domain.dispose()
+      throw error
+    }
+  }
+
+  /** Gives a new domain what the state says, and puts it on the host. */
+  #settle(domain: Domain, checked: CheckedCooperative | CheckedTransparent, options: RestoreOptions): Domain {
+    const { world, queue, timers, clock } = this.#host
+    const { virqs } = world
+    const { replaces, pirqs = [], globalVirqs = [], ...given } = options
+    const source = replaces?.source
     for (const pirq of [...(source?.pirqs.permitted ?? []), ...pirqs]) domain.pirqs.permitted.add(pirq)
     for (const virq of globalVirqs) {
       const refused = !virqs.willHandle(virq, domain.domid, source) && virqs.mayReplaceHandler(virq, source)

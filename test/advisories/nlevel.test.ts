@@ -1,13 +1,13 @@
 /** What the advisories and bugs of Xen's two ABIs teach about an N-level domain, where the same mistake could be made. */
 
-import { afterEach, describe, expect, it, vi } from 'vitest'
+import { afterEach, describe, expect, it } from 'vitest'
 import { DOMID_SELF, HYPERVISOR, SCHEDOP } from '../../src/abi/index.js'
 import { inside } from '../../src/domain/handles.js'
-
+import { enough, memoryFor } from '../machine/scarce.js'
 import { PAGE, plan } from '../nlevel/geometry.js'
 import { ARGUMENT, FIRST_FREE, RawGuest, stateOf } from '../nlevel/guest.js'
 
-afterEach(() => void vi.unstubAllGlobals())
+afterEach(enough)
 
 const FORMS = [
   [64, 3, 1],
@@ -33,16 +33,9 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels, pages) => {
     guest.clean(tree)
     const without = (body: () => number) => {
       const before = stateOf(guest)
-      const none = class extends SharedArrayBuffer {
-        constructor() {
-          throw new RangeError('Array buffer allocation failed')
-          // biome-ignore lint/correctness/noUnreachable: a constructor that extends another must call it
-          super(0)
-        }
-      }
-      vi.stubGlobal('SharedArrayBuffer', none)
+      memoryFor(0)
       const rc = body()
-      vi.unstubAllGlobals()
+      enough()
       expect(stateOf(guest)).toEqual(before)
       return rc
     }

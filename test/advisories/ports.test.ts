@@ -16,33 +16,26 @@ import {
 } from '../../src/abi/index.js'
 import { inside } from '../../src/domain/handles.js'
 import { PortTable } from '../../src/domain/port_table.js'
+import { Summary } from '../../src/domain/summary.js'
 import { worldOf } from '../../src/hypervisor.js'
 import { type Domain, Hypervisor, RestoreError, type Vcpu } from '../../src/index.js'
+import { enough, memoryFor } from '../machine/scarce.js'
 import { FREE_GFN, host, nameOf, SHARED_INFO } from '../ops/raw.js'
 
-afterEach(() => void vi.unstubAllGlobals())
-
-/** Lets the engine have no memory for the n-th buffer from now on and all later ones. `before` looks on at each. */
-function memoryFor(n: number, before: (bytes: number) => void = () => {}): void {
-  vi.stubGlobal(
-    'SharedArrayBuffer',
-    class extends SharedArrayBuffer {
-      constructor(bytes: number) {
-        before(bytes)
-        if (n-- <= 0) throw new RangeError('Array buffer allocation failed')
-        super(bytes)
-      }
-    },
-  )
-}
-const enough = () => vi.unstubAllGlobals()
+afterEach(enough)
 
 describe('growth of the port table', () => {
-  // The first buffer of a step is the bucket, those after it belong to the summary of free ports.
-  it.each([0, 1])('EC-XSA-47, EC-port-12: no memory for buffer %i of a new bucket (ENOMEM): as before it', (n) => {
+  const scarce = {
+    'a new bucket': () => memoryFor(0),
+    'the summary of free ports': () =>
+      vi.spyOn(Summary.prototype, 'grow').mockImplementation(() => {
+        throw new RangeError('Array buffer allocation failed')
+      }),
+  }
+  it.each(Object.keys(scarce))('EC-XSA-47, EC-port-12: no memory for %s (ENOMEM): as before it', (what) => {
     const { d1 } = host(64)
     for (let port = 1; port < 64; port++) d1.ipi()
-    memoryFor(n)
+    scarce[what as keyof typeof scarce]()
     const answer = d1.answer('bind_ipi', { vcpu: 0 })
     enough()
     expect([answer, inside(d1.domain).ports.validEvtchns, inside(d1.domain).ports.activeEvtchns]).toEqual([

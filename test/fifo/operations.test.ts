@@ -214,7 +214,7 @@ describe('beside the other forms', () => {
     expect(plain.queues[0]).toMatchObject({ block: { gfn: BLOCK, offset: 8 } })
     expect(plain.queues[0].tails[7]).toBe(port)
     expect(plain.queues[1].block).toBeNull()
-    const again = FifoState.from(plain, domain.memory)
+    const again = FifoState.from(plain, domain.memory, inside(domain).hostCore.memory)
     expect(JSON.parse(JSON.stringify(again))).toEqual(plain)
     expect(again.wordAt(5)).toBe(inside(domain).fifo!.wordAt(5))
     const state = xen.saveDomain(xen.domain(1)!)

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { PAGE_SIZE } from '../../src/abi/index.js'
 import { inside } from '../../src/domain/handles.js'
 import type { DomainOptions, Vcpu } from '../../src/index.js'
+import { QUEUES_SHIFT } from '../../src/machine/host_layout.js'
 import { FREE_GFN, type Guest, host } from '../ops/raw.js'
 import { runThrough } from './steps.js'
 import { BUSY, FifoWorld, LINK, LINKED, MASKED, PENDING } from './world.js'
@@ -254,28 +255,23 @@ describe('a raise', () => {
 
 describe('queue locks', () => {
   it('EC-lock-5: a raise locks the old queue and the new one, one queue once, and leaves none locked', () => {
-    const { d1 } = fifo({})
-    const state = inside(d1.domain).fifo!
-    const taken: number[][] = []
-    const lock = state.lock.bind(state)
-    state.lock = (one, other) => {
-      taken.push([one, other])
-      lock(one, other)
-      // Held now: whoever else wants one of them is reported.
-      for (const queue of [one, other]) expect(() => lock(queue, queue)).toThrow('while held')
+    const world = new FifoWorld({ ports: 1, vcpus: 2 })
+    world.table.setNotifyVcpu(1, 1)
+    const raise = () => {
+      const taken: number[] = []
+      runThrough(world.ops.setPending(1), ({ label, at }) => {
+        if (label === 'lock') taken.push(at!)
+      })
+      expect(world.held.size).toBe(0)
+      world.setWord(1, 0)
+      return taken
     }
-    const port = d1.ipi(1)
-    send(d1, port)
-    consume(d1, port)
-    send(d1, port)
-    expect(taken).toEqual([
-      [0, (1 << 16) | 7],
-      [(1 << 16) | 7, (1 << 16) | 7],
-    ])
-    for (const [one, other] of taken) {
-      lock(one!, other!)
-      state.unlock(one!, other!)
-    }
+    const first = raise()
+    const second = raise()
+    // The lower address first: queue 0 of vCPU 0, then queue 7 of vCPU 1; then that one alone.
+    expect(first[1]! - first[0]!).toBe((1 << QUEUES_SHIFT) + 7 * 4)
+    expect(second).toEqual([first[1]])
+    expect(world.table.lastQueue(1)).toBe((1 << 16) | 7)
   })
 })
 

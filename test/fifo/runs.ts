@@ -27,6 +27,8 @@ export interface World {
   verdict(): string | null
   /** Set by the explorer: what the running thread has read. */
   onRead: (value: number) => void
+  /** A thread of this world is about to take a step. */
+  resume?(): void
   /** Names an address, for schedules. */
   nameOf(at: number): string
 }
@@ -79,6 +81,7 @@ class Run {
 
   #advance(each: Running, way: number): void {
     this.#current = each
+    this.world.resume?.()
     const { done, value } = each.thread.steps.next(way)
     this.#current = null
     each.next = done ? null : (value as Step)

@@ -1,20 +1,19 @@
 /**
- * The library's own FIFO code, one memory access at a time.
+ * The library's own code, one memory access at a time: both cores, as they ship.
  *
- * assembly/guest/fifo.ts and the class FifoPortOps of src/domain/fifo.ts are read as text and turned into generators: every call that
- * touches guest memory or waits for a queue lock becomes a point where another thread may run. Nothing is written anew,
- * so what is explored is what ships; a test compares it with the compiled core as well.
+ * The sources of assembly/guest and assembly/host are read as text and turned into generators: every atomic access, every
+ * call of a guest's core and every wait for a queue lock becomes a point where another thread may run. Nothing is written
+ * anew, so what is explored is what ships; a test compares it with the compiled cores as well.
  *
- *     read(word) & MASKED          →   (yield* read(word)) & MASKED            a step
- *     this.#core.fifoRaise(word)   →   (yield* this.#core.fifoRaise(word))     as many steps as fifoRaise has
+ *     read(word) & MASKED                  →   (yield* read(word)) & MASKED                a step
+ *     call_indirect(f + FIFO_RAISE, word)  →   (yield* call_indirect(f + FIFO_RAISE, …))   as many as fifoRaise has
  *
- * What is private to the hypervisor belongs to the step before it, which the queue locks justify.
+ * Plain loads and stores of private state belong to the step before them: queue locks, or the delivery lock, justify it.
  */
 
 import { readFileSync } from 'node:fs'
 import ts from 'typescript'
-import * as abi from '../../src/abi/index.js'
-import { FifoState } from '../../src/domain/fifo.js'
+import { SLOTS } from '../../src/machine/host_layout.js'
 
 /**
  * One access that is about to happen; `ready` says whether it can, `ways` in how many ways it may go. `fresh`: nothing
@@ -32,115 +31,132 @@ export interface Step {
 /** A run of code that stops before every access. Gets back which way to go. */
 export type Steps<T> = Generator<Step, T, number>
 
-/** Calls that are points of interruption, in either source. */
-const STEPPING = new Set([
-  ...['read', 'write', 'fetchOr', 'fetchAnd', 'take', 'compareExchange'],
-  ...['fifoRaise', 'fifoSetLink', 'fifoSetHead', 'fifoReady', 'bitSet', 'bitClear', 'bitTest'],
-  ...['lock', '#raise', '#link', '#test', 'setPending'],
-])
+/** Calls that are points of interruption; so is every function that has one. */
+const ACCESSES = ['read', 'write', 'fetchOr', 'fetchAnd', 'take', 'compareExchange', 'exchange', 'add']
+const STEPPING = [...ACCESSES, 'call_indirect', 'lock']
 
-const calleeOf = (node: ts.Expression): string =>
-  ts.isIdentifier(node) ? node.text : ts.isPropertyAccessExpression(node) ? node.name.text : ''
-
-/** Makes generators of functions and methods that hold a stepping call, and marks the calls. */
-function stepping(context: ts.TransformationContext): ts.Transformer<ts.SourceFile> {
-  const { factory } = context
-  const holds = (node: ts.Node): boolean =>
-    (ts.isCallExpression(node) && STEPPING.has(calleeOf(node.expression))) ||
-    (ts.forEachChild(node, (child) => holds(child) || undefined) ?? false)
-  const visit = (node: ts.Node): ts.Node => {
-    const seen = ts.visitEachChild(node, visit, context)
-    const star = factory.createToken(ts.SyntaxKind.AsteriskToken)
-    if (ts.isFunctionDeclaration(seen) && seen.body && holds(node))
-      return factory.updateFunctionDeclaration(
-        seen,
-        undefined,
-        star,
-        seen.name,
-        undefined,
-        seen.parameters,
-        undefined,
-        seen.body,
-      )
-    if (ts.isMethodDeclaration(seen) && holds(node))
-      return factory.updateMethodDeclaration(
-        seen,
-        undefined,
-        star,
-        seen.name,
-        undefined,
-        undefined,
-        seen.parameters,
-        undefined,
-        seen.body,
-      )
-    if (ts.isCallExpression(seen) && STEPPING.has(calleeOf(seen.expression)))
-      return factory.createParenthesizedExpression(factory.createYieldExpression(star, seen))
-    return seen
-  }
-  return (file) => ts.visitNode(file, visit) as ts.SourceFile
-}
-
-/** Source text → a function of its imports that answers its exports. */
 /** Replaces a passage of a source before it is read: how a test shows that something matters. */
 export type Edit = readonly [from: string, to: string]
 
-function compile(
-  file: string,
-  names: readonly string[],
-  exported: readonly string[],
-  edits: readonly Edit[],
-): (imports: object) => Record<string, unknown> {
-  let text = readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')
+const GUEST = ['fifo', 'levels'].map((name) => `assembly/guest/${name}.ts`)
+const HOST = ['layout', 'ports', 'poll', 'levels', 'fifo', 'index'].map((name) => `assembly/host/${name}.ts`)
+
+/** The text of some files in one scope, as TypeScript. Each edit must match somewhere. */
+function textOf(files: readonly string[], edits: readonly Edit[]): string {
+  let text = files.map((file) => readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')).join('\n')
   for (const [from, to] of edits) {
-    if (!text.includes(from)) throw new Error(`${file} has no passage ${JSON.stringify(from)}`)
+    if (!text.includes(from)) throw new Error(`no source has the passage ${JSON.stringify(from)}`)
     text = text.replace(from, () => to)
   }
-  const parsed = ts.createSourceFile(file, text, ts.ScriptTarget.ES2022, true)
+  return text
+    .replace(/^\/\/ @ts-ignore: decorator\n@inline\n/gm, '')
+    .replace(/^(import|export) \{[^}]*\} from '[^']*'$/gm, '')
+}
+
+const calleeOf = (node: ts.Expression): string => (ts.isIdentifier(node) ? node.text : '')
+
+/** Makes generators of functions that hold a stepping call, and marks the calls. */
+function stepping(context: ts.TransformationContext): ts.Transformer<ts.SourceFile> {
+  const { factory } = context
+  return (file) => {
+    const names = new Set(STEPPING)
+    const holds = (node: ts.Node): boolean =>
+      (ts.isCallExpression(node) && names.has(calleeOf(node.expression))) ||
+      (ts.forEachChild(node, (child) => holds(child) || undefined) ?? false)
+    const functions = file.statements.filter(ts.isFunctionDeclaration)
+    for (let more = true; more; ) {
+      const found = functions.filter((each) => !names.has(each.name!.text) && holds(each.body!))
+      for (const each of found) names.add(each.name!.text)
+      more = found.length > 0
+    }
+    const star = factory.createToken(ts.SyntaxKind.AsteriskToken)
+    const visit = (node: ts.Node): ts.Node => {
+      const seen = ts.visitEachChild(node, visit, context)
+      if (ts.isFunctionDeclaration(seen) && names.has(seen.name!.text))
+        return factory.updateFunctionDeclaration(
+          seen,
+          seen.modifiers,
+          star,
+          seen.name,
+          undefined,
+          seen.parameters,
+          undefined,
+          seen.body,
+        )
+      if (ts.isCallExpression(seen) && names.has(calleeOf(seen.expression)))
+        return factory.createParenthesizedExpression(factory.createYieldExpression(star, seen))
+      return seen
+    }
+    return ts.visitNode(file, visit) as ts.SourceFile
+  }
+}
+
+/** Source text → a function of its imports that returns its exports. */
+function compile(files: readonly string[], names: readonly string[], edits: readonly Edit[]) {
+  const parsed = ts.createSourceFile('core.ts', textOf(files, edits), ts.ScriptTarget.ES2022, true)
   const { transformed } = ts.transform(parsed, [stepping])
-  const source = ts
-    .createPrinter()
-    .printFile(transformed[0]!)
-    .replace(/^import [^;]*?from '[^']*';?$/gm, '')
+  const source = ts.createPrinter().printFile(transformed[0]!)
   const plain = ts.transpileModule(source, {
     compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext },
   })
+  const exported = [...plain.outputText.matchAll(/^export (?:function\*?|const) (\w+)/gm)].map(([, name]) => name!)
   const body = plain.outputText.replace(/^export /gm, '')
   const make = new Function(...names, `${body}; return { ${exported.join(', ')} }`)
-  return (imports) =>
-    make(...names.map((name) => (imports as Record<string, unknown>)[name])) as Record<string, unknown>
+  return (imports: object): unknown => make(...names.map((name) => (imports as Record<string, unknown>)[name]))
 }
 
-const CORE_NAMES = ['read', 'write', 'fetchOr', 'fetchAnd', 'take', 'compareExchange', 'load', 'store', 'ctz']
-const CORE = ['fifoRaise', 'fifoSetLink', 'fifoSetHead', 'fifoReady', 'fifoUnmask', 'fifoScan']
-const OPS_NAMES = [...Object.keys(abi), 'sharedInts']
+const BUILTINS = ['load', 'store', 'ctz', 'popcnt', 'sizeof', 'below', 'min', 'max', 'THREADS']
 
-/** Both sources, ready to be given a memory. */
+/** What the cores of a world work on. */
+export interface Machine {
+  readonly guest: SteppedMemory
+  readonly private: SteppedMemory
+  /** Queue locks that are held. */
+  readonly held: Set<number>
+}
+
+/** Both cores. They are made once; `machine` is the one whose code runs, set before each step. */
 export interface Sources {
-  readonly core: (imports: object) => Record<string, unknown>
-  readonly FifoPortOps: new (to: object, bits: number, state: object) => SteppedOps
+  readonly core: SteppedCore
+  readonly host: SteppedHost
+  machine: Machine | undefined
 }
 
 /** Reads the sources, with changes if a test wants to see them fail. */
-export function readSources(edits: { core?: readonly Edit[]; ops?: readonly Edit[] } = {}): Sources {
-  return {
-    core: compile('assembly/guest/fifo.ts', CORE_NAMES, CORE, edits.core ?? []),
-    ...(compile(
-      'src/domain/fifo.ts',
-      OPS_NAMES,
-      ['FifoPortOps'],
-      edits.ops ?? [],
-    )({
-      ...abi,
-      sharedInts: (length: number) => new Int32Array(length),
-    }) as Pick<Sources, 'FifoPortOps'>),
+export function readSources(edits: { core?: readonly Edit[]; host?: readonly Edit[] } = {}): Sources {
+  const unknown = (edits.core ?? []).find(([from]) => !textOf(GUEST, []).includes(from))
+  if (unknown) throw new Error(`no source has the passage ${JSON.stringify(unknown[0])}`)
+  const it = { machine: undefined as Machine | undefined }
+  const guest = () => it.machine!.guest
+  const own = () => it.machine!.private
+  // Each file of the guest core has constants of its own.
+  const core: Record<string, unknown> = {}
+  for (const file of GUEST) {
+    const text = readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')
+    const here = (edits.core ?? []).filter(([from]) => text.includes(from))
+    const made = compile([file], [...ACCESSES, ...BUILTINS], here)
+    Object.assign(core, made({ ...atomics(guest), ...builtins(guest) }))
   }
+  const slots = SLOTS.map((name) => core[name] as (...args: number[]) => unknown)
+  const host = compile(
+    HOST,
+    [...ACCESSES, ...BUILTINS, 'call_indirect', 'lock', 'unlock'],
+    edits.host ?? [],
+  )({
+    ...atomics(own),
+    ...builtins(own),
+    call_indirect: (slot: number, ...args: number[]) => slots[slot]!(...args),
+    *lock(at: number): Steps<void> {
+      const { held } = it.machine!
+      yield { label: 'lock', at, ready: () => !held.has(at) }
+      held.add(at)
+    },
+    unlock: (at: number) => it.machine!.held.delete(at),
+  })
+  return Object.assign(it, { core: core as unknown as SteppedCore, host: host as SteppedHost })
 }
 
-/** The sources as they are. */
-export const shipped: Sources = readSources()
-
-/** The core's functions as generators, over a memory of plain words. */
+/** The guest core's functions as generators, over a memory of plain words. */
 export interface SteppedCore {
   fifoRaise(word: number): Steps<number>
   fifoSetLink(tail: number, port: number): Steps<number>
@@ -148,99 +164,90 @@ export interface SteppedCore {
   fifoReady(block: number, priority: number, upcall: number): Steps<number>
   fifoUnmask(word: number): Steps<number>
   fifoScan(descriptor: number, out: number, max: number): Steps<number>
+  leafSet(pending: number, mask: number, port: number): Steps<number>
+  leafUnmask(pending: number, mask: number, port: number): Steps<number>
   bitSet(word: number, bit: number): Steps<number>
   bitClear(word: number, bit: number): Steps<number>
   bitTest(word: number, bit: number): Steps<number>
 }
 
-/** The hypervisor's operations as generators. */
-export interface SteppedOps {
-  setPending(port: number): Steps<void>
-  unmask(port: number): Steps<void>
-  clearPending(port: number): Steps<void>
+/** The host core's functions as generators, over private words. `dom` is the address of a record. */
+export interface SteppedHost {
+  raise(dom: number, port: number): Steps<number>
+  send(dom: number, port: number): Steps<number>
+  unmask(dom: number, port: number): Steps<number>
+  clear(dom: number, port: number): Steps<number>
+  bits(dom: number, port: number): Steps<number>
+  climbAgain(dom: number, port: number): Steps<number>
+  startPoll(dom: number, vcpu: number, port: number): Steps<void>
+  wake(dom: number, vcpu: number): Steps<number>
+  wakePoller(dom: number, port: number, from: number): Steps<number>
 }
+
+const builtins = (memory: () => SteppedMemory) => ({
+  load: (at: number, offset = 0) => memory().words[(at + offset) >>> 2]!,
+  store: (at: number, value: number, offset = 0) => {
+    memory().words[(at + offset) >>> 2] = value
+  },
+  ctz: (value: number) => 31 - Math.clz32(value & -value),
+  popcnt: (value: number) => {
+    let count = 0
+    for (let left = value; left; left &= left - 1) count++
+    return count
+  },
+  sizeof: () => 4,
+  below: (bit: number) => (1 << bit) - 1,
+  min: Math.min,
+  max: Math.max,
+  THREADS: 1,
+})
+
+/** bitops.ts over a memory. The upcall flag is the one byte that is touched: bit 0 of its word. */
+const atomics = (memory: () => SteppedMemory) => ({
+  read: (at: number) => memory().access('load', at, (old) => old),
+  write: (at: number, value: number) => memory().access('store', at, () => value),
+  fetchOr: (at: number, mask: number) => memory().access('or', at, (old) => old | mask),
+  fetchAnd: (at: number, mask: number) => memory().access('and', at, (old) => old & mask),
+  take: (at: number) => memory().access('take', at, () => 0),
+  exchange: (at: number, value: number) => memory().access('exchange', at, () => value),
+  add: (at: number, value: number) => memory().access('add', at, (old) => old + value),
+  compareExchange: (at: number, expected: number, next: number) =>
+    memory().access('swap', at, (old) => (old === expected ? next : old)),
+})
 
 /** Bytes of memory in words, and who touched what. */
 export class SteppedMemory {
   readonly words: Int32Array
+  /** Addresses whose accesses belong to the step before: counts that only grow, say. */
+  readonly silent = new Set<number>()
   /** Byte addresses that were written since the last look. */
   readonly written = new Set<number>()
   /** What the running thread has read: with it, a thread is where it is. */
   onRead: (value: number) => void = () => {}
 
-  constructor(bytes: number) {
+  readonly #prefix: string
+
+  /** `prefix` begins the labels of its steps. */
+  constructor(bytes: number, prefix = '') {
     this.words = new Int32Array(bytes / 4)
+    this.#prefix = prefix
   }
 
   *access(what: string, at: number, change: (old: number) => number): Steps<number> {
-    yield { label: what, at }
+    if (!this.silent.has(at)) yield { label: this.#prefix + what, at }
     const old = this.words[at >>> 2]!
     const next = change(old) | 0
     if (next !== old) {
       this.words[at >>> 2] = next
       this.written.add(at & ~3)
     }
-    this.onRead(old)
+    if (!this.silent.has(at)) this.onRead(old)
     return old
   }
-
-  /** The core over this memory. The upcall flag is the one byte that is touched: bit 0 of its word. */
-  core({ core }: Sources = shipped): SteppedCore {
-    const access = this.access.bind(this)
-    const { words } = this
-    const bit = (n: number) => 1 << n
-    return {
-      ...core({
-        read: (at: number) => access('load', at, (old) => old),
-        write: (at: number, value: number) => access('store', at, () => value),
-        fetchOr: (at: number, mask: number) => access('or', at, (old) => old | mask),
-        fetchAnd: (at: number, mask: number) => access('and', at, (old) => old & mask),
-        take: (at: number) => access('take', at, () => 0),
-        compareExchange: (at: number, expected: number, next: number) =>
-          access('swap', at, (old) => (old === expected ? next : old)),
-        load: (at: number) => words[at >>> 2]!,
-        store: (at: number, value: number) => {
-          words[at >>> 2] = value
-        },
-        ctz: (value: number) => 31 - Math.clz32(value & -value),
-      }),
-      *bitSet(at: number, n: number): Steps<number> {
-        return (yield* access('or', at, (old) => old | bit(n))) & bit(n) ? 1 : 0
-      },
-      *bitClear(at: number, n: number): Steps<number> {
-        return (yield* access('and', at, (old) => old & ~bit(n))) & bit(n) ? 1 : 0
-      },
-      *bitTest(at: number, n: number): Steps<number> {
-        return (yield* access('load', at, (old) => old)) & bit(n) ? 1 : 0
-      },
-    } as SteppedCore
-  }
 }
 
-/** FifoState whose queue locks are waited for. */
-export class SteppedState extends FifoState {
-  readonly held = new Set<number>()
-
-  // biome-ignore lint/suspicious/noExplicitAny: a generator takes the place of a plain method
-  override lock(one: number, other: number): any {
-    return this.#lock(Math.min(one, other), Math.max(one, other))
-  }
-  *#lock(first: number, second: number): Steps<void> {
-    for (const queue of first === second ? [first] : [first, second]) {
-      yield { label: `lock queue ${queue}`, ready: () => !this.held.has(queue) }
-      this.held.add(queue)
-    }
-  }
-  override unlock(one: number, other: number): void {
-    this.held.delete(one)
-    this.held.delete(other)
-  }
-}
-
-/** FifoPortOps over a stepped core. `to` is a Delivery whose core is stepped. */
-export function steppedOps(to: object, state: SteppedState, { FifoPortOps }: Sources = shipped): SteppedOps {
-  return new FifoPortOps(to, 64, state)
-}
+/** The sources as they are. */
+export const shipped: Sources = readSources()
 
 /** Runs to the end; `before` sees each step before it is taken. */
 export function runThrough<T>(steps: Steps<T>, before: (step: Step) => void = () => {}): T {

@@ -1,25 +1,35 @@
 /**
  * A small FIFO domain whose code runs step by step (steps.ts): event words, control blocks and flags in a memory of plain
- * words, a real port table, real private state, and threads for senders and for the guest.
+ * words, a real port table and real private state in another, and threads for senders and for the guest.
  *
  *     0    event words of ports 0 … 63       512  upcall flags, a word a vCPU · 832 table of pages
  *     256  control blocks, 128 bytes each    576  scan descriptors, 128 bytes each · 896 output, 64 bytes a vCPU
  */
 
 import { ECS } from '../../src/abi/index.js'
+import { FifoState } from '../../src/domain/fifo.js'
 import { PortTable } from '../../src/domain/port_table.js'
+import {
+  ABI_QUEUES,
+  DOMAIN,
+  DOMAIN_BYTES,
+  FIFO,
+  POLLED,
+  SLOTS,
+  VCPU,
+  VCPU_SHIFT,
+} from '../../src/machine/host_layout.js'
 import type { GuestMemory } from '../../src/machine/memory.js'
+import { PrivateMemory } from '../../src/machine/private_memory.js'
 import type { Thread, World } from './runs.js'
 import {
   type Sources,
   type Step,
   type SteppedCore,
+  type SteppedHost,
   SteppedMemory,
-  type SteppedOps,
-  SteppedState,
   type Steps,
   shipped,
-  steppedOps,
 } from './steps.js'
 
 export const PENDING = 1 << 31
@@ -42,16 +52,28 @@ export interface Shape {
   vcpus?: number
   /** Ports 1 … this one are used. */
   ports: number
+  /** False: the event array has no page yet. */
+  pages?: boolean
   sources?: Sources | undefined
 }
 
 /** The domain and its surroundings. A scenario adds threads. */
 export class FifoWorld implements World {
   readonly memory = new SteppedMemory(BYTES)
+  /** The host's private words; block 64 is the domain's record. */
+  readonly private = new SteppedMemory(8192, 'private ')
   readonly core: SteppedCore
-  readonly state: SteppedState
-  readonly ops: SteppedOps
-  readonly table = new PortTable()
+  readonly host: SteppedHost
+  readonly record: number
+  readonly state: FifoState
+  readonly table: PortTable
+  /** Queue locks that are held. */
+  readonly held = new Set<number>()
+  /** Operations inside the delivery lock, and whether somebody excludes them; `#locked`: the scenario has one. */
+  #readers = 0
+  #excluded = false
+  #locked = false
+  #polling = false
   readonly threads: Thread[] = []
   /** Ports handed to handlers, in order. */
   readonly served: number[] = []
@@ -61,37 +83,99 @@ export class FifoWorld implements World {
   remembersOrder = false
   invariant?: () => string | null
   verdict: () => string | null = () => this.lost()
+  /** The hypervisor's operations, with what TypeScript does after them. */
+  readonly ops = {
+    setPending: (port: number): Steps<void> => this.#finished(this.host.raise(this.record, port), port),
+    send: (port: number): Steps<void> => this.#finished(this.host.send(this.record, port), port),
+    unmask: (port: number): Steps<void> => this.#finished(this.host.unmask(this.record, port), port),
+  }
+  readonly #sources: Sources
+  readonly #machine = { guest: this.memory, private: this.private, held: this.held }
   readonly #ports: number
   readonly #vcpus: number
 
-  constructor({ vcpus = 1, ports, sources = shipped }: Shape) {
+  constructor({ vcpus = 1, ports, pages = true, sources = shipped }: Shape) {
     this.#ports = ports
     this.#vcpus = vcpus
-    this.core = this.memory.core(sources)
-    this.state = new SteppedState(vcpus)
+    this.#sources = sources
+    this.core = sources.core
+    this.host = sources.host
+    this.resume()
+    const memory = PrivateMemory.plain(this.private.words, 64)
+    this.record = memory.take(DOMAIN_BYTES)
+    this.table = new PortTable(memory, this.record)
+    this.state = new FifoState(memory, vcpus)
     const nowhere = { hold: () => {} } as unknown as GuestMemory
-    this.state.addPage(nowhere, 0, 0)
+    if (pages) this.state.addPage(nowhere, 0, 0)
+    const vcpusAt = memory.take(vcpus << VCPU_SHIFT)
+    const put = (at: number, value: number) => {
+      this.private.words[at / 4] = value
+    }
+    put(this.record + DOMAIN.DOMID, 1)
+    put(this.record + DOMAIN.ABI, ABI_QUEUES)
+    put(this.record + DOMAIN.FIFO, this.state.at)
+    put(this.record + DOMAIN.VCPUS, vcpusAt)
+    put(this.record + DOMAIN.NR_VCPUS, vcpus)
+    put(this.record + DOMAIN.FUNCTIONS, SLOTS.indexOf('leafSet'))
+    // As if somebody always polled: every new event is reported.
+    put(this.record + DOMAIN.POLLERS, 1)
+    for (const at of [DOMAIN.VALID, DOMAIN.POLLERS]) this.private.silent.add(this.record + at)
+    for (const at of [FIFO.DROPPED, FIFO.FOUGHT]) this.private.silent.add(this.state.at + at)
+    if (pages) this.private.silent.add(this.state.at + FIFO.NR_PAGES)
     for (let vcpu = 0; vcpu < vcpus; vcpu++) {
+      put(vcpusAt + (vcpu << VCPU_SHIFT) + VCPU.INFO, this.flag(vcpu))
       this.state.mapBlock(nowhere, vcpu, { gfn: 1, offset: vcpu * 128 }, this.block(vcpu))
       const descriptor = (DESCRIPTORS + vcpu * 128) / 4
       this.memory.words.set([this.flag(vcpu), this.block(vcpu), TABLE, 64], descriptor)
     }
-    for (let port = 1; port <= ports; port++) {
-      this.table.take(port)
-      this.table.setState(port, ECS.IPI)
-      this.table.setPriority(port, 7)
+    for (let port = 1; port <= ports; port++) this.open(port)
+  }
+
+  /** Makes an IPI of a free port. */
+  open(port: number): void {
+    this.table.take(port)
+    this.table.setState(port, ECS.IPI)
+    this.table.setPriority(port, 7)
+  }
+
+  /** A word of a vCPU's record. */
+  vcpuWord(vcpu: number, offset: number): number {
+    const { words } = this.private
+    return words[(words[(this.record + DOMAIN.VCPUS) / 4]! + (vcpu << VCPU_SHIFT) + offset) / 4]!
+  }
+
+  *#finished(steps: Steps<number>, port: number): Steps<void> {
+    if (this.#locked) {
+      yield { label: 'enter', ready: () => !this.#excluded }
+      this.#readers++
     }
-    this.ops = steppedOps(
-      {
-        core: this.core,
-        ports: this.table,
-        vcpus: Array.from({ length: vcpus }, (_, vcpuId) => ({ vcpuId, onDummy: false, info: this.flag(vcpuId) })),
-        kick: () => {},
-        checkPollers: (port: number) => void this.polled.push({ port, found: this.#queuedOrMasked(port) }),
-      },
-      this.state,
-      sources,
-    )
+    const result = yield* steps
+    if (this.#locked) this.#readers--
+    if (result <= 0 || !(result & POLLED)) return
+    this.polled.push({ port, found: this.#queuedOrMasked(port) })
+    if (!this.#polling) return
+    for (let vcpu = yield* this.host.wakePoller(this.record, port, 0); vcpu >= 0; )
+      vcpu = yield* this.host.wakePoller(this.record, port, vcpu + 1)
+  }
+
+  /** Something that is done while no sender is inside the delivery lock. */
+  *excluding(label: string, body: () => Steps<void> | undefined, ready = () => true): Steps<void> {
+    yield { label, ready: () => !this.#readers && !this.#excluded && ready() }
+    this.#excluded = true
+    const steps = body()
+    if (steps) yield* steps
+    this.#excluded = false
+  }
+
+  /** Senders enter the delivery lock, and structure changes only while none is inside. */
+  locked(): this {
+    this.#locked = true
+    return this
+  }
+
+  /** The cores work on this world from here on: before each step of one of its threads. */
+  resume(): void {
+    this.#sources.machine = this.#machine
   }
 
   get onRead(): (value: number) => void {
@@ -99,6 +183,7 @@ export class FifoWorld implements World {
   }
   set onRead(hook: (value: number) => void) {
     this.memory.onRead = hook
+    this.private.onRead = hook
   }
 
   block(vcpu: number): number {
@@ -150,8 +235,82 @@ export class FifoWorld implements World {
       (function* () {
         for (const [i, port] of ports.entries()) {
           if (i) yield { label: 'next', fresh: i }
-          yield* ops.setPending(port)
+          yield* ops.send(port)
         }
+      })(),
+    )
+  }
+
+  /** A vCPU that polls one port: marks, then looks, then sleeps until somebody wakes it. Looks once more at the end. */
+  poller(vcpu: number, port: number): this {
+    const { host, record } = this
+    this.#polling = true
+    // No guest serves the event: what matters is that nobody sleeps while it is there.
+    this.verdict = () => this.wrong()
+    this.private.silent.delete(record + DOMAIN.POLLERS)
+    this.private.words[(record + DOMAIN.POLLERS) / 4] = 0
+    const asleep = () => this.vcpuWord(vcpu, VCPU.BLOCKED) !== 0
+    return this.add(
+      `poller ${vcpu}`,
+      (function* () {
+        yield* host.startPoll(record, vcpu, port)
+        if ((yield* host.bits(record, port)) & 1) yield* host.wake(record, vcpu)
+        else yield { label: 'sleep', ready: () => !asleep() }
+      })(),
+    )
+  }
+
+  /** Closes a port, makes another of the same number, and signals that once (EC-close-9, EC-port-11). */
+  reopener(port: number): this {
+    const { host, record, table } = this
+    const close = function* (): Steps<void> {
+      yield* host.clear(record, port)
+      table.setFree(port)
+      table.giveBack(port)
+    }
+    const linked = () => (this.word(port) & LINKED) !== 0
+    const open = () => {
+      this.open(port)
+      return undefined
+    }
+    const { excluding, ops } = this
+    const again = excluding.bind(this)
+    return this.add(
+      'reopener',
+      (function* () {
+        yield* again('close', close)
+        // Still on a queue: the number is not given out yet.
+        yield* again('open', open, () => !linked())
+        yield* ops.send(port)
+      })(),
+    )
+  }
+
+  /** EVTCHNOP_expand_array: publishes the first page, then raises what was remembered for its ports. */
+  expander(...ports: number[]): this {
+    const { host, record, state, table } = this
+    return this.add(
+      'expander',
+      (function* () {
+        yield { label: 'page' }
+        state.addPage({ hold: () => {} } as unknown as GuestMemory, 0, 0)
+        for (const port of ports) {
+          yield { label: 'saved?' }
+          if (table.savedPending(port)) yield* host.raise(record, port)
+        }
+      })(),
+    )
+  }
+
+  /** set_priority or bind_vcpu, with nobody kept out. */
+  changes(port: number, to: { priority?: number; vcpu?: number }): this {
+    const { table } = this
+    return this.add(
+      'changes',
+      (function* () {
+        yield { label: 'change' }
+        if (to.priority !== undefined) table.setPriority(port, to.priority)
+        if (to.vcpu !== undefined) table.setNotifyVcpu(port, to.vcpu)
       })(),
     )
   }
@@ -195,6 +354,8 @@ export class FifoWorld implements World {
   /** What is left when nobody can go on: an unmasked pending event that no upcall will bring is lost. */
   lost(): string | null {
     for (let port = 1; port <= this.#ports; port++)
+      if (this.table.state(port) === ECS.FREE && this.word(port) & PENDING) return `closed port ${port} is pending`
+    for (let port = 1; port <= this.#ports; port++)
       if ((this.word(port) & (PENDING | MASKED)) === PENDING) return `the event of port ${port} is lost`
     return this.wrong()
   }
@@ -204,7 +365,7 @@ export class FifoWorld implements World {
     for (let port = 1; port <= this.#ports; port++) if (this.word(port) & BUSY) return `port ${port} is left BUSY`
     const early = this.polled.find(({ found }) => !found)
     if (early) return `a poller of port ${early.port} was woken before the event was linked`
-    if (this.state.held.size) return 'a queue lock is left held'
+    if (this.held.size) return 'a queue lock is left held'
     return null
   }
 
@@ -213,7 +374,14 @@ export class FifoWorld implements World {
     const { words } = this.memory
     const parts: number[] = []
     for (let port = 1; port <= this.#ports; port++)
-      parts.push(words[port]!, this.table.priority(port), this.table.lastQueue(port), this.table.notifyVcpu(port))
+      parts.push(
+        words[port]!,
+        this.table.priority(port),
+        this.table.lastQueue(port),
+        this.table.notifyVcpu(port),
+        this.table.state(port),
+        Number(this.table.savedPending(port)),
+      )
     for (let vcpu = 0; vcpu < this.#vcpus; vcpu++) {
       const descriptor = (DESCRIPTORS + vcpu * 128) / 4 + 4
       parts.push(words[this.flag(vcpu) / 4]!, words[this.block(vcpu) / 4]!, words[descriptor]!)
@@ -222,6 +390,11 @@ export class FifoWorld implements World {
     }
     const early = this.polled.some(({ found }) => !found)
     const order = this.remembersOrder ? this.served : ''
-    return `${parts.join(',')}|${[...this.state.held].sort()}|${order}|${early}|${this.state.dropped},${this.state.fought}`
+    if (this.#polling)
+      for (let vcpu = 0; vcpu < this.#vcpus; vcpu++)
+        for (const word of [VCPU.BLOCKED, VCPU.POLLING, VCPU.POLL_PORT]) parts.push(this.vcpuWord(vcpu, word))
+    if (this.#polling) parts.push(this.private.words[(this.record + DOMAIN.POLLERS) / 4]!)
+    parts.push(this.#readers, Number(this.#excluded), this.state.nrPages)
+    return `${parts.join(',')}|${[...this.held].sort()}|${order}|${early}|${this.state.dropped},${this.state.fought}`
   }
 }

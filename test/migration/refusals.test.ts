@@ -125,6 +125,8 @@ describe('a target that refuses', () => {
   it('NL-mig-3: the engine has no memory left', () => {
     const each = machine()
     const move = transparent(each.host)
+    // Before memory runs out: a host has a private memory of its own.
+    const target = new Host()
     const { Memory } = WebAssembly
     vi.stubGlobal('WebAssembly', {
       ...WebAssembly,
@@ -135,7 +137,6 @@ describe('a target that refuses', () => {
         }
       },
     })
-    const target = new Host()
     expect(() => target.xen.restoreDomain(move.state)).toThrow(/frames: could not allocate memory \(ENOMEM\)/)
     expect(target.xen.domids()).toEqual([])
   })

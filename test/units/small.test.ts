@@ -7,7 +7,6 @@ import { Summary } from '../../src/domain/summary.js'
 import { Turns } from '../../src/dump/turns.js'
 import { toRegister } from '../../src/errno.js'
 import { IrqLines } from '../../src/host/irq.js'
-import { sharedInts } from '../../src/machine/buffers.js'
 import { fromBase64, toBase64 } from '../../src/migration/base64.js'
 import { Fields, RestoreError, SavedStateError, shown } from '../../src/migration/fields.js'
 import { random } from '../random.js'
@@ -155,15 +154,6 @@ describe('IrqLines', () => {
     expect([lines.mayBind(9, false), lines.mayBind(9, false, 1), lines.mayBind(9, false, 2)].map(toRegister)).toEqual([
       -16, 0, -16,
     ])
-  })
-})
-
-describe('sharedInts', () => {
-  it('is shared where the platform can share, and an ordinary buffer where it cannot', () => {
-    expect(sharedInts(3).buffer).toBeInstanceOf(SharedArrayBuffer)
-    vi.stubGlobal('SharedArrayBuffer', undefined)
-    const plain = sharedInts(3)
-    expect([plain.buffer instanceof ArrayBuffer, [...plain]]).toEqual([true, [0, 0, 0]])
   })
 })
 

@@ -38,13 +38,16 @@ export function initControl(world: World, { domain }: Caller, args: OpArgs<'init
   if (domain.nlevel) return hasLevels(domain, domain.nlevel.levels)
   return domain.eventLock.write(() => {
     // Nothing is the domain's before all checks are passed: a first call that fails leaves no trace (EC-XSA-188).
-    const state = domain.fifo ?? ifMemory(() => new FifoState(domain.vcpus.length))
+    const state = domain.fifo ?? ifMemory(() => new FifoState(domain.hostCore.memory, domain.vcpus.length))
     if (!state) return refuse(ENOMEM, () => `there is no memory for the queues of d${domain.domid}`)
     const mapped = state.controlBlock(vcpuId)
     if (mapped)
       return refuse(EINVAL, () => `d${domain.domid}v${vcpuId} has its control block in frame ${mapped.gfn} already`)
     const frame = domain.memory.frame(gfn)
-    if (frame < 0) return refuse(EINVAL, () => `frame ${gfn} is not writable RAM of d${domain.domid}`)
+    if (frame < 0) {
+      if (state !== domain.fifo) state.dispose()
+      return refuse(EINVAL, () => `frame ${gfn} is not writable RAM of d${domain.domid}`)
+    }
     state.mapBlock(domain.memory, vcpuId, { gfn, offset }, frame + offset)
     if (state !== domain.fifo) {
       setUpPorts(domain)

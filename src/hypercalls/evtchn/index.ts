@@ -15,7 +15,7 @@ import type { Caller, World } from '../../host/world.js'
 import * as binds from './bind.js'
 import * as closes from './close.js'
 import { expandArray, initControl, setPriority } from './fifo.js'
-import { queryNlevel, queryNlevel2, registerNlevel, setNlevelSelectors } from './nlevel.js'
+import { type Effects, queryNlevel, queryNlevel2, registerNlevel, setNlevelSelectors } from './nlevel.js'
 import * as ops from './send.js'
 
 const { EFAULT, ENOSYS } = Errno
@@ -28,11 +28,11 @@ interface Row<N extends EvtchnOpName> {
 
 /**
  * An operation whose OUT members are written before its effects: if they cannot be written, the effects do not happen.
- * `run` makes every check and returns the effects as a function.
+ * `run` makes every check and returns the effects, to be committed or cancelled.
  */
 interface CommittingRow<N extends EvtchnOpName> {
   writesOut: 'before-commit'
-  run(world: World, caller: Caller, args: OpArgs<N>): (() => void) | Refusal
+  run(world: World, caller: Caller, args: OpArgs<N>): Effects | Refusal
 }
 
 const OPERATIONS: { readonly [N in EvtchnOpName]: Row<N> | CommittingRow<N> } = {
@@ -90,10 +90,11 @@ export function runOperation<N extends EvtchnOpName>(
 ): Outcome {
   const row: Row<N> | CommittingRow<N> = OPERATIONS[name]
   if (row.writesOut === 'before-commit') {
-    const commit = row.run(world, caller, args)
-    if (commit instanceof Refusal) return commit
+    const effects = row.run(world, caller, args)
+    if (effects instanceof Refusal) return effects
     const refused = writeOut()
-    if (!refused) commit()
+    if (refused) effects.cancel()
+    else effects.commit()
     return refused
   }
   let outcome = row.run(world, caller, args)

@@ -205,6 +205,12 @@ function frames(domain: Domain, gfns: readonly number[]): number[] | null {
   return pages.includes(-1) ? null : pages
 }
 
+/** What an operation that passed its checks will do, and what is given back if it may not. */
+export interface Effects {
+  commit(): void
+  cancel(): void
+}
+
 /**
  * EVTCHNOP_register_nlevel (66), checks as NL-reg-1. Returns the commit: a guest that cannot be told how many channels it
  * has stays on two levels.
@@ -213,7 +219,7 @@ export function registerNlevel(
   world: World,
   { domain, vcpu }: Caller,
   args: OpArgs<'register_nlevel'>,
-): (() => void) | Refusal {
+): Effects | Refusal {
   const refused = checkAllowed(domain)
   if (refused) return refused
   if (domain.nlevel) return hasLevels(domain, domain.nlevel.levels)
@@ -240,8 +246,11 @@ export function registerNlevel(
   const channels = maxEvtchns(domain.bits, levels, nrPages)
   args.nr_channels = usable(domain, channels)
   const registration = { levels, nrPages, bits: domain.bits, pendingGfns, maskGfns }
-  return () => {
-    domain.eventLock.write(() => switchTo(domain, registration, { pending, mask }, ops))
-    for (const each of domain.vcpus) if (!each.onDummy && each.recorded) activate(domain, each)
+  return {
+    commit() {
+      domain.eventLock.write(() => switchTo(domain, registration, { pending, mask }, ops))
+      for (const each of domain.vcpus) if (!each.onDummy && each.recorded) activate(domain, each)
+    },
+    cancel: () => ops.leave(),
   }
 }

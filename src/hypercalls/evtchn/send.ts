@@ -13,6 +13,7 @@ import { Errno, type Outcome, refuse } from '../../errno.js'
 import { virqClass, virqName } from '../../host/virq.js'
 import type { Caller, World } from '../../host/world.js'
 import { refusedByPolicy } from '../../host/xsm.js'
+import { KICK_DOMID, POLLED, SLOW } from '../../machine/host_layout.js'
 import { domainByAnyId, noDomain, noPort, noVcpu } from '../parts.js'
 
 const { EINVAL } = Errno
@@ -22,8 +23,21 @@ export function send(world: World, { domain }: Caller, args: OpArgs<'send'>): Ou
   return sendPort(world, domain, args.port)
 }
 
-/** The hot path of send, for callers that have the port at hand. */
+/** The hot path of send, for callers that have the port at hand: the host core does all of it where it can. */
 export function sendPort(world: World, domain: Domain, port: number): Outcome {
+  const result = domain.hostCore.calls.send(domain.record, port)
+  if (!result) return 0
+  if (result < 0) return sendSlowly(world, domain, port)
+  const peer = world.domainById(result >> KICK_DOMID)!
+  peer.finish(
+    result,
+    result & POLLED && domain.ports.state(port) === ECS.INTERDOMAIN ? domain.ports.remotePort(port) : port,
+  )
+  return 0
+}
+
+/** The same in TypeScript: refusals and their reasons, policies, ports of Xen's own, ABIs that the core does not know. */
+export function sendSlowly(world: World, domain: Domain, port: number): Outcome {
   const { ports } = domain
   if (!ports.isValid(port)) return noPort(domain, port)
   if (ports.consumer(port)) return noPort(domain, port)
@@ -117,8 +131,14 @@ const staysOnItsVcpu = (virq: number, port: number) =>
 
 /** EVTCHNOP_unmask (9): 0 for any valid port, without effect on an unusable one (EC-unmask-2). */
 export function unmask(_world: World, { domain }: Caller, args: OpArgs<'unmask'>): Outcome {
-  const port = args.port
-  if (!domain.ports.isValid(port)) return noPort(domain, port)
-  domain.unmask(port)
+  return unmaskPort(domain, args.port)
+}
+
+/** The hot path of unmask. */
+export function unmaskPort(domain: Domain, port: number): Outcome {
+  const result = domain.hostCore.calls.unmask(domain.record, port)
+  if (result >= 0) domain.finish(result, port)
+  else if (result !== SLOW) return noPort(domain, port)
+  else domain.unmask(port)
   return 0
 }
