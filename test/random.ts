@@ -16,8 +16,3 @@ export function random(seed: number): Below {
   )
   return seeded(seed)
 }
-
-/** Fills bytes with random ones. */
-export function scribble(bytes: Uint8Array, next: Below, from = 0, to = bytes.length): void {
-  for (let at = from; at < to; at++) bytes[at] = next(256)
-}

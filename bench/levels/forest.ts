@@ -15,7 +15,7 @@ import { type Bits, fullTree, fullTreePages, levelBytes, PAGE_SIZE, sharedInfo, 
 import { createMemory } from 'evtchn/core'
 import { MAX_TREES } from './plan.js'
 
-export const DESCRIPTOR_SIZE = 128
+const DESCRIPTOR_SIZE = 128
 /** Bytes for lists of ports, and for the ports that scans deliver. */
 const LISTS_SIZE = 1 << 20
 const OUT_SIZE = 1 << 19

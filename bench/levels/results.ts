@@ -24,7 +24,7 @@ export interface Results {
   readonly measured: readonly Measured[]
 }
 
-export const rowOf = (measured: Measured, name: string, levels: number): Row | undefined =>
+const rowOf = (measured: Measured, name: string, levels: number): Row | undefined =>
   measured.rows.find((row) => row.name === name && row.levels === levels)
 
 /** Median ns per event. */

@@ -10,7 +10,7 @@ import type { Bits } from 'evtchn/abi'
 import { type Group, portsOf } from './plan.js'
 
 /** Words that one set of ports makes non-zero, leaf and selectors, per port. */
-export function wordsPerEvent(ports: Iterable<number>, bits: Bits, levels: number): number {
+function wordsPerEvent(ports: Iterable<number>, bits: Bits, levels: number): number {
   let level = new Set(ports)
   const events = level.size
   let words = 0

@@ -22,7 +22,7 @@ const PIECE = new Uint8Array(1 << 20).map((_, i) => (i * 31) & 0xff)
  * Processor time of this process in ns. All of it is one thread that is never idle here, so on an idle machine this is
  * real time; on a busy one, what others do does not count.
  */
-export function processorNs(): number {
+function processorNs(): number {
   const { user, system } = process.cpuUsage()
   return (user + system) * 1000
 }

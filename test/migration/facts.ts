@@ -97,7 +97,7 @@ export function domainFacts(domain: Domain) {
 }
 
 /** Everything about a host. RAM is compared by a digest of every byte, wallclock included. */
-export function hostFacts(xen: Hypervisor) {
+function hostFacts(xen: Hypervisor) {
   return {
     domains: xen.domids().map((domid) => domainFacts(xen.domain(domid)!)),
     ram: xen.domids().map((domid) => createHash('sha1').update(xen.domain(domid)!.memory.view()).digest('hex')),

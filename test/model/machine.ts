@@ -18,14 +18,14 @@ import { channelsOf, type Plan, plan } from '../nlevel/geometry.js'
 import { FIRST_FREE, RawGuest } from '../nlevel/guest.js'
 import { Reference } from './reference.js'
 
-export const VCPUS = 3
+const VCPUS = 3
 const PEER_FRAMES = 4
 /** Frames that the guest's driver may use for descriptors and filters: each tree starts with all of them. */
 const DRIVER_FRAMES = 40
 const SCAN_BUFFER_GFN = FIRST_FREE
 const DRIVER = FIRST_FREE + 1
 const TREE = DRIVER + DRIVER_FRAMES
-export const FRAMES = TREE + 24
+const FRAMES = TREE + 24
 
 export interface Form {
   bits: Bits

@@ -8,12 +8,11 @@
 
 import BitSet from 'bitset'
 
-export const ENOENT = -2
-export const EBUSY = -16
-export const EEXIST = -17
-export const EINVAL = -22
-export const ENOSPC = -28
-export const ENOSYS = -38
+const ENOENT = -2
+const EBUSY = -16
+const EEXIST = -17
+const EINVAL = -22
+const ENOSPC = -28
 
 export type Kind = 'unbound' | 'interdomain' | 'virq' | 'ipi'
 

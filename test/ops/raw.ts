@@ -38,7 +38,7 @@ import {
   XenError,
 } from '../../src/index.js'
 
-export const FRAMES = 16
+const FRAMES = 16
 export const SHARED_INFO = PAGE_SIZE
 export const ARGUMENT = 2 * PAGE_SIZE
 /** Can be read and not written: the copy-out fails. */
@@ -232,7 +232,7 @@ export function unchanged(xen: Hypervisor, body: () => number): string {
 }
 
 /** All that a refused call leaves alone: port tables, vCPUs, the dump, every byte of RAM. Growth is kept (EC-port-18). */
-export function picture(xen: Hypervisor): unknown {
+function picture(xen: Hypervisor): unknown {
   const domains = xen.domids().map((domid) => {
     const domain = xen.domain(domid)!
     const { ports, vcpus, pirqs, memory } = inside(domain)

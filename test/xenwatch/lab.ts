@@ -9,7 +9,7 @@ export const ALL: readonly Design[] = ['single', ...MULTITHREADED]
 export const KINDS: readonly StallKind[] = ['netback', 'blkback', 'grant']
 
 /** The three stacks of the RFC of April 2018, innermost first, down to the thread's own function. */
-export const STACKS: Record<StallKind, string[]> = {
+const STACKS: Record<StallKind, string[]> = {
   netback: ['kthread_stop', 'xenvif_disconnect_data', 'set_backend_state', 'frontend_changed'],
   blkback: [
     'kthread_stop',
