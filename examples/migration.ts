@@ -1,17 +1,13 @@
 /** A guest with three levels moves to a host that refuses it, continues at home, then moves to one that takes it. */
-import { GuestKernel, Hypervisor, type HypervisorOptions, RestoreError } from 'evtchn'
+import { Hypervisor, type HypervisorOptions, RestoreError } from 'evtchn'
 
 function makeHost(options: HypervisorOptions = {}) {
-  const kernels: GuestKernel[] = []
-  const xen = Hypervisor.create({ onUpcall: (vcpu) => kernels[vcpu.domid]?.upcall(vcpu.vcpuId), ...options })
-  const dom0 = GuestKernel.boot(xen.platform(xen.createDomain({ domid: 0 })))
-  kernels[0] = dom0
-  return { xen, dom0, kernels }
+  const xen = Hypervisor.create(options)
+  return { xen, dom0: xen.boot({ domid: 0 }) }
 }
 
 const home = makeHost()
-const guest = GuestKernel.boot(home.xen.platform(home.xen.createDomain({ domid: 1 })), { levels: 3 })
-home.kernels[1] = guest
+const guest = home.xen.boot({ domid: 1, levels: 3 })
 const port = guest.allocUnbound(0, (p) => console.log(`moved: ${guest.levels} levels, event on port ${p}`))
 const back = home.dom0.bindInterdomain(1, port)
 
@@ -23,7 +19,7 @@ for (const host of [makeHost({ maxLevels: 2 }), makeHost()]) {
     const domain = host.xen.restoreDomain(structuredClone(move.state))
     home.dom0.send(back) // while the guest stands still
     guest.moveTo(host.xen.platform(domain))
-    host.kernels[1] = guest
+    host.xen.adopt(domain, guest)
     host.xen.startDomain(domain, move.commit())
   } catch (error) {
     if (move.status === 'frozen') move.abort()

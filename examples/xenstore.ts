@@ -2,20 +2,14 @@
  * A guest's client of XenStore, as a kernel has it. Requests and watch events pass through a page of the guest's memory. An
  * event channel to domain 0, where the daemon runs, announces each turn.
  */
-import { type EventHandler, GuestKernel, Hypervisor } from 'evtchn'
+import { type EventHandler, type GuestKernel, Hypervisor } from 'evtchn'
 import { connectInProcess, RingClientTransport, XenStoreClient, XenStored } from 'evtchn/xenstore'
 
 const PAGE = 4096
 type Binding = { name: string; handler: EventHandler }
-const kernels: GuestKernel[] = []
-const xen = Hypervisor.create({ onUpcall: (vcpu) => kernels[vcpu.domid]?.upcall(vcpu.vcpuId) })
-const boot = (domid: number): GuestKernel => {
-  const kernel = GuestKernel.boot(xen.platform(xen.createDomain({ domid })))
-  kernels[domid] = kernel
-  return kernel
-}
-const dom0Kernel = boot(0)
-const guestKernel = boot(1)
+const xen = Hypervisor.create()
+const dom0Kernel = xen.boot({ domid: 0 })
+const guestKernel = xen.boot({ domid: 1 })
 
 /** One end of a ring: the page of `domid` at `gfn`, and the port of `owner` that `bind` makes. */
 function ringEnd(owner: GuestKernel, domid: number, gfn: number, bind: (binding: Binding) => number) {

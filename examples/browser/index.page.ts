@@ -1,5 +1,5 @@
 /** Two domains in a page: channels of a guest with three levels, on plain and on shared memory. */
-import { GuestKernel, Hypervisor } from 'evtchn'
+import { Hypervisor } from 'evtchn'
 
 const out = document.getElementById('out')
 const print = (text: string): void => {
@@ -8,16 +8,9 @@ const print = (text: string): void => {
 
 // Without cross-origin isolation a page has no shared memory. The build without atomics serves there.
 for (const shared of crossOriginIsolated ? [false, true] : [false]) {
-  const guests: GuestKernel[] = []
-  const xen = Hypervisor.create({ onUpcall: (vcpu) => guests[vcpu.domid]?.upcall(vcpu.vcpuId) })
-  const boot = (domid: number): GuestKernel => {
-    const domain = xen.createDomain({ domid, shared, maxEvtchnPort: Infinity })
-    const guest = GuestKernel.boot(xen.platform(domain), { levels: 3 })
-    guests[domid] = guest
-    return guest
-  }
-  const dom0 = boot(0)
-  const guest = boot(1)
+  const xen = Hypervisor.create()
+  const dom0 = xen.boot({ domid: 0, shared, levels: 3 })
+  const guest = xen.boot({ domid: 1, shared, levels: 3, maxEvtchnPort: Infinity })
   let handled = 0
   const port = guest.allocUnbound(0, () => void handled++)
   const peer = dom0.bindInterdomain(1, port)
