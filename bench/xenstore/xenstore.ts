@@ -56,6 +56,9 @@ const many = (bytes: Uint8Array) => {
 const read = request(XS.READ, '/bench/key|')
 const write = request(XS.WRITE, '/bench/key|some value')
 const list = request(XS.DIRECTORY, '/bench/dir|')
+/** A list of 4,000 bytes, as much as one reply holds. */
+const longList = request(XS.DIRECTORY, '/bench/long|')
+const LONG = 1000
 
 /** Start, read, write, commit: as `xs_transaction_start` and so on do, one request at a time. */
 async function transaction(client: BenchClient): Promise<number> {
@@ -95,9 +98,10 @@ async function fanOut(client: BenchClient, watchers: readonly BenchClient[]): Pr
 }
 
 const LOADS: readonly Load[] = [
-  { name: 'read, one at a time', aim: 0.9, unit: 'requests', run: one(read) },
-  { name: 'write, one at a time', aim: 0.9, unit: 'requests', run: one(write) },
-  { name: 'directory (20 names), one at a time', aim: 0.9, unit: 'requests', run: one(list) },
+  { name: 'read, one at a time', aim: 1, unit: 'requests', run: one(read) },
+  { name: 'write, one at a time', aim: 1, unit: 'requests', run: one(write) },
+  { name: 'directory (20 names), one at a time', aim: 1, unit: 'requests', run: one(list) },
+  { name: `directory (${thousands(LONG)} names), one at a time`, aim: 1, unit: 'requests', run: one(longList) },
   { name: 'transaction (read, write), one at a time', aim: 1, unit: 'commits', run: transaction },
   { name: `read, ${DEPTH} at a time`, aim: 1.5, unit: 'requests', run: many(read) },
   { name: `write, ${DEPTH} at a time`, aim: 1.5, unit: 'requests', run: many(write) },
@@ -108,6 +112,8 @@ const LOADS: readonly Load[] = [
 async function prepare(client: BenchClient): Promise<void> {
   await client.exchange(write, 1)
   for (let i = 0; i < 20; i++) await client.exchange(request(XS.WRITE, `/bench/dir/child-${i}|x`), 1)
+  const names = Array.from({ length: LONG }, (_, i) => i.toString(36).padStart(3, '0'))
+  for (const name of names) await client.exchange(request(XS.WRITE, `/bench/long/${name}|x`), 1)
 }
 
 /** Per second, for at least `ms`. */
@@ -128,7 +134,8 @@ async function measure(daemons: readonly Daemon[], { rounds, ms }: Plan): Promis
   for (const load of LOADS) {
     const rates: number[][] = daemons.map(() => [])
     for (let round = -1; round < rounds; round++)
-      for (const [i, client] of clients.entries()) {
+      // A, B, B, A: neither daemon always comes second.
+      for (const [i, client] of round % 2 ? [...clients.entries()].reverse() : clients.entries()) {
         const value = await rate(load, ms, client, [])
         if (round >= 0) rates[i]!.push(value)
       }

@@ -16,6 +16,8 @@ export interface Transport {
   wake(): void
   /** Nothing that the client sends can be understood any more (XS-wire-6). */
   fail(error: number): void
+  /** The connection begins anew over the same way. */
+  restart?(): void
   /** The daemon has ended the connection. */
   end(): void
 }

@@ -52,12 +52,18 @@ export class Introductions {
     const { domains, profile, host } = this.#daemon
     const domain = domains.know(domid) ?? refuse('EINVAL')
     if (domain.connection && profile.introduceOnce && (domain.gfn !== gfn || domain.port !== port)) refuse('EINVAL')
+    const { connection } = domain
+    // Nothing of a dying domain can be mapped anew: a known one keeps what it has.
+    if (connection && host.state(domid)?.dying) {
+      this.#daemon.reset(connection)
+      connection.transport.restart?.()
+      return
+    }
     domain.unmap?.()
     domain.unmap = undefined
     const peer = host.connect(domid, gfn, port)
-    if (!peer && !domain.connection) refuse('EINVAL')
-    // A known domain that is about to go stays connected, to nothing.
-    this.#attach(domain, (connection) => (peer ? this.#daemon.startRing(connection, peer) : NOWHERE))
+    if (!peer) refuse('EINVAL')
+    this.#attach(domain, (made) => this.#daemon.startRing(made, peer!))
     domain.gfn = gfn
     domain.port = port
   }

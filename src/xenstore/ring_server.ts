@@ -47,6 +47,10 @@ export class RingTransport implements Transport {
     this.#peer.channel.notify()
   }
 
+  restart(): void {
+    this.start()
+  }
+
   /** Listens on a page that is in use already. */
   listen(): void {
     this.#peer.channel.onEvent(() => this.wake())

@@ -7,6 +7,7 @@
 
 import type { Call, Daemon } from './call.js'
 import { Connection, RING_ERROR, type Transport } from './connection.js'
+import { contained } from './contained.js'
 import { type DomainHost, Domains, NO_HYPERVISOR, SpecialNames } from './domains.js'
 import { Refusal, refuse } from './errors.js'
 import { Introductions } from './introductions.js'
@@ -147,7 +148,7 @@ export class XenStored implements Daemon {
     if (memory < this.quotas.memorySoft) this.#warned.delete(domid)
     else if (!this.#warned.has(domid)) {
       this.#warned.add(domid)
-      this.#options.onMemoryWarning?.(domid, memory)
+      contained(() => this.#options.onMemoryWarning?.(domid, memory))
     }
     return memory >= this.quotas.memoryHard
   }
@@ -216,7 +217,7 @@ export class XenStored implements Daemon {
     do {
       this.#serve(connection)
       if (connection.output.bytes > (this.#options.outputMax ?? OUTPUT_MAX)) this.disconnect(connection)
-      else connection.transport.wake()
+      else contained(() => connection.transport.wake())
     } while (connection.input.ready && this.mayServe(connection))
   }
 
@@ -349,7 +350,7 @@ export class XenStored implements Daemon {
 
   /** CONTROL memreport; false if the embedder takes no report. */
   writeReport(text: string, file: string | undefined): boolean {
-    this.#options.onMemoryReport?.(text, file)
+    contained(() => this.#options.onMemoryReport?.(text, file))
     return this.#options.onMemoryReport !== undefined
   }
 

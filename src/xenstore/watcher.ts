@@ -1,5 +1,7 @@
 /** A watch on the client's side: events by callback, or one after the other by `for await`. */
 
+import { contained } from './contained.js'
+
 /** The part of the platform's AbortSignal that is used; the library names no type of Node or the DOM. */
 export interface AbortSignalLike {
   readonly aborted: boolean
@@ -38,7 +40,7 @@ export class StoreWatch implements AsyncIterable<WatchEvent> {
   deliver(event: WatchEvent): void {
     if (this.#ended) return
     if (this.#onEvent) {
-      this.#onEvent(event)
+      contained(() => this.#onEvent!(event))
       return
     }
     const taker = this.#takers.shift()

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { defaultSocketPath, type SocketServer, serveSocket } from '../../src/node/xenstored_socket.js'
-import { checkStore, XenStored } from '../../src/xenstore/index.js'
+import { checkStore, restoreState, saveState, XenStored } from '../../src/xenstore/index.js'
 import { execute, haveTools, required, temporary, testXenstore, title, xenstoreControl } from './real.js'
 
 const place = temporary()
@@ -90,6 +90,39 @@ describe.skipIf(!haveTools && !required)(tools, () => {
     expect(await run('xenstore-exists', '/e')).toBe('exit 1')
     expect(await run('xenstore-rm', '/t')).toBe('')
     expect(await run('xenstore-exists', '/t/a')).toBe('exit 1')
+  })
+
+  it('XS-cli-4, XS-cli-8, XS-cli-12: ls, watch and transactions by tools, across a restart of the daemon', async () => {
+    using folder = temporary()
+    const at = { XENSTORED_PATH: join(folder.path, 'socket') }
+    const tool = async (name: string, ...args: string[]) => {
+      const { code, stdout, stderr } = await execute(`xenstore-${name}`, args, at)
+      return `${stdout}${stderr}${code ? `exit ${code}` : ''}`
+    }
+    const first = new XenStored()
+    const before = await serveSocket(first, at.XENSTORED_PATH)
+    expect(await tool('write', '/r/b', '1', '/r/a', 'two words', '/r/a/deep', '')).toBe('')
+    expect(await tool('chmod', '/r/a', 'n0', 'r5')).toBe('')
+    const watch = tool('watch', '-n', '3', '/r')
+    while (first.watches.size === 0) await sleep(5)
+    expect(await tool('write', '/r/b', '2', '/r/c', '3')).toBe('')
+    expect(await watch).toBe('/r\n/r/b\n/r/c\n')
+    const seen = await tool('ls', '-fp')
+    const state = saveState(first)
+    await before.close()
+    const second = new XenStored()
+    restoreState(second, state)
+    const after = await serveSocket(second, at.XENSTORED_PATH)
+    try {
+      expect(seen).toContain('/r/a/deep')
+      expect(await tool('ls', '-fp')).toBe(seen)
+      expect(await tool('write', '/r/b', '4', '/r/a', '5')).toBe('')
+      expect(await tool('read', '/r/b', '/r/a')).toBe('4\n5\n')
+      expect(await tool('rm', '-t', '/r/a/deep')).toBe('')
+      expect(checkStore(second)).toEqual([])
+    } finally {
+      await after.close()
+    }
   })
 
   it('XS-cli-12: two tools at the same key at the same time', async () => {
