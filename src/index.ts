@@ -25,6 +25,7 @@ export { NR_SOFTIRQS, SOFTIRQ, type SoftirqStats, Softirqs } from './host/softir
 export { defaultPolicy, siloPolicy, type XsmPolicy } from './host/xsm.js'
 export type { Register } from './hypercalls/dispatch.js'
 export { Hypervisor } from './hypervisor.js'
+export type { WasmMemory } from './machine/core.js'
 export { GuestMemory, type GuestMemoryOptions, type Translate } from './machine/memory.js'
 export type { SavedAbi, SavedLevels, SavedSelectors } from './migration/abi_parts.js'
 export { RestoreError, SavedStateError, type SavedTable } from './migration/fields.js'

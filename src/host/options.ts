@@ -19,6 +19,7 @@ import type { Clock } from '../clock.js'
 import type { DomainConfig, DomainType } from '../domain/domain.js'
 import type { Vcpu } from '../domain/handles.js'
 import type { UpcallHow } from '../domain/upcall.js'
+import type { WasmMemory } from '../machine/core.js'
 import type { GuestMemoryOptions, Translate } from '../machine/memory.js'
 import type { Faults, TraceSink } from '../trace/index.js'
 import type { HostLimits } from './world.js'
@@ -80,7 +81,7 @@ export interface DomainOptions {
   /** RAM in 4 KiB frames. Default 256. */
   frames?: number
   /** Live in this memory instead of one of its own, from byte `base` on. */
-  memory?: WebAssembly.Memory
+  memory?: WasmMemory
   base?: number
   /** A memory of its own is shared between threads. Default false. */
   shared?: boolean

@@ -7,6 +7,14 @@
 
 import * as wasm from '../generated/wasm.js'
 
+/** What the library needs of a `WebAssembly.Memory`. Its declarations name no type of the DOM or of Node. */
+export interface WasmMemory {
+  readonly buffer: ArrayBuffer | SharedArrayBuffer
+  grow(delta: number): number
+}
+/** A `WebAssembly.Module`, by a name that needs no DOM. */
+export type WasmModule = object
+
 /** set-pending's climb: l1 = address of evtchn_pending_sel, l2…l4 = page with the port's bit. 1: notify the vCPU. */
 export type Climb = (port: number, upcall: number, l1: number, l2: number, l3: number, l4: number) => number
 /** One round of a guest's scan over its descriptor (assembly/guest/scan.ts); answers how many ports it wrote to `out`. */
@@ -48,21 +56,21 @@ export interface CoreExports {
 
 /** An instance of the core over one memory. */
 export interface Core extends CoreExports {
-  readonly memory: WebAssembly.Memory
+  readonly memory: WasmMemory
   /** True if the memory is shared and the atomics are real. */
   readonly shared: boolean
 }
 
-const modules: { single?: WebAssembly.Module; threads?: WebAssembly.Module } = {}
-const cores = new WeakMap<WebAssembly.Memory, Core>()
+const modules: { single?: WasmModule; threads?: WasmModule } = {}
+const cores = new WeakMap<WasmMemory, Core>()
 
 /** A module from its base64. */
-export function decodeModule(base64: string): WebAssembly.Module {
+export function decodeModule(base64: string): WasmModule {
   return new WebAssembly.Module(Uint8Array.from(atob(base64), (c) => c.charCodeAt(0)))
 }
 
 /** The compiled module, for instantiating it in another worker over the same memory. */
-export function coreModule(shared: boolean): WebAssembly.Module {
+export function coreModule(shared: boolean): WasmModule {
   const build = shared ? 'threads' : 'single'
   let module = modules[build]
   if (!module) {
@@ -78,12 +86,12 @@ export const hasSharedMemory = (): boolean =>
   (globalThis as { crossOriginIsolated?: boolean }).crossOriginIsolated !== false
 
 /** Is this memory shared between threads? */
-export function isShared(memory: WebAssembly.Memory): boolean {
+export function isShared(memory: WasmMemory): boolean {
   return typeof SharedArrayBuffer === 'function' && memory.buffer instanceof SharedArrayBuffer
 }
 
 /** The core over `memory`: the threads build if the memory is shared, the single-thread build if not. */
-export function coreOf(memory: WebAssembly.Memory): Core {
+export function coreOf(memory: WasmMemory): Core {
   let core = cores.get(memory)
   if (!core) {
     const shared = isShared(memory)
@@ -95,7 +103,7 @@ export function coreOf(memory: WebAssembly.Memory): Core {
 }
 
 /** A memory of `frames` 4 KiB frames, rounded up to wasm's pages of 64 KiB. */
-export function createMemory(frames: number, shared: boolean): WebAssembly.Memory {
+export function createMemory(frames: number, shared: boolean): WasmMemory {
   const pages = Math.max(1, Math.ceil(frames / 16))
   return new WebAssembly.Memory({ initial: pages, maximum: pages, shared })
 }

@@ -5,7 +5,7 @@
  */
 
 import * as wasm from '../generated/wasm.js'
-import { type Core, decodeModule } from './core.js'
+import { type Core, decodeModule, type WasmModule } from './core.js'
 import { SHARED_HOST } from './host_build.js'
 import { DOMAINS, HEAP, SLOTS } from './host_layout.js'
 import { PrivateMemory } from './private_memory.js'
@@ -26,10 +26,10 @@ export interface HostExports {
   wakePoller(domain: number, port: number, from: number): number
 }
 
-const modules: { single?: WebAssembly.Module; threads?: WebAssembly.Module } = {}
+const modules: { single?: WasmModule; threads?: WasmModule } = {}
 
 /** The compiled module. */
-export function hostModule(shared: boolean): WebAssembly.Module {
+export function hostModule(shared: boolean): WasmModule {
   const build = shared ? 'threads' : 'single'
   modules[build] ??= decodeModule(shared ? wasm.hostThreads : wasm.host)
   return modules[build]

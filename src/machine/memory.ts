@@ -10,7 +10,7 @@
 import { MAX_FRAMES, PAGE_SIZE } from '../abi/index.js'
 import { anything, flag, func, integer, options, ParameterError, type Table, within } from '../check.js'
 import { Errno, XenError } from '../errno.js'
-import { type Core, coreOf, createMemory, hasSharedMemory, isShared } from './core.js'
+import { type Core, coreOf, createMemory, hasSharedMemory, isShared, type WasmMemory } from './core.js'
 
 /** Turns a guest virtual address into a guest physical one, or -1. Identity unless the embedder has page tables. */
 export type Translate = (gva: number, write: boolean) => number
@@ -20,7 +20,7 @@ export interface GuestMemoryOptions {
   /** Number of 4 KiB frames. */
   frames: number
   /** A memory to live in; without it the domain gets one of its own. */
-  memory?: WebAssembly.Memory | undefined
+  memory?: WasmMemory | undefined
   /** Byte offset of frame 0 in `memory`, a multiple of 4096. Default 0. */
   base?: number | undefined
   /** A memory of its own is shared between threads. Default false. */
@@ -38,7 +38,7 @@ const MEMORY_OPTIONS: Table<GuestMemoryOptions> = {
 }
 
 /** The memory that was given, or a new one. */
-function readMemory(call: string, { frames, memory, shared }: GuestMemoryOptions): WebAssembly.Memory {
+function readMemory(call: string, { frames, memory, shared }: GuestMemoryOptions): WasmMemory {
   if (memory !== undefined) {
     if (!(memory instanceof WebAssembly.Memory))
       throw new ParameterError(call, 'memory', memory, 'a WebAssembly.Memory')
@@ -69,7 +69,7 @@ const WORD_VIEW = new DataView(WORD.buffer)
 
 /** Guest-physical memory of one domain. */
 export class GuestMemory {
-  readonly memory: WebAssembly.Memory
+  readonly memory: WasmMemory
   readonly core: Core
   /** Byte offset of frame 0 in the core's memory. */
   readonly base: number

@@ -8,7 +8,7 @@
  * Growing replaces the views, so nobody keeps one: `memory.words[at >> 2]`, each time.
  */
 
-import { hasSharedMemory, isShared } from './core.js'
+import { hasSharedMemory, isShared, type WasmMemory } from './core.js'
 
 const PAGE = 65536
 const LINE_SHIFT = 6
@@ -16,14 +16,14 @@ const LINE_SHIFT = 6
 /** Words and blocks of private state. */
 export class PrivateMemory {
   /** The wasm memory that the host core runs over; none where only TypeScript looks. */
-  readonly memory: WebAssembly.Memory | undefined
+  readonly memory: WasmMemory | undefined
   /** All of it. */
   words: Int32Array
   /** Freed blocks by log2 of their size. */
   readonly #free: number[][] = []
   #top: number
 
-  private constructor(memory: WebAssembly.Memory | undefined, words: Int32Array, heap: number) {
+  private constructor(memory: WasmMemory | undefined, words: Int32Array, heap: number) {
     this.memory = memory
     this.words = words
     this.#top = heap

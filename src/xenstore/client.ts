@@ -3,6 +3,8 @@
  * at the same time; the daemon handles them in order.
  */
 
+/// <reference lib="esnext.disposable" preserve="true" />
+
 import { anything, options as checked, func, ParameterError, within } from '../check.js'
 import * as asks from './asks.js'
 import { XenStoreError } from './errors.js'

@@ -6,6 +6,7 @@
 import { DOMID_FIRST_RESERVED, PAGE_SIZE } from '../../abi/index.js'
 import type { Domain } from '../../domain/handles.js'
 import type { Hypervisor } from '../../hypervisor.js'
+import type { WasmMemory } from '../../machine/core.js'
 import type { GrantTable } from '../backends/index.js'
 import type { Scheduler } from '../kernel/index.js'
 import type { DomainControl, DomainInfo } from '../toolstack/index.js'
@@ -21,13 +22,13 @@ const WASM_PAGE = 65536
 class Windows {
   /** Frames of each. */
   readonly frames: number
-  readonly #free: { memory: WebAssembly.Memory; base: number }[] = []
+  readonly #free: { memory: WasmMemory; base: number }[] = []
 
   constructor(frames: number) {
     this.frames = frames
   }
 
-  take(): { memory: WebAssembly.Memory; base: number } {
+  take(): { memory: WasmMemory; base: number } {
     if (!this.#free.length) {
       const guests = Math.max(1, Math.min(GUESTS_PER_MEMORY, Math.floor(FRAMES_PER_MEMORY / this.frames)))
       const bytes = this.frames * PAGE_SIZE
@@ -39,7 +40,7 @@ class Windows {
     return area
   }
 
-  give(memory: WebAssembly.Memory, base: number): void {
+  give(memory: WasmMemory, base: number): void {
     this.#free.push({ memory, base })
   }
 }
