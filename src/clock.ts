@@ -1,5 +1,6 @@
 /** Time is passed in: nothing in the library asks the platform what time it is. */
 
+import type { Callouts } from './callout.js'
 import { ParameterError } from './check.js'
 
 /** Where a host gets its time from. */
@@ -12,6 +13,42 @@ export interface Clock {
 
 /** System time as the ABI has it: whole ns. */
 export const systemTime = (clock: Clock): bigint => BigInt(Math.floor(clock.nowNs()))
+
+/** Returns a time that a clock told. @throws ParameterError unless it is a number or a bigint from 0 up */
+function checkTime(what: string, given: unknown): number | bigint {
+  if ((typeof given === 'bigint' && given >= 0n) || (typeof given === 'number' && given >= 0 && given < Infinity))
+    return given
+  throw new ParameterError('clock', what, given, 'a number or a bigint from 0 up')
+}
+
+/**
+ * A clock of the embedder's, as the library reads it. A number and a bigint are the same time. If the clock throws or tells
+ * what is no time, that is reported, and the last time that it told stands.
+ */
+export class CheckedClock implements Clock {
+  readonly #clock: Clock
+  readonly #callouts: Callouts
+  #ns = 0
+  #wallclockNs = 0n
+
+  constructor(clock: Clock, callouts: Callouts) {
+    this.#clock = clock
+    this.#callouts = callouts
+  }
+
+  nowNs(): number {
+    this.#ns = this.#callouts.run('clock.nowNs', this.#ns, () => Number(checkTime('nowNs()', this.#clock.nowNs())))
+    return this.#ns
+  }
+
+  wallclockNs(): bigint {
+    this.#wallclockNs = this.#callouts.run('clock.wallclockNs', this.#wallclockNs, () => {
+      const ns = checkTime('wallclockNs()', this.#clock.wallclockNs())
+      return typeof ns === 'bigint' ? ns : BigInt(Math.floor(ns))
+    })
+    return this.#wallclockNs
+  }
+}
 
 /** A clock that stands still until it is told to go on: the default, and what tests use. */
 export class ManualClock implements Clock {

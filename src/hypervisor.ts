@@ -215,6 +215,7 @@ export class Hypervisor {
       vcpus: domain.vcpus.length,
       sharedInfoGfn: domain.sharedInfoGfn,
       hypercall: (vcpuId, nr, args, onRefusal) => this.#parts.calls.raw(domain.vcpu(vcpuId), nr, args, onRefusal),
+      onError: (error, where) => this.#parts.callouts.report(error, `${where} of d${domain.domid}`),
     }
   }
 
@@ -371,7 +372,8 @@ export class Hypervisor {
   /** Ends the polls whose time has come (EC-poll-12). */
   runTimers(): void {
     this.#parts.queue.around(() => {
-      for (const vcpu of this.#parts.timers.takeDue(systemTime(this.clock))) this.#parts.domains.of(vcpu)?.unblock(vcpu)
+      for (const vcpu of this.#parts.timers.takeDue(systemTime(this.#parts.time)))
+        this.#parts.domains.of(vcpu)?.unblock(vcpu)
     })
   }
 

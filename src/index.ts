@@ -1,6 +1,7 @@
 /**
  * evtchn: Xen's event channels without Xen. The only public entry; what is not exported here is not part of the API.
  */
+export type { OnError } from './callout.js'
 export { ParameterError } from './check.js'
 export { type Clock, ManualClock } from './clock.js'
 export type { DomainType, Dying, RestoredEnd, RestoreReport } from './domain/domain.js'

@@ -3,7 +3,8 @@
  * hypervisor.ts is their public face.
  */
 
-import { type Clock, ManualClock } from './clock.js'
+import { Callouts } from './callout.js'
+import { CheckedClock, type Clock, ManualClock } from './clock.js'
 import type { Domain, DomainHost } from './domain/domain.js'
 import { type Vcpu as VcpuHandle, vcpuHandle } from './domain/handles.js'
 import type { Vcpu } from './domain/vcpu.js'
@@ -29,13 +30,16 @@ import { ambient, Seam } from './trace/index.js'
 /** One host from the inside. */
 export class Parts {
   readonly clock: Clock
+  /** `clock` as the host reads it. */
+  readonly time: Clock
+  readonly callouts: Callouts
   readonly softirqs: Softirqs
   readonly domains: Domains
   readonly queue: UpcallQueue
   readonly timers = new PollTimers()
   readonly virqs: Virqs
   readonly irqs = new IrqLines()
-  readonly notifiers = new Notifiers()
+  readonly notifiers: Notifiers
   readonly booted: BootedGuests
   readonly world: SchedWorld
   readonly domainHost: DomainHost
@@ -47,13 +51,16 @@ export class Parts {
 
   constructor(options: HypervisorOptions) {
     const { trace = ambient().trace, faults = ambient().faults } = options
+    this.callouts = new Callouts(options.onError)
+    this.notifiers = new Notifiers(this.callouts)
     this.clock = options.clock ?? new ManualClock()
-    this.#seam = Seam.of(trace, faults, () => this.clock.nowNs())
-    this.domains = new Domains(options.maxFrames)
+    this.time = new CheckedClock(this.clock, this.callouts)
+    this.#seam = Seam.of(trace, faults, () => this.time.nowNs(), this.callouts)
+    this.domains = new Domains(this.callouts, options.maxFrames)
     this.booted = new BootedGuests(options, (vcpu) => this.#handle(vcpu))
     const entry = this.booted.entry()
-    this.queue = new UpcallQueue(this.domains, { ...entry, ...this.#seam?.entries(entry) })
-    this.softirqs = new Softirqs(() => this.clock.nowNs())
+    this.queue = new UpcallQueue(this.domains, { ...entry, ...this.#seam?.entries(entry) }, this.callouts)
+    this.softirqs = new Softirqs(() => this.time.nowNs(), this.callouts)
     this.virqs = new Virqs(() => this.domains.get(0))
     this.world = this.#makeWorld(options)
     const { evtchnSend } = options.xsm ?? defaultPolicy
@@ -66,17 +73,14 @@ export class Parts {
 
   #makeWorld(options: HypervisorOptions): SchedWorld {
     return {
-      xsm: options.xsm ? sealedPolicy(options.xsm) : defaultPolicy,
+      xsm: options.xsm ? sealedPolicy(options.xsm, this.callouts) : defaultPolicy,
       limits: readLimits(options),
       virqs: this.virqs,
       irqs: this.irqs,
       domainById: (domid) => this.domains.get(domid),
       domids: () => this.domains.domids(),
-      notifier: (slot) => {
-        const notify = this.notifiers.get(slot)
-        return (vcpu, port) => notify(this.#handle(vcpu), port)
-      },
-      preempt: () => options.preempt?.() ?? false,
+      notify: (slot, vcpu, port) => this.notifiers.call(slot, this.#handle(vcpu), port),
+      preempt: () => this.callouts.run('preempt', false, () => options.preempt?.() ?? false),
       continuation: () => this.softirqs.processPending(),
       pollTimers: { arm: ({ vcpu }, ns) => this.timers.arm(vcpu, ns) },
       shutdown: (domain, reason) => this.domctl.shutdown(domain, reason),
@@ -90,7 +94,7 @@ export class Parts {
       core: HostCore.create(),
       policyOnSend,
       kick: (vcpu) => {
-        traceUpcall?.(this.#handle(vcpu))
+        if (traceUpcall) this.callouts.run('trace.upcall', undefined, () => traceUpcall(this.#handle(vcpu)))
         this.#seam?.pending(vcpu)
         this.queue.add(vcpu)
       },
@@ -99,7 +103,7 @@ export class Parts {
         this.queue.unblocked(vcpu)
       },
       comesUp: (vcpu) => this.queue.comesUp(vcpu),
-      wallclockNs: () => this.clock.wallclockNs(),
+      wallclockNs: () => this.time.wallclockNs(),
       typedCall: (vcpu, op, args) => this.calls.typed(vcpu, op, args),
     }
   }
@@ -113,7 +117,7 @@ export class Parts {
   readonly dumped = {
     domains: () => this.domains,
     domainById: (domid: number) => this.domains.get(domid),
-    nowNs: () => this.clock.nowNs(),
+    nowNs: () => this.time.nowNs(),
   }
 
   /** Puts a domain on the host. */

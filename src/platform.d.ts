@@ -32,3 +32,4 @@ interface PlatformText {
   }
   readonly TextDecoder: new (label: string, options: { ignoreBOM: boolean }) => { decode(bytes: Uint8Array): string }
 }
+declare function queueMicrotask(body: () => void): void

@@ -10,8 +10,8 @@ import { describe, expect, it } from 'vitest'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 
-/** What stands under every room: error numbers, checks of arguments, the clock's interface, the queue. */
-const FOUNDATION = ['errno.ts', 'check.ts', 'clock.ts', 'queue.ts']
+/** What stands under every room: error numbers, checks of arguments, calls of user's functions, the clock's interface, the queue. */
+const FOUNDATION = ['errno.ts', 'check.ts', 'callout.ts', 'clock.ts', 'queue.ts']
 /** What other clients of the store are built from. */
 const STORE_CLIENT = ['xenstore/index.ts', 'xenstore/parts.ts']
 const DOM0_KERNEL = ['dom0/kernel/index.ts']
@@ -21,7 +21,8 @@ const XENBUS = [...DOM0_KERNEL, 'dom0/xenbus/index.ts']
 const ROOMS: Record<string, readonly string[]> = {
   'errno.ts': [],
   'check.ts': [],
-  'clock.ts': ['check.ts'],
+  'callout.ts': [],
+  'clock.ts': ['check.ts', 'callout.ts'],
   'queue.ts': [],
   abi: [],
   machine: [...FOUNDATION, 'abi', 'generated'],

@@ -187,8 +187,8 @@ export class GuestKernel {
 
   /**
    * The upcall of a vCPU: scans until its flag stays 0 and runs the handlers. Returns how many events were handled. In an
-   * upcall of the same vCPU it does nothing: that one continues until the flag is 0.
-   * @throws what a handler threw, after all other handlers have run.
+   * upcall of the same vCPU it does nothing: that one continues until the flag is 0. What a handler throws is reported to
+   * the platform's `onError`, and the other handlers run.
    */
   upcall(vcpu = 0): number {
     return this.#upcalls.run(this.#vcpuId('upcall', vcpu))
@@ -240,8 +240,7 @@ export class GuestKernel {
    * Runs every handler once. After a cooperative resume it is not known what was signalled while the guest was away: the
    * old pending bits are gone with the old channels, and peers that re-connected signalled nobody. So a driver that has
    * its channels again looks at each as if it had just been signalled, as after EC-inter-8. The suspend channel, whose
-   * signal is a request, is left out. Returns how many ran.
-   * @throws what handlers threw, after all have run.
+   * signal is a request, is left out. Returns how many ran. What a handler throws is reported, as in an upcall.
    */
   rescan(): number {
     return this.#lifecycle.rescan()

@@ -15,7 +15,7 @@ import type { Attempt } from './form.js'
 import type { GuestMachine } from './machine.js'
 import { checkPlatform, type EventHandler } from './options.js'
 import type { GuestPlatform } from './platform.js'
-import { throwAll, type Upcalls } from './upcalls.js'
+import type { Upcalls } from './upcalls.js'
 
 /** What became of the channels on the new host. */
 export interface ResumeReport {
@@ -25,7 +25,7 @@ export interface ResumeReport {
   rebound: { name: string; oldPort: number; port: number }[]
   /** `reason` is a sentence with the hypervisor's own words; `errno` is positive. */
   lost: { name: string; oldPort: number; reason: string; errno: number }[]
-  /** What `onRebound` and `onLost` threw. The other channels are not touched by it. */
+  /** What `onRebound` and `onLost` threw; it is reported too. The other channels are not touched by it. */
   failed: { name: string; error: unknown }[]
 }
 
@@ -101,18 +101,12 @@ export class Lifecycle {
   }
 
   rescan(): number {
-    const errors: unknown[] = []
     let ran = 0
-    for (const { handler, port } of this.#bindings) {
+    for (const { handler, port, name } of this.#bindings) {
       if (!handler || this.#suspendHandlers.has(handler)) continue
       ran++
-      try {
-        handler(port)
-      } catch (error) {
-        errors.push(error)
-      }
+      this.#machine.callouts.run(`handler of ${name}`, undefined, () => handler(port))
     }
-    throwAll(errors)
     return ran
   }
 
@@ -132,21 +126,22 @@ export class Lifecycle {
     try {
       const port = this.#bindings.make('GuestKernel.resume', origin, binding)
       report.rebound.push({ name, oldPort, port })
-      this.#tell(report, name, () => binding.onRebound?.(port, oldPort))
+      this.#tell(report, 'onRebound', name, () => binding.onRebound?.(port, oldPort))
     } catch (error) {
       if (!(error instanceof XenError)) throw error
       const { message: reason, errno } = error
       report.lost.push({ name, oldPort, reason, errno })
-      this.#tell(report, name, () => binding.onLost?.(reason, oldPort))
+      this.#tell(report, 'onLost', name, () => binding.onLost?.(reason, oldPort))
     }
   }
 
   /** Calls a function of the channel's owner. What it throws stays with that channel. */
-  #tell(report: ResumeReport, name: string, call: () => void): void {
+  #tell(report: ResumeReport, which: string, name: string, call: () => void): void {
     try {
       call()
     } catch (error) {
       report.failed.push({ name, error })
+      this.#machine.callouts.report(error, `${which} of ${name}`)
     }
   }
 }

@@ -21,6 +21,7 @@ import {
   VCPUOP,
   XEN_LEGACY_MAX_VCPUS,
 } from '../abi/index.js'
+import { Callouts } from '../callout.js'
 import { integer } from '../check.js'
 import { Errno, XenError } from '../errno.js'
 import type { Attempt, ChannelForm } from './form.js'
@@ -37,6 +38,8 @@ export class GuestMachine {
   calls: GuestHypercalls
   form!: ChannelForm
   attempts: Attempt[] = []
+  /** The way to the guest's handlers. */
+  callouts: Callouts
   /** The vCPU whose code runs: the one that is in an upcall, else vCPU 0. */
   current = 0
   readonly #argumentGfn: number
@@ -50,6 +53,7 @@ export class GuestMachine {
     const call = 'GuestKernel.boot'
     this.options = checkBoot(call, options)
     this.platform = checkPlatform(call, platform)
+    this.callouts = new Callouts(platform.onError)
     const { memory, sharedInfoGfn } = platform
     const { firstFreeGfn: first = sharedInfoGfn + 1 } = this.options
     this.frames = new FrameAllocator(
@@ -104,6 +108,7 @@ export class GuestMachine {
   #goTo(platform: GuestPlatform): void {
     this.platform = platform
     this.calls = new GuestHypercalls(platform, this.#argumentGfn)
+    this.callouts = new Callouts(platform.onError)
   }
 
   /** Returns the address of a vCPU's vcpu_info. A vCPU beyond the legacy 32 registers an area of its own (EC-vi-2). */

@@ -15,6 +15,7 @@ import {
   HYPERVISOR,
   PAGE_SIZE,
 } from '../abi/index.js'
+import type { OnError } from '../callout.js'
 import { type Refusal, XenError } from '../errno.js'
 import type { GuestMemory } from '../machine/memory.js'
 
@@ -30,6 +31,8 @@ export interface GuestPlatform {
   readonly sharedInfoGfn: number
   /** Makes a hypercall on a vCPU: number, registers. Returns 0 or more, or -errno, whose reason goes to `onRefusal`. */
   hypercall(vcpuId: number, op: number, args: readonly number[], onRefusal?: OnRefusal): number
+  /** Gets what a handler of the guest's threw. Default: it is thrown again in a microtask. */
+  readonly onError?: OnError
 }
 
 /** Bytes of one frame of the argument stack: the largest struct and room for what it points to. */

@@ -46,8 +46,7 @@ export class Upcalls {
 
   /**
    * The upcall of a vCPU. Returns how many events were handled. In an upcall of the same vCPU it does nothing: that one
-   * continues until the flag is 0.
-   * @throws what a handler threw, after all other handlers have run.
+   * continues until the flag is 0. What a handler throws is reported, and the other handlers run.
    */
   run(vcpu: number): number {
     if (this.#held[vcpu]) return 0
@@ -55,10 +54,9 @@ export class Upcalls {
     this.#held[vcpu] = true
     const before = machine.current
     machine.current = vcpu
-    const errors: unknown[] = []
     let handled = 0
     try {
-      do handled += this.#round(vcpu, errors)
+      do handled += this.#round(vcpu)
       while (machine.upcallPending(vcpu))
     } finally {
       this.#held[vcpu] = false
@@ -67,15 +65,13 @@ export class Upcalls {
     if (this.#afterwards && !this.busy) {
       const body = this.#afterwards
       this.#afterwards = undefined
-      body()
+      machine.callouts.run('suspend after an upcall', undefined, body)
     }
-    if (errors.length === 1) throw errors[0]
-    throwAll(errors)
     return handled
   }
 
   /** One scan and its handlers. */
-  #round(vcpu: number, errors: unknown[]): number {
+  #round(vcpu: number): number {
     const { form, platform, options } = this.#machine
     const { memory } = platform
     const out = this.#machine.scanBuffer(vcpu)
@@ -95,14 +91,9 @@ export class Upcalls {
       try {
         binding.handler(port)
       } catch (error) {
-        errors.push(error)
+        this.#machine.callouts.report(error, `handler of ${binding.name}`)
       }
     }
     return handled
   }
-}
-
-/** Throws what handlers threw, all of it together. */
-export function throwAll(errors: readonly unknown[]): void {
-  if (errors.length) throw new AggregateError(errors, `${errors.length} event handlers failed`)
 }

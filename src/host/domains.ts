@@ -1,21 +1,24 @@
 /** The domains of one host: made within its RAM, found by number. */
 
 import { DOMID_FIRST_RESERVED } from '../abi/index.js'
+import type { Callouts } from '../callout.js'
 import { object, options, ParameterError } from '../check.js'
 import { Domain, type DomainHost } from '../domain/domain.js'
 import type { Vcpu } from '../domain/vcpu.js'
 import { Errno, XenError } from '../errno.js'
-import { GuestMemory } from '../machine/memory.js'
+import { GuestMemory, type Translate } from '../machine/memory.js'
 import { DOMAIN_OPTIONS, type DomainOptions, readDomain, readDomid, readMemory } from './options.js'
 
 /** All domains by number. Dying and dead ones are found until they are removed. */
 export class Domains implements Iterable<Domain> {
   readonly #byId: (Domain | undefined)[] = new Array(DOMID_FIRST_RESERVED)
   readonly #domids = new Set<number>()
+  readonly #callouts: Callouts
   readonly #maxFrames: number
 
   /** `maxFrames`: RAM of the host, of which every domain has its part. */
-  constructor(maxFrames = Number.MAX_SAFE_INTEGER) {
+  constructor(callouts: Callouts, maxFrames = Number.MAX_SAFE_INTEGER) {
+    this.#callouts = callouts
     this.#maxFrames = maxFrames
   }
 
@@ -55,7 +58,7 @@ export class Domains implements Iterable<Domain> {
     const domid = readDomid(call, options(call, given, DOMAIN_OPTIONS).domid)
     if (this.#byId[domid] && this.#byId[domid] !== replaced)
       throw new ParameterError(call, 'domid', domid, 'a number that no domain of this host has')
-    const ram = readMemory(given)
+    const ram = { ...readMemory(given), translate: this.#checkedTranslate(domid, given.translate) }
     let left = this.#maxFrames
     for (const other of this) left -= other.memory.frames
     if (ram.frames > left)
@@ -67,6 +70,15 @@ export class Domains implements Iterable<Domain> {
           throw new ParameterError(call, 'base', memory.base, `a window apart from that of domain ${other.domid}`)
       return new Domain(readDomain(call, given, memory.frames), memory, host)
     })
+  }
+
+  /** Page tables of the embedder's. What they throw, or what is no address, is a page that is not there: EFAULT. */
+  #checkedTranslate(domid: number, translate: Translate | undefined): Translate | undefined {
+    if (!translate) return undefined
+    return (...args) => {
+      const gpa = this.#callouts.run(`translate of d${domid}`, -1, () => translate(...args))
+      return typeof gpa === 'number' ? gpa : -1
+    }
   }
 
   /** Puts a domain on the host. */

@@ -14,6 +14,7 @@ import {
   maxDepth,
   U32_MAX,
 } from '../abi/index.js'
+import type { OnError } from '../callout.js'
 import { among, anything, flag, func, having, integer, known, nested, options, type Table, within } from '../check.js'
 import type { Clock } from '../clock.js'
 import type { DomainConfig, DomainType } from '../domain/domain.js'
@@ -46,6 +47,12 @@ export interface HypervisorOptions {
   trace?: TraceSink
   /** Calls that are to fail. Default: none. */
   faults?: Faults
+  /**
+   * Gets what a function of the embedder's or of a guest's driver threw: a handler, `onUpcall`, a policy, a clock. Such an
+   * error ends that function alone; the call under way goes its way. `where` names the function. Default: the error is
+   * thrown again in a microtask, so that the platform reports it.
+   */
+  onError?: OnError
   /** Where time comes from. Default: a ManualClock that stands still. */
   clock?: Clock
   /** Permissions. Default: Xen's default policy. */
@@ -102,6 +109,7 @@ const HOST_OPTIONS: Table<HypervisorOptions> = {
   onUpcall: func,
   onUnblock: func,
   warn: func,
+  onError: func,
   trace: nested<TraceSink>({ record: func, upcall: func }),
   faults: having('refusal'),
   clock: having('nowNs', 'wallclockNs'),

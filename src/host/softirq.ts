@@ -8,6 +8,7 @@
  */
 
 import BitSet from 'bitset'
+import { Callouts } from '../callout.js'
 import { integer, ParameterError } from '../check.js'
 
 /** Xen's common softirqs; the architecture's follow. */
@@ -40,11 +41,13 @@ export class Softirqs {
   readonly #pending = new BitSet()
   readonly #raisedAtNs: number[] = []
   readonly #nowNs: () => number
+  readonly #callouts: Callouts
   /** Counted by every run. */
   readonly stats: SoftirqStats = { served: 0, longestDelayNs: 0 }
 
-  constructor(nowNs: () => number) {
+  constructor(nowNs: () => number, callouts = new Callouts()) {
     this.#nowNs = nowNs
+    this.#callouts = callouts
   }
 
   /** Installs the handler of a softirq (open_softirq). */
@@ -83,7 +86,7 @@ export class Softirqs {
       this.#pending.set(due, 0)
       this.stats.served++
       this.stats.longestDelayNs = Math.max(this.stats.longestDelayNs, this.#nowNs() - this.#raisedAtNs[due]!)
-      this.#handlers[due]?.()
+      this.#callouts.run(`handler of softirq ${due}`, undefined, () => this.#handlers[due]?.())
     }
   }
 }

@@ -4,6 +4,7 @@
  * come before upcalls.
  */
 
+import type { Callouts } from '../callout.js'
 import type { Domain } from '../domain/domain.js'
 import { upcallDeliverable } from '../domain/upcall.js'
 import type { Vcpu } from '../domain/vcpu.js'
@@ -24,6 +25,7 @@ export interface Entry {
 export class UpcallQueue {
   readonly #domains: Domains
   readonly #entry: Entry
+  readonly #callouts: Callouts
   readonly #upcalls = new Queue<Vcpu>()
   readonly #unblocked = new Queue<Vcpu>()
   /** vCPUs that were unblocked while they, or their whole domain, returned to no guest code. */
@@ -31,9 +33,10 @@ export class UpcallQueue {
   #depth = 0
   #delivering = false
 
-  constructor(domains: Domains, entry: Entry) {
+  constructor(domains: Domains, entry: Entry, callouts: Callouts) {
     this.#domains = domains
     this.#entry = entry
+    this.#callouts = callouts
   }
 
   /** True in the middle of a call. */
@@ -134,7 +137,8 @@ export class UpcallQueue {
     const domain = this.#domains.of(vcpu)
     if (domain?.dying !== 'alive' || vcpu.blocked) return
     if (domain.frozen || !this.#running(vcpu)) this.#unblockLater.add(vcpu)
-    else this.#entry.onUnblock?.(vcpu)
+    else
+      this.#callouts.run(`onUnblock of d${vcpu.domid}v${vcpu.vcpuId}`, undefined, () => this.#entry.onUnblock?.(vcpu))
   }
 
   /** The vCPU's domain, if both run guest code. */
@@ -147,7 +151,7 @@ export class UpcallQueue {
   /** The upcall itself. PV: the mask is 1 in the handler and what it was when the handler returns (EC-up-6, EC-up-7). */
   #enter(domain: Domain, vcpu: Vcpu): void {
     if (!this.#entry.listens(domain)) {
-      this.#entry.unheard(vcpu, domain)
+      this.#callouts.run('warn', undefined, () => this.#entry.unheard(vcpu, domain))
       return
     }
     const saved = vcpu.upcallMask
@@ -155,6 +159,8 @@ export class UpcallQueue {
     vcpu.inUpcall = true
     try {
       this.#entry.onUpcall(vcpu, domain)
+    } catch (error) {
+      this.#callouts.report(error, `onUpcall of d${vcpu.domid}v${vcpu.vcpuId}`)
     } finally {
       vcpu.inUpcall = false
       if (domain.type === 'pv') vcpu.setUpcallMask(saved)

@@ -33,8 +33,8 @@ export interface World {
   domainById(domid: number): Domain | undefined
   /** Numbers of all domains, ascending. */
   domids(): number[]
-  /** Notification functions by slot 1…7 (EC-xen-1). */
-  notifier(slot: number): (vcpu: Vcpu, port: number) => void
+  /** Calls the notification function in slot 1…7 (EC-xen-1). */
+  notify(slot: number, vcpu: Vcpu, port: number): void
   /** Is preemption due? Asked at every 64th port of a long walk. */
   preempt(): boolean
   /** Called before a preempted operation continues: pending softirqs run here, as they do between two hypercalls. */

@@ -46,7 +46,7 @@ export interface MovingHost {
   readonly domains: Domains
   readonly queue: UpcallQueue
   readonly timers: PollTimers
-  readonly clock: Clock
+  readonly time: Clock
   /** The world that a restored domain is checked against. */
   readonly world: World
   readonly domainHost: DomainHost
@@ -81,7 +81,7 @@ export class Moving {
 
   /** A domain as plain data. @throws XenError, see Hypervisor.saveDomain */
   save(call: string, domain: Domain, mode: SaveMode): SavedDomain {
-    const { queue, timers, clock } = this.#host
+    const { queue, timers, time } = this.#host
     const refuse = (errno: number, found: string): never => {
       throw new XenError(call, errno, `d${domain.domid} ${found}`)
     }
@@ -92,7 +92,7 @@ export class Moving {
     // What a vCPU does next is on the stack here, and no state can carry that.
     if (queue.inCall) refuse(Errno.EBUSY, 'cannot be saved in the middle of a hypercall')
     if (domain.vcpus.some((vcpu) => queue.inUpcall(vcpu))) refuse(Errno.EBUSY, 'is in the middle of an upcall')
-    const now = systemTime(clock)
+    const now = systemTime(time)
     return saveTransparent(domain, (vcpu) => {
       const at = timers.endOf(vcpu)
       return at === undefined ? null : at > now ? at - now : 0n
@@ -150,7 +150,7 @@ export class Moving {
 
   /** Gives a new domain what the state says, and puts it on the host. */
   #settle(domain: Domain, checked: CheckedCooperative | CheckedTransparent, options: RestoreOptions): Domain {
-    const { world, queue, timers, clock } = this.#host
+    const { world, queue, timers, time } = this.#host
     const { virqs } = world
     const { replaces, pirqs = [], globalVirqs = [], ...given } = options
     const source = replaces?.source
@@ -179,7 +179,7 @@ export class Moving {
     queue.around(() => {
       domain.restored = restore.carryOut(attach, !given.memory)
     })
-    const now = systemTime(clock)
+    const now = systemTime(time)
     for (const [i, { poll }] of checked.vcpuState.entries())
       if (poll?.leftNs != null && domain.vcpus[i]!.polling) timers.arm(domain.vcpus[i]!, now + poll.leftNs)
     return domain

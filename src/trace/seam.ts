@@ -4,6 +4,7 @@
  */
 
 import type { Args } from '../abi/index.js'
+import type { Callouts } from '../callout.js'
 import { Refusal, toRegister } from '../errno.js'
 import { type DecodedCall, decodeCall, decodeOut, type TracedCaller } from './decode.js'
 import type { Unnumbered } from './event.js'
@@ -21,23 +22,28 @@ export class Seam {
   readonly #sink: TraceSink
   readonly #faults: Faults | undefined
   readonly #nowNs: () => number
+  readonly #callouts: Callouts
 
-  private constructor(sink: TraceSink, faults: Faults | undefined, nowNs: () => number) {
+  private constructor(sink: TraceSink, faults: Faults | undefined, nowNs: () => number, callouts: Callouts) {
     this.#sink = sink
     this.#faults = faults
     this.#nowNs = nowNs
+    this.#callouts = callouts
   }
 
   /** A seam, if there is anything to record or to refuse. */
-  static of(sink: TraceSink | undefined, faults: Faults | undefined, nowNs: () => number): Seam | undefined {
-    return sink?.record || faults ? new Seam(sink ?? {}, faults, nowNs) : undefined
+  static of(
+    sink: TraceSink | undefined,
+    faults: Faults | undefined,
+    nowNs: () => number,
+    callouts: Callouts,
+  ): Seam | undefined {
+    return sink?.record || faults ? new Seam(sink ?? {}, faults, nowNs, callouts) : undefined
   }
 
   /** What the sink throws is not the business of the call that is traced. */
   #record(event: Unnumbered): void {
-    try {
-      this.#sink.record?.(event)
-    } catch {}
+    this.#callouts.run('trace.record', undefined, () => this.#sink.record?.(event))
   }
 
   /** A hypercall by number and registers; `run` carries it out. */
@@ -63,7 +69,7 @@ export class Seam {
     out: () => Args,
   ): R | Refusal {
     const timeNs = this.#nowNs()
-    const injected = this.#faults?.refusal(domid, call)
+    const injected = this.#callouts.run('faults.refusal', undefined, () => this.#faults?.refusal(domid, call))
     const result = injected ?? run()
     if (!this.#sink.record) return result
     const refused = result instanceof Refusal

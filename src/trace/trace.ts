@@ -63,12 +63,8 @@ export class Trace implements TraceSink {
     const numbered = { seq: ++this.#seq, ...event } as TraceEvent
     if (this.#events.length >= this.#limit) this.#events.shift()
     this.#events.push(numbered)
-    if (!this.#onEvent) return
-    try {
-      this.#onEvent(numbered)
-    } catch {
-      // It only looks on: what it throws is not the business of the call that is traced.
-    }
+    // What it throws is caught and reported where `record` is called.
+    this.#onEvent?.(numbered)
   }
 
   /** The events that are kept, oldest first. */

@@ -89,7 +89,8 @@ describe('resume', () => {
         },
       })
     guest.suspend()
-    const there = Hypervisor.create()
+    const reported: string[] = []
+    const there = Hypervisor.create({ onError: (_error, where) => reported.push(where) })
     there.createDomain({ domid: 0 })
     const report = guest.resume(
       there.platform(there.restoreDomain(xen.saveDomain(xen.domain(1)!), { maxEvtchnPort: 6 })),
@@ -101,6 +102,12 @@ describe('resume', () => {
       expect.stringMatching(/^c4: EVTCHNOP_send: .*\(EINVAL\)$/),
       'c6: another fault',
       'c7: another fault',
+    ])
+    expect(reported).toEqual([
+      'onRebound of c3 of d1',
+      'onRebound of c4 of d1',
+      'onLost of c6 of d1',
+      'onLost of c7 of d1',
     ])
   })
 })

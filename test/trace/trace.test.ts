@@ -114,16 +114,19 @@ describe('a trace', () => {
     expect(trace.events(1)).toEqual([events[1]])
   })
 
-  it('hands each event on; what a listener throws reaches nobody', () => {
+  it('hands each event on; what a listener throws is reported and reaches nobody else', () => {
     const seen: string[] = []
+    const reported: string[] = []
     const onEvent = (event: TraceEvent) => {
       seen.push(event.kind)
       throw new Error('of the listener')
     }
-    const { guest } = host({}, new Trace({ onEvent }))
+    const onError = (_error: unknown, where: string) => reported.push(where)
+    const { guest } = host({ onError }, new Trace({ onEvent }))
     seen.length = 0
     guest.allocUnbound(0, { handler: () => {} })
     expect(seen).toContain('hypercall')
+    expect(reported).toContain('trace.record')
   })
 
   it('carries the time of the host, and how long a call and an upcall took', () => {

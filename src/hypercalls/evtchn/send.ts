@@ -49,7 +49,7 @@ export function sendSlowly(world: World, domain: Domain, port: number): Outcome 
     case ECS.INTERDOMAIN: {
       const remotePort = ports.remotePort(port)
       const slot = remote!.ports.consumer(remotePort)
-      if (slot) world.notifier(slot)(remote!.vcpus[remote!.ports.notifyVcpu(remotePort)]!, remotePort)
+      if (slot) world.notify(slot, remote!.vcpus[remote!.ports.notifyVcpu(remotePort)]!, remotePort)
       else remote!.setPending(remotePort)
       return 0
     }

@@ -4,7 +4,9 @@
  */
 
 import { ECS } from '../../abi/index.js'
+import type { Callouts } from '../../callout.js'
 import type { Domain } from '../../domain/domain.js'
+import type { Vcpu } from '../../domain/handles.js'
 import { Errno, type Outcome, type Refusal, refuse } from '../../errno.js'
 import type { Notifier, World } from '../../host/world.js'
 import { getFreePort } from '../parts.js'
@@ -17,6 +19,11 @@ const MAX_NOTIFIERS = 7
 /** Notification functions by slot. */
 export class Notifiers {
   readonly #slots: Notifier[] = []
+  readonly #callouts: Callouts
+
+  constructor(callouts: Callouts) {
+    this.#callouts = callouts
+  }
 
   /** The slot of a function, taken if it is new; -1 if all are taken. */
   slotOf(notifier: Notifier): number {
@@ -25,8 +32,11 @@ export class Notifiers {
     return this.#slots.length < MAX_NOTIFIERS ? this.#slots.push(notifier) : -1
   }
 
-  get(slot: number): Notifier {
-    return this.#slots[slot - 1]!
+  /** Calls the function of a slot. What it throws is its owner's: the send that reached it is done. */
+  call(slot: number, vcpu: Vcpu, port: number): void {
+    this.#callouts.run(`notifier of port ${port} of d${vcpu.domid}`, undefined, () =>
+      this.#slots[slot - 1]!(vcpu, port),
+    )
   }
 }
 
