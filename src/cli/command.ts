@@ -6,8 +6,9 @@
 import { writeFileSync } from 'node:fs'
 import { envelopeText } from './envelope.js'
 import { CheckError, UsageError } from './errors.js'
-import { asksForHelp, helpText, type Option, type Options, type Parsed, parse, type Values } from './options.js'
+import { asksForHelp, helpText, type Option, type Options, output, type Parsed, parse, type Values } from './options.js'
 import { Screen } from './screen.js'
+import { Tracing } from './tracing.js'
 
 /** What a command found out. */
 export interface Report {
@@ -39,6 +40,8 @@ export interface Command<S extends Options = Options> {
   readonly options: S
   /** Operands as the usage line shows them; a command without takes none. */
   readonly operands?: string
+  /** False: it has no `--trace`. */
+  readonly traced?: false
   /** The report, or an exit code of a command that printed all there is by itself. */
   run(run: Run<S>): Report | number | Promise<Report | number>
 }
@@ -46,27 +49,35 @@ export interface Command<S extends Options = Options> {
 /** Keeps the types of the options inside, and forgets them outside. */
 export const command = <S extends Options>(definition: Command<S>): Command => definition as unknown as Command
 
+/** The options of a command, with those that all commands have. */
+export const optionsOf = ({ options, traced }: Command): Options =>
+  traced === false
+    ? options
+    : { ...options, trace: output('print every call as strace does, on standard error; or write them to a file') }
+
 /** The usage line. */
 export const usageOf = ({ name, operands }: Command): string =>
   `evtchn ${name} [options]${operands === undefined ? '' : ` ${operands}`}`
 
 /** The help text of a command. */
 export const helpOf = (each: Command, width?: number): string =>
-  helpText(usageOf(each), each.about, each.options, width)
+  helpText(usageOf(each), each.about, optionsOf(each), width)
 
 /** Runs a command; resolves to its exit code. @throws UsageError, CheckError */
 export async function runCommand(each: Command, argv: readonly string[]): Promise<number> {
-  if (asksForHelp(argv) && each.operands === undefined) {
+  if (asksForHelp(argv, each.operands !== undefined)) {
     process.stdout.write(helpOf(each, helpWidth()))
     return 0
   }
   const program = `evtchn ${each.name}`
-  const parsed = parse(program, each.options, argv, each.operands !== undefined)
-  const { json } = parsed.values as { json?: string | boolean }
+  const parsed = parse(program, optionsOf(each), argv, each.operands !== undefined)
+  const { json, trace } = parsed.values as { json?: string | boolean; trace?: string | boolean }
   // Known at once, and not after minutes of work.
   if (typeof json === 'string') writeResult(program, 'json', json, '')
   const screen = new Screen({ quiet: json === true })
+  const tracing = trace ? Tracing.begin({ program, file: trace === true ? undefined : trace }) : undefined
   const report = await each.run({ program, ...(parsed as Parsed<Options>), screen })
+  tracing?.end()
   screen.done()
   if (typeof report === 'number') return report
   const problems = report.problems ?? []

@@ -221,8 +221,11 @@ export function within(program: string, name: string, value: number, min: number
   return value
 }
 
-/** Does a command line ask for help? */
-export const asksForHelp = (argv: readonly string[]): boolean => argv.includes('--help') || argv.includes('-h')
+/** Does a command line ask for help? Behind the first operand of a command that takes some, it is not ours to answer. */
+export function asksForHelp(argv: readonly string[], operands = false): boolean {
+  const own = operands ? argv.slice(0, argv.findIndex((arg) => !arg.startsWith('-')) >>> 0) : argv
+  return own.includes('--help') || own.includes('-h')
+}
 
 // --- the help --------------------------------------------------------------------------------------------------------
 

@@ -8,10 +8,11 @@ import { packageVersion } from './envelope.js'
 import { didYouMean, UsageError } from './errors.js'
 import { migrate } from './migrate/index.js'
 import { pvcalls } from './pvcalls/index.js'
+import { trace } from './trace.js'
 import { xenstored } from './xenstored.js'
 import { xenwatch } from './xenwatch/index.js'
 
-const COMMANDS: readonly Command[] = [demo, bench, dump, migrate, pvcalls, xenstored, xenwatch]
+const COMMANDS: readonly Command[] = [demo, bench, dump, migrate, pvcalls, trace, xenstored, xenwatch]
 
 const HELP = `usage: evtchn COMMAND [options]
 

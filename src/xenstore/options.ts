@@ -11,6 +11,7 @@ import {
   ParameterError,
   within,
 } from '../check.js'
+import type { Faults, TraceSink } from '../trace/index.js'
 import type { DomainHost } from './domains.js'
 import { C_4_17, type Profile } from './profile.js'
 import { DEFAULT_QUOTAS, type Quotas } from './quota.js'
@@ -29,6 +30,10 @@ export interface XenStoredOptions {
   outputHigh?: number
   /** Bytes that may wait for a privileged client that does not read before it is cut off. Default 16 MiB. */
   outputMax?: number
+  /** Where requests, replies and watch events are recorded: a Trace, or hooks that look on. Default: none. */
+  trace?: TraceSink
+  /** Requests that are to fail, such as `TRANSACTION_END` with EAGAIN. Default: none. */
+  faults?: Faults
   /** A guest came near its memory limit. */
   onMemoryWarning?: (domid: number, bytes: number) => void
   /** CONTROL memreport: a report, and the file that was asked for. Without it the command is refused. */
@@ -59,6 +64,8 @@ const TABLE = {
   now: func,
   outputHigh: within(1, Number.MAX_SAFE_INTEGER),
   outputMax: within(1, Number.MAX_SAFE_INTEGER),
+  trace: nested<TraceSink>({ record: func, upcall: func }),
+  faults: having('take'),
   onMemoryWarning: func,
   onMemoryReport: func,
 }

@@ -5,6 +5,7 @@
  *     bytes → PacketReader → request → operation on a view → new root → events queued → reply queued → transports woken
  */
 
+import { ambient } from '../trace/index.js'
 import type { Call, Daemon } from './call.js'
 import { Connection, RING_ERROR, type Transport } from './connection.js'
 import { contained } from './contained.js'
@@ -19,6 +20,7 @@ import { WriteRate } from './rate.js'
 import { type RequestKind, requestKind } from './requests.js'
 import type { RingPeer } from './ring.js'
 import { RingTransport } from './ring_server.js'
+import { StoreSeam } from './seam.js'
 import { Store } from './store.js'
 import { Transaction } from './transaction.js'
 import { DirectView } from './view.js'
@@ -38,6 +40,8 @@ export class XenStored implements Daemon {
   readonly watches: Watches
   readonly introductions: Introductions
   readonly host: DomainHost
+  /** @internal Where requests are watched, and refused on request. */
+  readonly seam: StoreSeam | undefined
   readonly #options: XenStoredOptions
   readonly #connections = new Set<Connection>()
   readonly #due = new Set<Connection>()
@@ -58,6 +62,8 @@ export class XenStored implements Daemon {
     this.watches = new Watches(this)
     this.introductions = new Introductions(this)
     this.#rate = options.now && new WriteRate(options.now)
+    const { trace = ambient().trace, faults = ambient().faults } = this.#options
+    this.seam = StoreSeam.of(trace, faults, () => this.now())
     this.domains.know(0)
   }
 
@@ -251,16 +257,20 @@ export class XenStored implements Daemon {
   #handle(connection: Connection, packet: Packet): void {
     const { type, reqId, txId } = packet
     const reply = connection.ticket()
+    const seen = this.seam?.request(connection.domid, packet)
     let call: Call | undefined
     try {
+      if (seen?.fault) refuse(seen.fault)
       const kind = this.#kind(connection, packet)
       const transaction = kind.outside || txId === 0 ? undefined : this.#transaction(connection, txId)
       call = { server: this, connection, packet, transaction }
       const text = kind.handle(call) ?? 'OK\0'
       if (text.length > PAYLOAD_MAX) refuse('E2BIG')
+      seen?.replied(text)
       connection.send(type, reqId, txId, text, reply)
     } catch (error) {
       if (!(error instanceof Refusal)) throw error
+      seen?.refused(error.code)
       connection.send(XS.ERROR, reqId, txId, `${error.code}\0`, reply)
     }
     call?.afterwards?.()

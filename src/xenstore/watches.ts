@@ -12,12 +12,14 @@ import { domainPath, isSpecial } from './path.js'
 import { type Birth, NEED, permits } from './perms.js'
 import type { Profile } from './profile.js'
 import type { Quotas } from './quota.js'
+import type { StoreSeam } from './seam.js'
 import type { Change } from './view.js'
 import { eventText, type Watch, WatchTable, watchBytes, watchKey } from './watch.js'
 import { encodeText, PAYLOAD_MAX, XS } from './wire.js'
 
 /** What events are judged by. */
 export interface WatchRules {
+  readonly seam: StoreSeam | undefined
   readonly profile: Profile
   readonly quotas: Quotas
   readonly specials: SpecialNames
@@ -123,6 +125,7 @@ export class Watches {
     if (key !== undefined && connection.output.has(key)) return
     const now = connection.privileged ? undefined : this.#rules.now()
     const deadline = now === undefined ? undefined : now + this.#rules.quotas.eventTimeoutMs
+    this.#rules.seam?.watchEvent(connection.domid, text)
     connection.sendPacket(encodeText(XS.WATCH_EVENT, 0, 0, text), ticket, key, deadline)
   }
 }

@@ -11,6 +11,7 @@
 
 import { type Clock, ManualClock } from '../../clock.js'
 import { Queue } from '../../queue.js'
+import { ambient, type TraceSink } from '../../trace/index.js'
 import type { Task } from './task.js'
 import { DeadlockError, findCircle, Thread, type ThreadState, type Waiting } from './thread.js'
 import { type Timer, Timers } from './timers.js'
@@ -25,6 +26,8 @@ export interface SchedulerOptions {
   preempt?: () => boolean
   /** A thread changed its state: for timelines. */
   onState?: (thread: Thread, state: ThreadState) => void
+  /** Where threads' states are recorded: a Trace, or hooks that look on. Default: none. */
+  trace?: TraceSink
   /** A thread ended with an error. Default: `run` throws it. */
   onOops?: (thread: Thread, error: unknown) => void
 }
@@ -36,6 +39,7 @@ const MAX_STEPS = 200_000_000
 export class Scheduler {
   readonly clock: Clock
   readonly #options: SchedulerOptions
+  readonly #record: TraceSink['record'] | undefined
   readonly #timers = new Timers()
   readonly #ready = new Queue<Thread>()
   #current: Thread | null = null
@@ -44,6 +48,8 @@ export class Scheduler {
   constructor(options: SchedulerOptions = {}) {
     this.#options = options
     this.clock = options.clock ?? new ManualClock()
+    const sink = options.trace ?? ambient().trace
+    this.#record = sink?.record?.bind(sink)
   }
 
   /** The running thread; null in an interrupt or outside. */
@@ -67,7 +73,7 @@ export class Scheduler {
   /** Makes a new thread ready. For `Kernel`. */
   start(thread: Thread, body: Task<unknown>): void {
     thread.body = body
-    this.#options.onState?.(thread, 'R')
+    this.#tell(thread, 'R')
     this.#enqueue(thread)
   }
 
@@ -115,7 +121,25 @@ export class Scheduler {
 
   #setState(thread: Thread, state: ThreadState): void {
     thread.state = state
+    this.#tell(thread, state)
+  }
+
+  #tell(thread: Thread, state: ThreadState): void {
     this.#options.onState?.(thread, state)
+    const { pid, name, owner, waiting } = thread
+    try {
+      this.#record?.({
+        kind: 'thread',
+        timeNs: this.clock.nowNs(),
+        domid: Number(owner.name.slice(1)) || 0,
+        pid,
+        name,
+        state,
+        ...(state !== 'R' && waiting && { what: waiting.what }),
+      })
+    } catch {
+      // What a sink throws is not the business of the thread.
+    }
   }
 
   /** Ends a thread where it is; nothing of it runs any more, not even its clean-up: its domain is gone. */

@@ -1,0 +1,71 @@
+/** Where requests enter and leave a store: watched by a trace, refused by injected faults. Most stores have none. */
+
+import type { Faults, StoreEvent, TraceSink, Unnumbered } from '../trace/index.js'
+import { errorName, type XsErrorName } from './errors.js'
+import { fromLatin1 } from './text.js'
+import { type Packet, typeName } from './wire.js'
+
+/** What became of a request. */
+export interface SeenRequest {
+  /** The error that it is to end with instead of being carried out. */
+  readonly fault: XsErrorName | undefined
+  /** It was answered with this payload. */
+  replied(payload: string): void
+  /** It was refused. */
+  refused(error: string): void
+}
+
+/** Strings of a payload; the nul behind the last one ends it and begins no other. */
+const strings = (payload: string): string[] => (payload === '' ? [] : payload.replace(/\0$/, '').split('\0'))
+
+/** The seam of one store. */
+export class StoreSeam {
+  readonly #sink: TraceSink
+  readonly #faults: Faults | undefined
+  readonly #now: () => number | undefined
+
+  private constructor(sink: TraceSink, faults: Faults | undefined, now: () => number | undefined) {
+    this.#sink = sink
+    this.#faults = faults
+    this.#now = now
+  }
+
+  /** A seam, if there is anything to record or to refuse. `now`: in milliseconds. */
+  static of(
+    sink: TraceSink | undefined,
+    faults: Faults | undefined,
+    now: () => number | undefined,
+  ): StoreSeam | undefined {
+    return sink?.record || faults ? new StoreSeam(sink ?? {}, faults, now) : undefined
+  }
+
+  /** A request of a domain. */
+  request(domid: number, { type, txId, body }: Packet): SeenRequest {
+    const request = typeName(type)
+    const begun = { ...this.#common(domid), request, transaction: txId, body: strings(fromLatin1(body)) }
+    const asked = this.#faults?.take(domid, request)
+    const fault = asked && errorName(asked)
+    return {
+      fault,
+      replied: (payload) => this.#record({ ...begun, reply: strings(payload) }),
+      refused: (error) => this.#record({ ...begun, error, ...(fault && { injected: true as const }) }),
+    }
+  }
+
+  /** A watch event to a domain. */
+  watchEvent(domid: number, payload: string): void {
+    this.#record({ ...this.#common(domid), request: 'WATCH_EVENT', transaction: 0, body: strings(payload) })
+  }
+
+  #common(domid: number): { kind: 'store'; timeNs: number; domid: number } {
+    return { kind: 'store', timeNs: (this.#now() ?? 0) * 1e6, domid }
+  }
+
+  #record(event: Unnumbered<StoreEvent>): void {
+    try {
+      this.#sink.record?.(event)
+    } catch {
+      // What a sink throws is not the business of the request.
+    }
+  }
+}
