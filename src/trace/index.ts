@@ -13,6 +13,7 @@ export type {
   Unnumbered,
   UpcallEvent,
 } from './event.js'
+export { type FailingTest, type TestTraceOptions, traceOfTest } from './failing.js'
 export { type FaultOptions, Faults } from './faults.js'
 export { type ChromeEvent, type ChromeTrace, chromeTrace, jsonLine } from './formats.js'
 export { Seam, type TracedVcpu } from './seam.js'

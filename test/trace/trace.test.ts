@@ -13,7 +13,9 @@ import {
   ManualClock,
   Trace,
   type TraceEvent,
+  traceOfTest,
 } from '../../src/index.js'
+import { InProcessTransport, XenStoreClient, XenStored } from '../../src/xenstore/index.js'
 
 /** dom0 and a guest, traced from the end of their boot on. */
 function host(options: HypervisorOptions = {}, trace = new Trace()) {
@@ -199,6 +201,40 @@ describe('formats', () => {
     const { traceEvents } = chromeTrace(traced())
     const slices = traceEvents.filter(({ ph }) => ph === 'X')
     expect(new Set(slices.map(({ ts }) => ts)).size).toBe(slices.length)
+  })
+})
+
+describe('a store', () => {
+  it('shows requests, replies and watch events', async () => {
+    const trace = new Trace()
+    const store = new XenStored({ trace, faults: Faults.parse('WRITE=EACCES@2') })
+    const client = new XenStoreClient(new InProcessTransport(store))
+    await client.write('/a', 'v')
+    await expect(client.write('/a', 'w')).rejects.toThrow('EACCES')
+    expect(await client.read('/a')).toBe('v')
+    expect(lines(trace)).toEqual([
+      'd0 XS_WRITE("/a", "v") = "OK"',
+      'd0 XS_WRITE("/a", "w") = EACCES: injected',
+      'd0 XS_READ("/a") = "v"',
+    ])
+  })
+})
+
+describe('a failing test', () => {
+  it('prints the last lines of its trace', () => {
+    const printed: string[] = []
+    let fails = () => {}
+    const onTestFailed = (then: () => void) => {
+      fails = then
+    }
+    const context = { onTestFailed }
+    const trace = traceOfTest(context, { print: (text) => printed.push(text), lines: 1 })
+    const xen = Hypervisor.create({ trace })
+    xen.createDomain({ domid: 1 })
+    xen.createDomain({ domid: 2 })
+    expect(printed).toEqual([])
+    fails()
+    expect(printed).toEqual(['the last 1 of 2 events:\nd2 is created\n'])
   })
 })
 
