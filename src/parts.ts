@@ -115,7 +115,7 @@ export class Parts {
 
   /** What a dump walks over. */
   readonly dumped = {
-    domains: () => this.domains,
+    domainAfter: (domid: number) => this.domains.after(domid),
     domainById: (domid: number) => this.domains.get(domid),
     nowNs: () => this.time.nowNs(),
   }

@@ -134,8 +134,8 @@ export class Domain implements Delivery, Subject {
   /** Absolute address of shared_info. */
   readonly sharedInfoAt: number
   readonly sharedInfoGfn: number
-  /** The domain that this one serves as stub device model. */
-  target: Domain | undefined
+  /** How many domains serve this one as stub device models. */
+  stubs = 0
   /** The read-only handle that the package exports (handles.ts). */
   handle: object | undefined
   /** How it was restored; null for a domain that was not, or whose guest makes its channels again. */
@@ -157,6 +157,7 @@ export class Domain implements Delivery, Subject {
 
   #bits: Bits
   #ops: PortOps
+  #target: Domain | undefined
   #dying: Dying = 'alive'
   #frozen: 'saved' | 'restored' | null = null
   #disposed = false
@@ -209,6 +210,7 @@ export class Domain implements Delivery, Subject {
   dispose(): void {
     if (this.#disposed) return
     this.#disposed = true
+    this.target = undefined
     const { memory } = this.hostCore
     const vcpusAt = memory.words[(this.record + DOMAIN.VCPUS) >>> 2]!
     this.#ops.leave?.()
@@ -218,6 +220,16 @@ export class Domain implements Delivery, Subject {
     memory.give(vcpusAt, this.vcpus.length << VCPU_SHIFT)
     memory.give(this.record, DOMAIN_BYTES)
     this.hostCore.leave(this.core)
+  }
+
+  /** The domain that this one serves as stub device model. */
+  get target(): Domain | undefined {
+    return this.#target
+  }
+  set target(target: Domain | undefined) {
+    if (this.#target) this.#target.stubs--
+    this.#target = target
+    if (target) target.stubs++
   }
 
   /** Alive, being torn down, or dead (EC-die-1). */

@@ -58,7 +58,8 @@ export interface DumpOptions {
 
 /** What a dump needs of the hypervisor. */
 export interface DumpWorld {
-  domains(): Iterable<Domain>
+  /** The domain with the lowest number above this one. */
+  domainAfter(domid: number): Domain | undefined
   domainById(domid: number): Domain | undefined
   nowNs(): number
 }
@@ -98,10 +99,7 @@ export function* dumpItems(world: DumpWorld, options: DumpOptions = {}): Generat
 /** The domain with the lowest id above `last`: looked up anew, for domains come and go between two steps. */
 function nextDomain(world: DumpWorld, only: number | undefined, last: number): Domain | undefined {
   if (only !== undefined) return last < 0 ? world.domainById(only) : undefined
-  let found: Domain | undefined
-  for (const domain of world.domains())
-    if (domain.domid > last && (!found || domain.domid < found.domid)) found = domain
-  return found
+  return world.domainAfter(last)
 }
 
 function* dumpDomain(

@@ -15,6 +15,9 @@ export class Domains implements Iterable<Domain> {
   readonly #domids = new Set<number>()
   readonly #callouts: Callouts
   readonly #maxFrames: number
+  /** Frames that all domains have, and the windows of each memory: nothing here walks over all domains. */
+  #frames = 0
+  readonly #windows = new Windows()
 
   /** `maxFrames`: RAM of the host, of which every domain has its part. */
   constructor(callouts: Callouts, maxFrames = Number.MAX_SAFE_INTEGER) {
@@ -45,6 +48,15 @@ export class Domains implements Iterable<Domain> {
     return [...this.#domids].sort((a, b) => a - b)
   }
 
+  /** The domain with the lowest number above `domid`, if there is one. */
+  after(domid: number): Domain | undefined {
+    for (let next = domid + 1; next < DOMID_FIRST_RESERVED; next++) {
+      const domain = this.#byId[next]
+      if (domain) return domain
+    }
+    return undefined
+  }
+
   *[Symbol.iterator](): Generator<Domain> {
     for (const domid of this.#domids) yield this.#byId[domid]!
   }
@@ -59,15 +71,14 @@ export class Domains implements Iterable<Domain> {
     if (this.#byId[domid] && this.#byId[domid] !== replaced)
       throw new ParameterError(call, 'domid', domid, 'a number that no domain of this host has')
     const ram = { ...readMemory(given), translate: this.#checkedTranslate(domid, given.translate) }
-    let left = this.#maxFrames
-    for (const other of this) left -= other.memory.frames
+    const left = this.#maxFrames - this.#frames
     if (ram.frames > left)
       throw new XenError(call, Errno.ENOMEM, `frames is ${ram.frames}, and the host has ${left} left`)
     return withMemory(call, () => {
       const memory = new GuestMemory(ram, call)
-      for (const other of this)
-        if (other !== replaced && other.dying !== 'dead' && overlap(memory, other.memory))
-          throw new ParameterError(call, 'base', memory.base, `a window apart from that of domain ${other.domid}`)
+      const other = this.#windows.overlapping(memory, replaced)
+      if (other)
+        throw new ParameterError(call, 'base', memory.base, `a window apart from that of domain ${other.domid}`)
       return new Domain(readDomain(call, given, memory.frames), memory, host)
     })
   }
@@ -85,23 +96,70 @@ export class Domains implements Iterable<Domain> {
   add(domain: Domain): void {
     this.#byId[domain.domid] = domain
     this.#domids.add(domain.domid)
+    this.#frames += domain.memory.frames
+    this.#windows.add(domain)
     domain.hostCore.publish(domain.domid, domain.record)
   }
 
   /** Takes a domain off the host; its number may be used again. */
   remove(domid: number): void {
     const domain = this.#byId[domid]
-    domain?.hostCore.publish(domid, 0)
-    domain?.dispose()
+    if (!domain) return
+    this.#frames -= domain.memory.frames
+    this.#windows.remove(domain)
+    domain.hostCore.publish(domid, 0)
+    domain.dispose()
     this.#byId[domid] = undefined
     this.#domids.delete(domid)
   }
 }
 
-/** Two guests that shared bytes would be each other's prey. */
-function overlap(one: GuestMemory, other: GuestMemory): boolean {
-  return one.memory === other.memory && one.base < other.base + other.bytes && other.base < one.base + one.bytes
+/** Bytes of a cell by which windows are found. */
+const CELL_SHIFT = 20
+
+/** The windows that domains have in each memory, by the cells of 1 MiB that they lie in. */
+class Windows {
+  readonly #cells = new WeakMap<WebAssembly.Memory, Map<number, Set<Domain>>>()
+
+  add(domain: Domain): void {
+    const { memory } = domain.memory
+    let cells = this.#cells.get(memory)
+    if (!cells) {
+      cells = new Map()
+      this.#cells.set(memory, cells)
+    }
+    for (const cell of cellsOf(domain.memory)) {
+      const there = cells.get(cell)
+      if (there) there.add(domain)
+      else cells.set(cell, new Set([domain]))
+    }
+  }
+
+  remove(domain: Domain): void {
+    const cells = this.#cells.get(domain.memory.memory)
+    for (const cell of cellsOf(domain.memory)) {
+      cells?.get(cell)?.delete(domain)
+      if (!cells?.get(cell)?.size) cells?.delete(cell)
+    }
+  }
+
+  /** A domain that has bytes of this window and is neither dead nor `replaced`: it would be the other's prey. */
+  overlapping(memory: GuestMemory, replaced: Domain | undefined): Domain | undefined {
+    const cells = this.#cells.get(memory.memory)
+    if (!cells) return undefined
+    for (const cell of cellsOf(memory))
+      for (const other of cells.get(cell) ?? [])
+        if (other !== replaced && other.dying !== 'dead' && overlap(memory, other.memory)) return other
+    return undefined
+  }
 }
+
+function* cellsOf({ base, bytes }: GuestMemory): Generator<number> {
+  for (let cell = base >>> CELL_SHIFT; cell <= (base + bytes - 1) >>> CELL_SHIFT; cell++) yield cell
+}
+
+const overlap = (one: GuestMemory, other: GuestMemory): boolean =>
+  one.base < other.base + other.bytes && other.base < one.base + one.bytes
 
 /** Turns what an engine throws when it has no memory left into ENOMEM. */
 function withMemory<T>(call: string, body: () => T): T {

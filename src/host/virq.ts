@@ -1,7 +1,8 @@
 /** Virtual interrupts: classes, handler domains, delivery (spec 6.1; xen/common/event_channel.c). */
 
-import { NR_VIRQS, VIRQ } from '../abi/index.js'
+import { DOMID_FIRST_RESERVED, NR_VIRQS, VIRQ } from '../abi/index.js'
 import type { Domain } from '../domain/domain.js'
+import { Summary } from '../domain/summary.js'
 import { Errno, type Outcome, refuse } from '../errno.js'
 
 /** One port per vCPU, one per domain, or one handler domain for the host. */
@@ -33,7 +34,7 @@ export class Virqs {
   readonly #handlers: (Domain | null)[] = Array(NR_VIRQS).fill(null)
   readonly #hardwareDomain: () => Domain | undefined
   /** While VIRQ_DOM_EXC is bound: its owner and the domains whose state changed since they were last asked for (EC-vclass-6). */
-  #domExc: { owner: Domain; changed: Set<number> } | null = null
+  #domExc: { owner: Domain; changed: Summary } | null = null
 
   constructor(hardwareDomain: () => Domain | undefined) {
     this.#hardwareDomain = hardwareDomain
@@ -112,7 +113,9 @@ export class Virqs {
 
   /** Binding VIRQ_DOM_EXC begins a record in which every existing domain has changed (EC-virq-6). */
   openDomExc(owner: Domain, domids: Iterable<number>): void {
-    this.#domExc = { owner, changed: new Set(domids) }
+    const changed = new Summary(DOMID_FIRST_RESERVED)
+    for (const domid of domids) changed.add(domid)
+    this.#domExc = { owner, changed }
   }
 
   /** Ends the record, if it is this domain's (EC-XSA-496). */
@@ -133,9 +136,9 @@ export class Virqs {
 
   /** Takes the lowest changed domain id, or -1: what the owner asks for after the interrupt. */
   takeChanged(owner: Domain): number {
-    if (this.#domExc?.owner !== owner || !this.#domExc.changed.size) return -1
-    const domid = Math.min(...this.#domExc.changed)
-    this.#domExc.changed.delete(domid)
+    if (this.#domExc?.owner !== owner) return -1
+    const domid = this.#domExc.changed.next(0)
+    if (domid >= 0) this.#domExc.changed.delete(domid)
     return domid
   }
 }

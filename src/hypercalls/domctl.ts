@@ -82,7 +82,7 @@ export class Domctl {
     queue.around(() => {
       domains.remove(domain.domid)
       this.#host.tell(domain, 'is gone')
-      for (const other of domains) if (other.target === domain) other.target = undefined
+      if (domain.stubs) for (const other of domains) if (other.target === domain) other.target = undefined
       virqs.domainChanged(domain.domid)
     })
   }

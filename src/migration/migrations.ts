@@ -225,7 +225,7 @@ export class Moving {
     virqs.replace(source, domain)
     domains.remove(source.domid)
     add(domain)
-    for (const other of domains) if (other.target === source) other.target = domain
+    if (source.stubs) for (const other of domains) if (other.target === source) other.target = domain
     for (const vcpu of source.vcpus) timers.disarm(vcpu)
     this.end(source, 'committed')
     if (source.domid === domain.domid) return

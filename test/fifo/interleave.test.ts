@@ -17,8 +17,6 @@ const SCENARIOS: Record<string, (sources?: Sources) => FifoWorld> = {
   },
   'a poller that marks itself and looks, beside a sender': (sources) =>
     new FifoWorld({ ports: 1, sources }).poller(0, 1).sender('a', 1),
-  'two pollers, one of the port that is sent': (sources) =>
-    new FifoWorld({ ports: 2, vcpus: 2, sources }).poller(0, 1).poller(1, 1).sender('a', 1),
   'a port that is closed and opened again, beside a sender': (sources) =>
     new FifoWorld({ ports: 1, sources }).locked().sender('a', 1).reopener(1).guest(),
   'a page of the event array that comes while a port of it is sent': (sources) =>
