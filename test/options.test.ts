@@ -112,6 +112,7 @@ describe('a platform without', () => {
   })
 
   it('memory left: ENOMEM that names the call and the frames', () => {
+    const xen = Hypervisor.create()
     WebAssembly.Memory = class {
       constructor() {
         throw new RangeError('could not allocate memory')
@@ -124,9 +125,10 @@ describe('a platform without', () => {
         return error instanceof XenError ? `${error.code} ${error.message}` : error
       }
     }
-    expect(refusal(() => Hypervisor.create().createDomain({ domid: 1, frames: 99 }))).toMatch(
+    expect(refusal(() => xen.createDomain({ domid: 1, frames: 99 }))).toMatch(
       /^ENOMEM createDomain: .* 99 frames.*could not allocate memory/,
     )
     expect(refusal(() => new GuestMemory({ frames: 99 }))).toMatch(/^ENOMEM GuestMemory: /)
+    expect(refusal(() => Hypervisor.create())).toMatch(/^ENOMEM Hypervisor.create: .*could not allocate memory/)
   })
 })

@@ -4,6 +4,7 @@
  * that a table keeps no memory alive.
  */
 
+import { Errno, XenError } from '../errno.js'
 import * as wasm from '../generated/wasm.js'
 import { type Core, decodeModule, type WasmModule } from './core.js'
 import { SHARED_HOST } from './host_build.js'
@@ -60,9 +61,17 @@ export class HostCore {
     this.calls = new WebAssembly.Instance(hostModule(memory.shared), imports).exports as unknown as HostExports
   }
 
-  /** A host without domains. `shared`: the build with atomics, over a memory that threads can share. */
+  /**
+   * A host without domains. `shared`: the build with atomics, over a memory that threads can share.
+   * @throws XenError ENOMEM if the engine has no memory for it.
+   */
   static create(shared = SHARED_HOST): HostCore {
-    return new HostCore(PrivateMemory.create(HEAP, shared))
+    try {
+      return new HostCore(PrivateMemory.create(HEAP, shared))
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error
+      throw new XenError('Hypervisor.create', Errno.ENOMEM, `the engine has no private memory: ${error.message}`)
+    }
   }
 
   /** First slot of a guest's core. Each `enter` is paired with a `leave`. */
