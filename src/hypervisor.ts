@@ -44,8 +44,10 @@ export class Hypervisor {
 
   readonly #parts: Parts
 
-  private constructor(options: HypervisorOptions) {
-    this.#parts = new Parts(options)
+  private constructor(parts: Parts) {
+    // JavaScript does not know `private`, and only `create` checks the options.
+    if (!(parts instanceof Parts)) throw new TypeError('new Hypervisor: use Hypervisor.create(options)')
+    this.#parts = parts
   }
 
   /** Where the host gets its time from. */
@@ -63,7 +65,7 @@ export class Hypervisor {
    * @throws ParameterError for an option of the wrong type or range.
    */
   static create(options: HypervisorOptions = {}): Hypervisor {
-    return new Hypervisor(checkHostOptions(options))
+    return new Hypervisor(new Parts(checkHostOptions(options)))
   }
 
   #domain(call: string, handle: Domain, name?: string): InnerDomain {
@@ -113,7 +115,7 @@ export class Hypervisor {
     const inner = this.#domain('adopt', domain)
     if (!(guest instanceof GuestKernel)) throw new ParameterError('adopt', 'guest', guest, 'a GuestKernel')
     this.#parts.booted.set(inner, guest)
-    this.#parts.queue.goesOn(inner)
+    this.#parts.queue.resume(inner)
   }
 
   /** The domain with this number, dying ones included. */

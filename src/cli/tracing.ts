@@ -89,7 +89,7 @@ export class Tracing {
     try {
       writeSync(this.#fd, text)
     } catch {
-      // Nobody reads it any more, or the disk is full: the command itself goes on.
+      // Nobody reads it any more, or the disk is full: the command itself continues.
       this.#open = false
     }
   }

@@ -93,7 +93,7 @@ export class UpcallQueue {
    * A domain that stood still, was paused, shut down or reset runs again: unblocks that were held back are reported, and
    * every vCPU that has events is upcalled.
    */
-  goesOn(domain: Domain): void {
+  resume(domain: Domain): void {
     for (const vcpu of domain.vcpus) {
       this.comesUp(vcpu)
       this.#upcalls.push(vcpu)

@@ -43,7 +43,7 @@ export class Domctl {
   unpause(domain: Domain): void {
     if (!domain.pauseCount) throw new XenError('unpauseDomain', Errno.EINVAL, `d${domain.domid} is not paused`)
     domain.pauseCount--
-    this.#host.queue.goesOn(domain)
+    this.#host.queue.resume(domain)
   }
 
   /** One step of killing a domain: true when it is dead, false when preemption was due (EC-die-1, EC-die-3). */
@@ -104,7 +104,7 @@ export class Domctl {
       for (const vcpu of domain.vcpus) domain.useLegacyInfo(vcpu)
       domain.shutdownCode = -1
     })
-    queue.goesOn(domain)
+    queue.resume(domain)
   }
 
   /** Shuts a domain down. The first reason counts until the domain is resumed, reset or dead. */
@@ -123,6 +123,6 @@ export class Domctl {
   resume(domain: Domain): void {
     if (domain.frozen) throw new XenError('resumeDomain', Errno.EAGAIN, frozenText(domain))
     domain.shutdownCode = -1
-    this.#host.queue.goesOn(domain)
+    this.#host.queue.resume(domain)
   }
 }

@@ -119,7 +119,7 @@ export class Moving {
 
   #thaw(domain: Domain): void {
     domain.frozen = null
-    this.#host.queue.goesOn(domain)
+    this.#host.queue.resume(domain)
   }
 
   /** A source was destroyed or replaced. */
@@ -177,7 +177,7 @@ export class Moving {
     withMemory(() => restore.prepare())
     domain.frozen = 'restored'
     queue.around(() => {
-      domain.restored = restore.carryOut(attach, !given.memory)
+      domain.restored = restore.carryOut(attach, given.memory ? 'given' : 'new')
     })
     const now = systemTime(time)
     for (const [i, { poll }] of checked.vcpuState.entries())

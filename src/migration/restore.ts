@@ -292,15 +292,15 @@ export class Restore {
   // --- carry out -----------------------------------------------------------------------------------------------------
 
   /**
-   * Every effect. `attach` puts the domain on the host, under its number; `fresh`: its
-   * memory is zero. Nothing here can be refused.
+   * Every effect. `attach` puts the domain on the host, under its number. `memory` says whether the domain's memory is new,
+   * and so all zero. Nothing here can be refused.
    */
-  carryOut(attach: () => void, fresh: boolean): RestoreReport {
+  carryOut(attach: () => void, memory: 'new' | 'given'): RestoreReport {
     const domain = this.#domain
     const source = this.#source
     // The source keeps its events in its own RAM, and the same RAM may be filled next.
     const late = source ? [...pendingPorts(source)] : []
-    loadRam(domain.memory, this.#state.ram, fresh)
+    loadRam(domain.memory, this.#state.ram, memory === 'new')
     for (const gfn of this.#state.readOnly) domain.memory.protect(gfn)
     if (source) retire(this.#world, source, new Set(this.#ends.map((end) => end.port)))
     attach()

@@ -3,6 +3,16 @@
 import { describe, expect, it } from 'vitest'
 import { type Domain, GuestKernel, Hypervisor, ParameterError, XenError } from '../../src/index.js'
 
+describe('new Hypervisor', () => {
+  it.each([[undefined], [{}], [{ maxFrames: 4 }]])(
+    'with %j is refused: a host comes from Hypervisor.create',
+    (options) => {
+      const construct = () => Reflect.construct(Hypervisor, [options])
+      expect(construct).toThrow(new TypeError('new Hypervisor: use Hypervisor.create(options)'))
+    },
+  )
+})
+
 describe('Hypervisor.boot', () => {
   it.each([2, 3, 'fifo'] as const)('a guest on %s gets its upcalls without any wiring', (levels) => {
     const xen = Hypervisor.create()

@@ -106,7 +106,7 @@ export const demo = command({
   name: 'demo',
   summary: 'the whole of it on real numbers, in under half a minute',
   about:
-    'Boots dom0, a 64-bit and a 32-bit guest with the ABI that is named, connects and uses their channels, measures what a level costs, dumps the channels while sends and softirqs go on, and migrates the guest to a host that grants the ABI and to one that knows two levels only. Takes under half a minute.',
+    'Boots dom0, a 64-bit and a 32-bit guest with the ABI that is named, connects and uses their channels, measures what a level costs, dumps the channels while sends and softirqs continue, and migrates the guest to a host that grants the ABI and to one that knows two levels only. Takes under half a minute.',
   options: {
     channels: whole('channels between dom0 and the 64-bit guest', {
       min: 1,
