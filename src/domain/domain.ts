@@ -30,6 +30,7 @@ import {
   VCPU_SHIFT,
 } from '../machine/host_layout.js'
 import type { GuestMemory } from '../machine/memory.js'
+import { frameRefs } from '../machine/memory.js'
 import { FifoPortOps, type FifoState } from './fifo.js'
 import { LevelPortOps, sharedInfoLeaf } from './levels.js'
 import { EventLock } from './lock.js'
@@ -303,7 +304,7 @@ export class Domain implements Delivery, Subject {
 
   /** vCPU n < 32 begins in shared_info, any other on the dummy (EC-vi-1, EC-vi-2). Level 1 alone is active there at n = 2. */
   useLegacyInfo(vcpu: Vcpu): void {
-    if (vcpu.infoGfn >= 0) this.memory.release(vcpu.infoGfn)
+    if (vcpu.infoGfn >= 0) frameRefs(this.memory).release(vcpu.infoGfn)
     vcpu.infoGfn = -1
     if (vcpu.vcpuId < XEN_LEGACY_MAX_VCPUS) {
       vcpu.info = this.sharedInfoAt + vcpu.vcpuId * VCPU_INFO_SIZE
@@ -345,8 +346,8 @@ export class Domain implements Delivery, Subject {
     for (const vcpu of this.vcpus) vcpu.record(null)
     if (!registration) return
     this.nlevel = null
-    for (const gfn of registration.pendingGfns) this.memory.release(gfn)
-    for (const gfn of registration.maskGfns) this.memory.release(gfn)
+    for (const gfn of registration.pendingGfns) frameRefs(this.memory).release(gfn)
+    for (const gfn of registration.maskGfns) frameRefs(this.memory).release(gfn)
     const words = registration.bits / 32
     for (const vcpu of this.vcpus) {
       vcpu.activeDepth = vcpu.onDummy ? 0 : 2

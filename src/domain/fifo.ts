@@ -23,6 +23,7 @@ import { ABI_QUEUES, DOMAIN, FIFO, FIFO_BYTES, NONE, QUEUE, QUEUES_SHIFT } from 
 import type { GuestMemory } from '../machine/memory.js'
 import type { PrivateMemory } from '../machine/private_memory.js'
 import { CorePortOps, type Delivery } from './port_ops.js'
+import { frameRefs } from '../machine/memory.js'
 
 const LINK_MASK = 2 ** EVTCHN_FIFO_LINK_BITS - 1
 
@@ -104,7 +105,7 @@ export class FifoState {
 
   /** Maps a vCPU's block at an absolute address; the queues are there already (EC-XSA-358). Holds the frame. */
   mapBlock(memory: GuestMemory, vcpu: number, block: ControlBlock, address: number): void {
-    memory.hold(block.gfn)
+    frameRefs(memory).hold(block.gfn)
     this.#blocks[vcpu] = block
     this.#memory.words[this.#queueWord(vcpu) + BLOCK] = address
   }
@@ -120,7 +121,7 @@ export class FifoState {
 
   /** Appends a page, then publishes its ports. Holds the frame. */
   addPage(memory: GuestMemory, gfn: number, address: number): void {
-    memory.hold(gfn)
+    frameRefs(memory).hold(gfn)
     this.#pageGfns.push(gfn)
     this.#set(PAGES + this.nrPages, address)
     this.#set(NR_PAGES, this.nrPages + 1)
@@ -151,8 +152,8 @@ export class FifoState {
 
   /** Lets go of all frames (EC-fifo-24). */
   release(memory: GuestMemory): void {
-    for (const block of this.#blocks) if (block) memory.release(block.gfn)
-    for (const gfn of this.#pageGfns) memory.release(gfn)
+    for (const block of this.#blocks) if (block) frameRefs(memory).release(block.gfn)
+    for (const gfn of this.#pageGfns) frameRefs(memory).release(gfn)
   }
 
   /** Everything as plain data, for saving. What each port has of its own is in the port table. */

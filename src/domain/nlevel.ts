@@ -3,6 +3,7 @@
 import { levelBits, maxEvtchns } from '../abi/nlevel.js'
 import { PAGE_BITS } from '../abi/numbers.js'
 import { type Bits, sharedInfo } from '../abi/shared_info.js'
+import { frameRefs } from '../machine/memory.js'
 import type { Domain } from './domain.js'
 import { type LevelPortOps, sharedInfoLeaf } from './levels.js'
 import type { Selectors, Vcpu } from './vcpu.js'
@@ -25,8 +26,8 @@ export function switchTo(
   const old = sharedInfoLeaf(domain.sharedInfoAt, bits)
   const { words, sel } = sharedInfo(bits)
   const words32 = (words * bits) / 32
-  for (const gfn of registration.pendingGfns) domain.memory.hold(gfn)
-  for (const gfn of registration.maskGfns) domain.memory.hold(gfn)
+  for (const gfn of registration.pendingGfns) frameRefs(domain.memory).hold(gfn)
+  for (const gfn of registration.maskGfns) frameRefs(domain.memory).hold(gfn)
   domain.core.moveLeaf(old.pending[0]!, old.mask[0]!, leaf.pending[0]!, leaf.mask[0]!, words32)
   for (const vcpu of domain.vcpus) {
     // Selectors recorded for another size than the committed one can never become active.

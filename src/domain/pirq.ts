@@ -4,6 +4,7 @@
  */
 
 import type { GuestMemory } from '../machine/memory.js'
+import { frameRefs } from '../machine/memory.js'
 
 /** One PIRQ of a domain. */
 export interface Pirq {
@@ -53,7 +54,7 @@ export class PirqTable {
 
   /** Lets go of the EOI map: the domain is dead. */
   dropEoiMap(memory: GuestMemory): void {
-    if (this.eoiMapGfn >= 0) memory.release(this.eoiMapGfn)
+    if (this.eoiMapGfn >= 0) frameRefs(memory).release(this.eoiMapGfn)
     this.eoiMapGfn = -1
   }
 }

@@ -7,6 +7,7 @@ import { type Bits, type EvtchnOpName, type In, type Out, UPCALL_MASK, UPCALL_PE
 import { NONE, VCPU, VCPU_SHIFT } from '../machine/host_layout.js'
 import type { GuestMemory } from '../machine/memory.js'
 import { PrivateMemory } from '../machine/private_memory.js'
+import { frameRefs } from '../machine/memory.js'
 
 // Words of the record.
 const INFO = VCPU.INFO >> 2
@@ -153,8 +154,8 @@ export class Vcpu {
     this.#private.words.set(pages, at >>> 2)
     this.#dropTable()
     this.#lastTable = { at, bytes }
-    if (selectors) for (const area of selectors.areas) for (const gfn of area.gfns) this.#memory.hold(gfn)
-    if (this.#recorded) for (const area of this.#recorded.areas) for (const gfn of area.gfns) this.#memory.release(gfn)
+    if (selectors) for (const area of selectors.areas) for (const gfn of area.gfns) frameRefs(this.#memory).hold(gfn)
+    if (this.#recorded) for (const area of this.#recorded.areas) for (const gfn of area.gfns) frameRefs(this.#memory).release(gfn)
     this.#recorded = selectors
     return true
   }

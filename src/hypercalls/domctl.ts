@@ -13,6 +13,7 @@ import type { PollTimers } from '../host/poll_timers.js'
 import type { Softirqs } from '../host/softirq.js'
 import type { UpcallQueue } from '../host/upcall_queue.js'
 import type { Virqs } from '../host/virq.js'
+import { frameRefs } from '../machine/memory.js'
 import { continueReset, destroyChannels, PREEMPTED, resetDomain } from './evtchn/close.js'
 import { sendPort } from './evtchn/send.js'
 import type { SchedWorld } from './sched_op.js'
@@ -54,7 +55,7 @@ export class Domctl {
       domain.dying = 'dying'
       if (destroyChannels(world, domain) === PREEMPTED) return false
       for (const vcpu of domain.vcpus) {
-        if (vcpu.infoGfn >= 0) domain.memory.release(vcpu.infoGfn)
+        if (vcpu.infoGfn >= 0) frameRefs(domain.memory).release(vcpu.infoGfn)
         vcpu.infoGfn = -1
         vcpu.loseInfo()
         domain.endPoll(vcpu)

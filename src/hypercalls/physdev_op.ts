@@ -6,6 +6,7 @@ import type { Domain } from '../domain/domain.js'
 import { deliverPirq } from '../domain/pirq_list.js'
 import { Errno, type Outcome, refuse } from '../errno.js'
 import type { Caller, World } from '../host/world.js'
+import { frameRefs } from '../machine/memory.js'
 
 const { EFAULT, EINVAL, EBUSY, ENOSPC, ENOSYS } = Errno
 
@@ -66,7 +67,7 @@ function registerEoiMap(domain: Domain, gva: number, autoUnmask: boolean): Outco
   if (page < 0) return refuse(EINVAL, () => `frame ${gfn} is not writable RAM of d${domain.domid}`)
   if (domain.pirqs.eoiMapGfn >= 0) return refuse(EBUSY, 'an EOI map is registered')
   if (domain.pirqs.nrPirqs > PAGE_SIZE * 8) return refuse(ENOSPC, 'the map does not fit a page')
-  domain.memory.hold(gfn)
+  frameRefs(domain.memory).hold(gfn)
   domain.pirqs.eoiMap = page
   domain.pirqs.eoiMapGfn = gfn
   domain.pirqs.autoUnmask = autoUnmask

@@ -8,6 +8,7 @@ import { activate } from '../domain/nlevel.js'
 import type { Vcpu } from '../domain/vcpu.js'
 import { Errno, type Outcome, type Refusal, refuse } from '../errno.js'
 import type { Caller } from '../host/world.js'
+import { frameRefs } from '../machine/memory.js'
 import { noVcpu } from './parts.js'
 import type { SchedWorld } from './sched_op.js'
 
@@ -72,7 +73,7 @@ function moveVcpuInfo(domain: Domain, vcpu: Vcpu, to: number, gfn: number): void
   const { core, memory } = domain
   const fromDummy = vcpu.onDummy
   for (let i = 0; i < VCPU_INFO_SIZE; i++) memory.poke8(to + i, fromDummy ? 0 : memory.peek8(vcpu.info + i))
-  memory.hold(gfn)
+  frameRefs(memory).hold(gfn)
   vcpu.info = to
   vcpu.infoGfn = gfn
   if (fromDummy) vcpu.setUpcallMask(1)

@@ -67,8 +67,44 @@ function readMemory(call: string, { frames, memory, shared }: GuestMemoryOptions
 const WORD = new Uint8Array(4)
 const WORD_VIEW = new DataView(WORD.buffer)
 
+/** How often the hypervisor holds each frame of one domain (NL-frame-1: a frame that it writes to stays RAM). */
+class FrameReferences {
+  readonly #count = new Map<number, number>()
+
+  /** The hypervisor holds a frame, until it lets go. */
+  hold(gfn: number): void {
+    this.#count.set(gfn, this.references(gfn) + 1)
+  }
+
+  /** Lets go of a frame. */
+  release(gfn: number): void {
+    const left = this.references(gfn) - 1
+    if (left > 0) this.#count.set(gfn, left)
+    else this.#count.delete(gfn)
+  }
+
+  /** How often the hypervisor holds a frame. */
+  references(gfn: number): number {
+    return this.#count.get(gfn) ?? 0
+  }
+
+  /** Frames that it holds at present. */
+  get frames(): number {
+    return this.#count.size
+  }
+}
+
+let referencesOf: (memory: GuestMemory) => FrameReferences
+
+/** The references to a domain's frames. They are the hypervisor's, and no member of what the package exports. */
+export const frameRefs = (memory: GuestMemory): FrameReferences => referencesOf(memory)
+
 /** Guest-physical memory of one domain. */
 export class GuestMemory {
+  static {
+    referencesOf = (memory) => memory.#references
+  }
+
   readonly memory: WasmMemory
   readonly core: Core
   /** Byte offset of frame 0 in the core's memory. */
@@ -77,7 +113,7 @@ export class GuestMemory {
   readonly bytes: number
   readonly #translate: Translate | undefined
   readonly #readOnly = new Set<number>()
-  readonly #references = new Map<number, number>()
+  readonly #references = new FrameReferences()
   #u8: Uint8Array
   #data: DataView
 
@@ -162,26 +198,9 @@ export class GuestMemory {
     return [...this.#readOnly].sort((a, b) => a - b)
   }
 
-  /** The hypervisor holds a frame, until it lets go (NL-frame-1). */
-  hold(gfn: number): void {
-    this.#references.set(gfn, this.references(gfn) + 1)
-  }
-
-  /** Lets go of a frame. */
-  release(gfn: number): void {
-    const left = this.references(gfn) - 1
-    if (left > 0) this.#references.set(gfn, left)
-    else this.#references.delete(gfn)
-  }
-
-  /** How often the hypervisor holds a frame. */
-  references(gfn: number): number {
-    return this.#references.get(gfn) ?? 0
-  }
-
   /** Frames that the hypervisor holds at present. */
   get heldFrames(): number {
-    return this.#references.size
+    return this.#references.frames
   }
 
   /** A u32 at a guest virtual address; -1 is EFAULT. */

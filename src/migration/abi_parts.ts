@@ -14,6 +14,7 @@ import type { SelectorArea } from '../domain/vcpu.js'
 import { Errno, XenError } from '../errno.js'
 import type { World } from '../host/world.js'
 import { areaFits, mayRegister } from '../hypercalls/evtchn/nlevel.js'
+import { frameRefs } from '../machine/memory.js'
 import type { AbiPart, AbiShape, Install } from './abi_part.js'
 import { Fields, RestoreError, SavedStateError } from './fields.js'
 import { fifoPart, type SavedFifo } from './fifo_part.js'
@@ -167,7 +168,7 @@ function installLevels(
   const address = (gfn: number) => domain.memory.base + gfn * PAGE_SIZE
   if (registration) {
     granted(fields.path('registration'), registration)
-    for (const gfn of [...registration.pendingGfns, ...registration.maskGfns]) domain.memory.hold(gfn)
+    for (const gfn of [...registration.pendingGfns, ...registration.maskGfns]) frameRefs(domain.memory).hold(gfn)
     const leaf = { pending: registration.pendingGfns.map(address), mask: registration.maskGfns.map(address) }
     domain.useOps(new LevelPortOps(domain, registration.levels, registration.bits, leaf))
     for (const vcpu of domain.vcpus) vcpu.activeDepth = 0

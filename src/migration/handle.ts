@@ -27,10 +27,48 @@ export interface Committed {
 /** What a migration does to its host. */
 export interface MigrationHost {
   /** The source is destroyed. */
-  destroy(source: Domain): void
+  destroy(): void
   /** The source runs on. */
-  thaw(source: Domain): void
+  thaw(): void
 }
+
+/** A frozen source, as its host knows it. The holder of a `Migration` sees none of it. */
+export class Source {
+  readonly domain: Domain
+  /** Peers on this host that were given another number meanwhile. */
+  readonly renamed = new Map<number, number>()
+  readonly host: MigrationHost
+  status: MigrationStatus = 'frozen'
+  readonly #pending: ReadonlySet<number>
+  /** Domid + 1 and port of the other end of every channel when it was saved; 0 = none. */
+  readonly #ends: Int32Array
+
+  constructor(domain: Domain, host: MigrationHost) {
+    this.domain = domain
+    this.host = host
+    this.#pending = new Set(pendingPorts(domain))
+    const { ports } = domain
+    this.#ends = new Int32Array(2 * ports.validEvtchns)
+    for (let port = ports.nextUsed(1); port >= 0; port = ports.nextUsed(port + 1))
+      if (ports.state(port) === ECS.INTERDOMAIN)
+        this.#ends.set([ports.remoteDomid(port) + 1, ports.remotePort(port)], 2 * port)
+  }
+
+  /** Ports that were raised since the source was saved. */
+  raised(): number[] {
+    return [...pendingPorts(this.domain)].filter((port) => !this.#pending.has(port))
+  }
+
+  /** Was this the other end of `port` when the source was saved? */
+  wasConnected(port: number, domid: number, remotePort: number): boolean {
+    return this.#ends[2 * port] === domid + 1 && this.#ends[2 * port + 1] === remotePort
+  }
+}
+
+let sourceIn: (migration: Migration) => Source
+
+/** The frozen source behind a handle. */
+export const sourceOf = (migration: Migration): Source => sourceIn(migration)
 
 /** The handle of a frozen source. Made by `Hypervisor.beginMigration`. */
 export class Migration<S extends SavedDomain = SavedDomain> {
@@ -38,43 +76,28 @@ export class Migration<S extends SavedDomain = SavedDomain> {
   readonly mode: SaveMode
   /** The state to restore; plain data, the caller's to send or store. */
   readonly state: S
-  /** @internal */
-  readonly source: Domain
-  /** @internal Peers on this host that were given another number meanwhile. */
-  readonly renamed = new Map<number, number>()
-  readonly #host: MigrationHost
-  readonly #pending: ReadonlySet<number>
-  /** Domid + 1 and port of the other end of every channel when it was saved; 0 = none. */
-  readonly #ends: Int32Array
-  #status: MigrationStatus = 'frozen'
+  readonly #source: Source
+
+  static {
+    sourceIn = (migration) => migration.#source
+  }
 
   /** @internal */
-  constructor(source: Domain, state: S, host: MigrationHost) {
-    this.domid = source.domid
+  constructor(source: Source, state: S) {
+    this.domid = source.domain.domid
     this.mode = state.mode
     this.state = state
-    this.source = source
-    this.#host = host
-    this.#pending = new Set(pendingPorts(source))
-    const { ports } = source
-    this.#ends = new Int32Array(2 * ports.validEvtchns)
-    for (let port = ports.nextUsed(1); port >= 0; port = ports.nextUsed(port + 1))
-      if (ports.state(port) === ECS.INTERDOMAIN)
-        this.#ends.set([ports.remoteDomid(port) + 1, ports.remotePort(port)], 2 * port)
+    this.#source = source
+    Object.freeze(this)
   }
 
   get status(): MigrationStatus {
-    return this.#status
+    return this.#source.status
   }
 
   /** Ports that were raised at the source since it was saved. */
   raised(): number[] {
-    return [...pendingPorts(this.source)].filter((port) => !this.#pending.has(port))
-  }
-
-  /** @internal Was this the other end of `port` when the source was saved? */
-  wasConnected(port: number, domid: number, remotePort: number): boolean {
-    return this.#ends[2 * port] === domid + 1 && this.#ends[2 * port + 1] === remotePort
+    return this.#source.raised()
   }
 
   /**
@@ -82,10 +105,10 @@ export class Migration<S extends SavedDomain = SavedDomain> {
    * @throws XenError EINVAL if the migration is over.
    */
   commit(): Committed {
-    this.#mustBeFrozen('commit')
-    const raised = this.raised()
-    this.#status = 'committed'
-    this.#host.destroy(this.source)
+    const source = this.#frozen('commit')
+    const raised = source.raised()
+    source.status = 'committed'
+    source.host.destroy()
     return { raised }
   }
 
@@ -94,24 +117,20 @@ export class Migration<S extends SavedDomain = SavedDomain> {
    * @throws XenError EINVAL if the migration is over.
    */
   abort(): void {
-    this.#mustBeFrozen('abort')
-    this.#status = 'aborted'
-    this.#host.thaw(this.source)
+    const source = this.#frozen('abort')
+    source.status = 'aborted'
+    source.host.thaw()
   }
 
   /** Aborts, unless the migration is over: for `using`. */
   [Symbol.dispose](): void {
-    if (this.#status === 'frozen') this.abort()
+    if (this.status === 'frozen') this.abort()
   }
 
-  /** @internal The source was destroyed, or replaced by a restore. */
-  end(status: 'committed' | 'gone'): void {
-    this.#status = status
-  }
-
-  #mustBeFrozen(call: string): void {
-    if (this.#status !== 'frozen')
-      throw new XenError(`Migration.${call}`, Errno.EINVAL, `the migration of d${this.domid} is ${this.#status}`)
+  #frozen(call: string): Source {
+    if (this.status !== 'frozen')
+      throw new XenError(`Migration.${call}`, Errno.EINVAL, `the migration of d${this.domid} is ${this.status}`)
+    return this.#source
   }
 }
 

@@ -26,7 +26,7 @@ import type { World } from '../host/world.js'
 import { type CheckedCooperative, type CheckedTransparent, checkSaved } from './check.js'
 import { RestoreError } from './fields.js'
 import type { SavedDomain, SaveMode } from './format.js'
-import { isRaised, Migration } from './handle.js'
+import { isRaised, Migration, Source, sourceOf } from './handle.js'
 import type { RestoreOptions } from './options.js'
 import { loadRam } from './ram.js'
 import { clearChannels, Restore, retire } from './restore.js'
@@ -103,16 +103,17 @@ export class Moving {
   begin(call: string, domain: Domain, mode: SaveMode): Migration {
     const state = this.save(call, domain, mode)
     domain.frozen = 'saved'
-    const migration = new Migration(domain, state, {
-      destroy: (source) => {
-        this.#migrations.delete(source)
-        this.#host.destroy(source)
+    const source = new Source(domain, {
+      destroy: () => {
+        this.#migrations.delete(domain)
+        this.#host.destroy(domain)
       },
-      thaw: (source) => {
-        this.#migrations.delete(source)
-        this.#thaw(source)
+      thaw: () => {
+        this.#migrations.delete(domain)
+        this.#thaw(domain)
       },
     })
+    const migration = new Migration(source, state)
     this.#migrations.set(domain, migration)
     return migration
   }
@@ -124,7 +125,8 @@ export class Moving {
 
   /** A source was destroyed or replaced. */
   end(source: Domain, status: 'committed' | 'gone'): void {
-    this.#migrations.get(source)?.end(status)
+    const migration = this.#migrations.get(source)
+    if (migration) sourceOf(migration).status = status
     this.#migrations.delete(source)
     this.#host.queue.forget(source)
   }
@@ -135,9 +137,9 @@ export class Moving {
     checkOptions(call, options, RESTORE_OPTIONS)
     const checked = checkSaved(state)
     const { replaces, pirqs: _pirqs, globalVirqs: _globalVirqs, ...given } = options
-    if (replaces !== undefined && (!(replaces instanceof Migration) || this.of(replaces.source) !== replaces))
+    if (replaces !== undefined && (!(replaces instanceof Migration) || this.of(sourceOf(replaces).domain) !== replaces))
       throw new ParameterError(call, 'replaces', replaces, 'a migration under way on this host')
-    const source = replaces?.source
+    const source = replaces && sourceOf(replaces).domain
     const domain = this.#detached(checked, given, source)
     try {
       return this.#settle(domain, checked, options)
@@ -153,7 +155,8 @@ export class Moving {
     const { world, queue, timers, time } = this.#host
     const { virqs } = world
     const { replaces, pirqs = [], globalVirqs = [], ...given } = options
-    const source = replaces?.source
+    const frozen = replaces && sourceOf(replaces)
+    const source = frozen?.domain
     for (const pirq of [...(source?.pirqs.permitted ?? []), ...pirqs]) domain.pirqs.permitted.add(pirq)
     for (const virq of globalVirqs) {
       const refused = !virqs.willHandle(virq, domain.domid, source) && virqs.mayReplaceHandler(virq, source)
@@ -173,7 +176,7 @@ export class Moving {
       queue.around(attach)
       return domain
     }
-    const restore = new Restore(world, domain, checked, replaces ?? null, globalVirqs)
+    const restore = new Restore(world, domain, checked, frozen ?? null, globalVirqs)
     withMemory(() => restore.prepare())
     domain.frozen = 'restored'
     queue.around(() => {
@@ -220,7 +223,7 @@ export class Moving {
       return
     }
     const { virqs } = world
-    const { source } = replaces
+    const { domain: source } = sourceOf(replaces)
     domain.target = source.target
     virqs.replace(source, domain)
     domains.remove(source.domid)
@@ -229,7 +232,7 @@ export class Moving {
     for (const vcpu of source.vcpus) timers.disarm(vcpu)
     this.end(source, 'committed')
     if (source.domid === domain.domid) return
-    for (const other of this.#migrations.values()) other.renamed.set(source.domid, domain.domid)
+    for (const other of this.#migrations.values()) sourceOf(other).renamed.set(source.domid, domain.domid)
     virqs.domainChanged(source.domid)
   }
 

@@ -27,9 +27,10 @@ import { virqClass } from '../host/virq.js'
 import type { World } from '../host/world.js'
 import { awaits, mayAllocUnbound, mayBindInterdomain, mayBindVirq, mayUsePirq } from '../hypercalls/evtchn/may.js'
 import { noPort } from '../hypercalls/parts.js'
+import { frameRefs } from '../machine/memory.js'
 import type { CheckedPort, CheckedTransparent } from './check.js'
 import { RestoreError } from './fields.js'
-import { isRaised, type Migration, pendingPorts } from './handle.js'
+import { isRaised, pendingPorts, type Source } from './handle.js'
 import { loadRam } from './ram.js'
 
 const { ENOMEM, EINVAL, ENOSPC } = Errno
@@ -51,7 +52,7 @@ export class Restore {
   readonly #world: World
   readonly #domain: Domain
   readonly #state: CheckedTransparent
-  readonly #migration: Migration | null
+  readonly #migration: Source | null
   /** Global VIRQs whose handler domain it becomes (EC-vclass-5). */
   readonly #roles: readonly number[]
   readonly #ends: End[] = []
@@ -68,7 +69,7 @@ export class Restore {
     world: World,
     domain: Domain,
     state: CheckedTransparent,
-    migration: Migration | null,
+    migration: Source | null,
     roles: readonly number[],
   ) {
     this.#world = world
@@ -80,7 +81,7 @@ export class Restore {
   }
 
   get #source(): Domain | null {
-    return this.#migration?.source ?? null
+    return this.#migration?.domain ?? null
   }
 
   // --- prepare -------------------------------------------------------------------------------------------------------
@@ -110,7 +111,7 @@ export class Restore {
     for (const [i, each] of this.#state.vcpuState.entries()) {
       const vcpu = domain.vcpus[i]!
       if (each.infoGfn >= 0) {
-        domain.memory.hold(each.infoGfn)
+        frameRefs(domain.memory).hold(each.infoGfn)
         vcpu.infoGfn = each.infoGfn
         vcpu.info = domain.memory.base + each.infoGfn * PAGE_SIZE + each.infoOffset
         vcpu.activeDepth = 2
@@ -151,7 +152,7 @@ export class Restore {
       Object.assign(pirqs.get(pirq), { port, willShare, inFlight })
     const { eoiMap } = this.#state
     if (!eoiMap) return
-    memory.hold(eoiMap.gfn)
+    frameRefs(memory).hold(eoiMap.gfn)
     pirqs.eoiMapGfn = eoiMap.gfn
     pirqs.eoiMap = memory.base + eoiMap.gfn * PAGE_SIZE
     pirqs.autoUnmask = eoiMap.autoUnmask

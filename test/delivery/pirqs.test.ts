@@ -5,6 +5,7 @@ import { type Bits, HYPERVISOR, PAGE_SIZE } from '../../src/abi/index.js'
 import { PHYSDEVOP } from '../../src/abi/physdev.js'
 import { inside } from '../../src/domain/handles.js'
 import { worldOf } from '../../src/hypervisor.js'
+import { frameRefs } from '../../src/machine/memory.js'
 
 import { ARGUMENT, END, FREE_GFN, Guest, host, NOWHERE, READ_ONLY } from '../ops/raw.js'
 
@@ -73,7 +74,7 @@ describe.each([64, 32] as const)('a PIRQ, %i-bit', (bits: Bits) => {
       expect(physdev(d1, cmd, READ_ONLY / PAGE_SIZE)).toBe('EINVAL')
     }
     expect(physdev(d1, pirq_eoi_gmfn_v2, MAP)).toBe('ok')
-    expect(d1.domain.memory.references(MAP)).toBe(1)
+    expect(frameRefs(d1.domain.memory).references(MAP)).toBe(1)
     expect(physdev(d1, pirq_eoi_gmfn_v1, 16)).toBe('EINVAL')
     expect(physdev(d1, pirq_eoi_gmfn_v1, MAP)).toBe('EBUSY')
     expect(physdev(d1, pirq_eoi_gmfn_v2, MAP + 1)).toBe('EBUSY')

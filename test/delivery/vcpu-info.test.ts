@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { type Bits, HYPERVISOR, PAGE_SIZE, SCHEDOP, VCPU_INFO_SIZE, VCPUOP } from '../../src/abi/index.js'
 import { inside } from '../../src/domain/handles.js'
 import type { HypervisorOptions } from '../../src/index.js'
+import { frameRefs } from '../../src/machine/memory.js'
 import { ARGUMENT, END, FREE_GFN, type Guest, host, NOWHERE, READ_ONLY, SHARED_INFO } from '../ops/raw.js'
 
 const { vcpu_op, sched_op } = HYPERVISOR
@@ -105,9 +106,9 @@ describe.each([64, 32] as const)('register_vcpu_info, its checks, %i-bit', (bits
     const { xen, d1 } = host(bits)
     register(d1, { vcpu: 0 })
     register(d1, { vcpu: 1, offset: 64 })
-    expect(d1.domain.memory.references(MFN)).toBe(2)
+    expect(frameRefs(d1.domain.memory).references(MFN)).toBe(2)
     xen.killDomain(xen.domain(1)!)
-    expect(d1.domain.memory.references(MFN)).toBe(0)
+    expect(frameRefs(d1.domain.memory).references(MFN)).toBe(0)
   })
 })
 

@@ -15,6 +15,7 @@ import {
 import { FifoState } from '../../src/domain/fifo.js'
 import { inside } from '../../src/domain/handles.js'
 import { type Domain, type DomainOptions, Errno, Hypervisor, type HypervisorOptions } from '../../src/index.js'
+import { frameRefs } from '../../src/machine/memory.js'
 
 const ARGS = 2
 const BLOCK = 3
@@ -59,7 +60,9 @@ describe('init_control', () => {
     expect(domain.memory.data.getUint8(ARGS * PAGE_SIZE + 16)).toBe(17)
     expect(call('init_control', { ...init, control_gfn: 999 })).toBe(-EINVAL)
     expect(call('init_control', { ...init, vcpu: 1 })).toBe(0)
-    expect([domain.memory.references(BLOCK), inside(domain).maxEvtchns, inside(domain).levels]).toEqual([2, 131072, 0])
+    expect([frameRefs(domain.memory).references(BLOCK), inside(domain).maxEvtchns, inside(domain).levels]).toEqual([
+      2, 131072, 0,
+    ])
   })
 
   it('EC-init-11: neither reads nor clears the block', () => {
@@ -97,7 +100,7 @@ describe('expand_array', () => {
     const { call, domain } = machine()
     call('init_control', init)
     expect([call('expand_array', expand), call('expand_array', expand)]).toEqual([0, 0])
-    expect(domain.memory.references(PAGE)).toBe(2)
+    expect(frameRefs(domain.memory).references(PAGE)).toBe(2)
     expect(inside(domain).fifo!.wordAt(1)).toBe(inside(domain).fifo!.wordAt(1025))
   })
 })

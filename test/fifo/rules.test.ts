@@ -5,6 +5,7 @@ import { PAGE_SIZE } from '../../src/abi/index.js'
 import { inside } from '../../src/domain/handles.js'
 import type { DomainOptions, Vcpu } from '../../src/index.js'
 import { QUEUES_SHIFT } from '../../src/machine/host_layout.js'
+import { frameRefs } from '../../src/machine/memory.js'
 import { FREE_GFN, type Guest, host } from '../ops/raw.js'
 import { runThrough } from './steps.js'
 import { BUSY, FifoWorld, LINK, LINKED, MASKED, PENDING } from './world.js'
@@ -95,9 +96,9 @@ describe('init_control and expand_array', () => {
     expect(d1.answer('init_control', { control_gfn: BLOCKS + 3, offset: 0, vcpu: 0 })).toBe('EINVAL')
     d1.must('init_control', { control_gfn: BLOCKS, offset: 128, vcpu: 1 })
     send(d1, onV1)
-    expect([head(d1, 1), d1.domain.memory.references(BLOCKS)]).toEqual([onV1, 2])
+    expect([head(d1, 1), frameRefs(d1.domain.memory).references(BLOCKS)]).toEqual([onV1, 2])
     d1.must('reset', { dom: 1 })
-    expect(d1.domain.memory.references(BLOCKS)).toBe(0)
+    expect(frameRefs(d1.domain.memory).references(BLOCKS)).toBe(0)
   })
 
   it('EC-expand-5: a new page raises the remembered events of its own range, each on its notify vCPU', () => {

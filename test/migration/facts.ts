@@ -6,6 +6,7 @@ import { ECS, NR_VIRQS, PAGE_SIZE, sharedInfo } from '../../src/abi/index.js'
 import { inside } from '../../src/domain/handles.js'
 import { worldOf } from '../../src/hypervisor.js'
 import type { Domain, Hypervisor, SavedDomain } from '../../src/index.js'
+import { frameRefs } from '../../src/machine/memory.js'
 
 /** A port: state, notify vCPU, Xen consumer, and what the state has beside. */
 export type PortFacts = [port: number, state: number, vcpu: number, consumer: number, ...rest: number[]]
@@ -92,7 +93,7 @@ export function domainFacts(domain: Domain) {
     pirqs: [...pirqs.records()].map(([pirq, record]) => [pirq, { ...record }]).sort(),
     eoiMap: [pirqs.eoiMapGfn, pirqs.autoUnmask],
     readOnly: memory.protectedFrames,
-    held: Array.from({ length: memory.frames }, (_, gfn) => memory.references(gfn)),
+    held: Array.from({ length: memory.frames }, (_, gfn) => frameRefs(memory).references(gfn)),
   }
 }
 

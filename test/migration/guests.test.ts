@@ -8,6 +8,7 @@ import { EVTCHNOP, encode, HYPERVISOR, PAGE_SIZE, SELECTOR_AREA, SHUTDOWN } from
 import { inside } from '../../src/domain/handles.js'
 import { worldOf } from '../../src/hypervisor.js'
 import { GuestKernel } from '../../src/index.js'
+import { sourceOf } from '../../src/migration/handle.js'
 import { domainFacts, throughJson } from './facts.js'
 import { Host, machine } from './machines.js'
 
@@ -128,7 +129,7 @@ describe('where a domain may be moved to', () => {
         dom0.send(ends[7]!)
         const domain = host.xen.restoreDomain(throughJson(replaces.state), { replaces, memory, base })
         // Whatever is left of it where it was must not matter.
-        const old = replaces.source.memory
+        const old = sourceOf(replaces).domain.memory
         if (base !== old.base) new Uint8Array(memory.buffer, old.base, old.bytes).fill(0xff)
         new Uint8Array(memory.buffer).set(domain.memory.view(), base)
         kernel.moveTo(host.xen.platform(domain))

@@ -18,6 +18,7 @@ import {
 } from '../../src/abi/index.js'
 import { inside } from '../../src/domain/handles.js'
 import { type Domain, type DomainOptions, Hypervisor, type HypervisorOptions } from '../../src/index.js'
+import { frameRefs } from '../../src/machine/memory.js'
 import { type Area, bitAt, PAGE, type Plan } from './geometry.js'
 
 export const ARGUMENT = 2 * PAGE
@@ -206,7 +207,7 @@ export function stateOf(guest: RawGuest): unknown {
     levels: inside(domain).levels,
     nlevel: inside(domain).nlevel,
     maxEvtchns: inside(domain).maxEvtchns,
-    held: Array.from({ length: domain.memory.frames }, (_, gfn) => domain.memory.references(gfn)),
+    held: Array.from({ length: domain.memory.frames }, (_, gfn) => frameRefs(domain.memory).references(gfn)),
     vcpus: domain.vcpus.map((vcpu) => [
       inside(vcpu).activeDepth,
       inside(vcpu).recorded,

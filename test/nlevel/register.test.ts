@@ -3,6 +3,7 @@
 import { describe, expect, it } from 'vitest'
 import { DOMID_SELF, EVTCHN_STRUCTS, EVTCHNOP, encode, HYPERVISOR } from '../../src/abi/index.js'
 import { inside } from '../../src/domain/handles.js'
+import { frameRefs } from '../../src/machine/memory.js'
 
 import { channelsOf, P, PAGE, plan } from './geometry.js'
 import { ARGUMENT, FIRST_FREE, MASK_GFNS, PENDING_GFNS, RawGuest, stateOf } from './guest.js'
@@ -221,7 +222,7 @@ describe('EVTCHNOP_register_nlevel', () => {
     const guest = RawGuest.on({}, operation.domain)
     const tree = { ...TREE, mask: TREE.pending }
     guest.register(tree)
-    for (const gfn of TREE.pending) expect(guest.domain.memory.references(gfn)).toBe(2)
+    for (const gfn of TREE.pending) expect(frameRefs(guest.domain.memory).references(gfn)).toBe(2)
     expect(guest.op('reset', { dom: DOMID_SELF })).toBe(0)
     expect(guest.domain.memory.heldFrames).toBe(0)
   })

@@ -3,6 +3,7 @@
 import { describe, expect, it } from 'vitest'
 import { DOMID_SELF } from '../../src/abi/index.js'
 import { inside } from '../../src/domain/handles.js'
+import { frameRefs } from '../../src/machine/memory.js'
 
 import { type Area, bytesAt, channelsOf, PAGE, plan } from './geometry.js'
 import { AREAS, ARGUMENT, FIRST_FREE, RawGuest, stateOf } from './guest.js'
@@ -186,7 +187,7 @@ describe('EVTCHNOP_set_nlevel_selectors', () => {
     guest.writeAreas(tree.selectors[2]!)
     const args = { vcpu: 2, levels: 3, nr_pages: 1, pad: 0, areas: AREAS }
     expect(guest.op('set_nlevel_selectors', args, 1)).toBe(0)
-    expect(guest.domain.memory.references(tree.selectors[2]![0]!.gfns[0]!)).toBe(1)
+    expect(frameRefs(guest.domain.memory).references(tree.selectors[2]![0]!.gfns[0]!)).toBe(1)
   })
 
   it('section 2: a 32-bit guest has no addresses above 2³²-1, even where its page tables would go on', () => {
@@ -220,7 +221,7 @@ describe('recorded selectors', () => {
     ram.set(guest.bytes.subarray(ARGUMENT, ARGUMENT + 32), ARGUMENT)
     expect(guest.bytes.every((byte, i) => byte === ram[i])).toBe(true)
     expect([inside(guest.domain).levels, guest.flag(0)]).toEqual([2, 0])
-    expect(tree.selectors[0]!.map(({ gfns }) => guest.domain.memory.references(gfns[0]!))).toEqual([1, 1])
+    expect(tree.selectors[0]!.map(({ gfns }) => frameRefs(guest.domain.memory).references(gfns[0]!))).toEqual([1, 1])
     // Two levels go on.
     expect(guest.op('send', { port })).toBe(0)
     expect([guest.pending(port), guest.path(0, port), guest.flag(0)]).toEqual([1, [1], 1])
@@ -231,7 +232,9 @@ describe('recorded selectors', () => {
     const first = plan(64, 4, 1, 1, FIRST_FREE)
     const second = plan(64, 3, 2, 1, 32)
     const held = () =>
-      [first, second].map((tree) => tree.selectors[0]!.map(({ gfns }) => guest.domain.memory.references(gfns[0]!)))
+      [first, second].map((tree) =>
+        tree.selectors[0]!.map(({ gfns }) => frameRefs(guest.domain.memory).references(gfns[0]!)),
+      )
     guest.must(guest.setSelectors(first, 0))
     expect(held()).toEqual([[1, 1], [0]])
     guest.must(guest.setSelectors(first, 0))
@@ -268,7 +271,7 @@ describe('recorded selectors', () => {
       selectors: [[same], [same], [same]],
     }
     guest.register(tree)
-    expect(guest.domain.memory.references(FIRST_FREE)).toBe(5)
+    expect(frameRefs(guest.domain.memory).references(FIRST_FREE)).toBe(5)
     expect(guest.op('reset', { dom: DOMID_SELF })).toBe(0)
     expect(guest.domain.memory.heldFrames).toBe(0)
   })

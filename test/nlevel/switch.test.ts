@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { HYPERVISOR, SCHEDOP, sharedInfo } from '../../src/abi/index.js'
 import { inside } from '../../src/domain/handles.js'
 import { Hypervisor } from '../../src/index.js'
+import { frameRefs } from '../../src/machine/memory.js'
 import { channelsOf, PAGE, plan } from './geometry.js'
 import { ARGUMENT, FIRST_FREE, RawGuest } from './guest.js'
 
@@ -128,7 +129,7 @@ describe('the switch', () => {
     guest.must(guest.setSelectors(TREE, 0))
     guest.must(guest.setSelectors(other, 1))
     guest.must(guest.commit(TREE))
-    for (const { gfns } of other.selectors[1]!) expect(guest.domain.memory.references(gfns[0]!)).toBe(0)
+    for (const { gfns } of other.selectors[1]!) expect(frameRefs(guest.domain.memory).references(gfns[0]!)).toBe(0)
     expect(inside(guest.domain.vcpu(1)).activeDepth).toBe(0)
     // So it may have the right ones later.
     expect(guest.setSelectors(TREE, 1)).toBe(0)
