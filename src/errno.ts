@@ -3,7 +3,7 @@
  * refusals, which operations return, and the errors that typed calls throw.
  */
 
-export const Errno = {
+export const Errno = Object.freeze({
   EPERM: 1,
   ENOENT: 2,
   ESRCH: 3,
@@ -22,7 +22,7 @@ export const Errno = {
   ERESTART: 85,
   EOPNOTSUPP: 95,
   ENOTCONN: 107,
-} as const
+} as const)
 
 /** Name of an error number, such as `EINVAL`. */
 export type ErrnoName = keyof typeof Errno

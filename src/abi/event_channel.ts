@@ -7,7 +7,7 @@ const portOnly = (name: string) => struct(name, 4, { port: [0, 4, 'in'] })
 const resetLike = (name: string) => struct(name, 2, { dom: [0, 2, 'in'] })
 
 /** The argument of each operation, by its name in EVTCHNOP. */
-export const EVTCHN_STRUCTS = {
+export const EVTCHN_STRUCTS = Object.freeze({
   bind_interdomain: struct('evtchn_bind_interdomain', 12, {
     remote_dom: [0, 2, 'in'],
     remote_port: [4, 4, 'in'],
@@ -75,7 +75,7 @@ export const EVTCHN_STRUCTS = {
     nr_channels: [16, 4, 'out'],
     pad: [20, 4, 'in'],
   }),
-} as const satisfies Record<keyof typeof EVTCHNOP, Struct>
+} as const satisfies Record<keyof typeof EVTCHNOP, Struct>)
 
 /** One level's frames in the array that set_nlevel_selectors points to. */
 export const SELECTOR_AREA = struct('evtchn_selector_area', 16, {
@@ -112,7 +112,7 @@ export const EVTCHNOP_NAMES: ReadonlyMap<number, EvtchnOpName> = new Map(
 )
 
 /** struct evtchn_op of the legacy hypercall: a command and the union of its structs. It knows commands up to unmask. */
-export const EVTCHN_OP = { size: 28, cmd: 0, union: 4, lastCmd: EVTCHNOP.unmask } as const
+export const EVTCHN_OP = Object.freeze({ size: 28, cmd: 0, union: 4, lastCmd: EVTCHNOP.unmask } as const)
 
 /** Bit 0 of bind_pirq's flags. */
 export const BIND_PIRQ__WILL_SHARE = 1

@@ -20,4 +20,4 @@ export const EVTCHN_FIFO_WORDS_PER_PAGE = 1024
 export const EVTCHN_FIFO_MAX_PAGES = EVTCHN_FIFO_NR_CHANNELS / EVTCHN_FIFO_WORDS_PER_PAGE
 
 /** struct evtchn_fifo_control_block: ready at 0, head[16] from 8. */
-export const CONTROL_BLOCK = { size: 72, ready: 0, heads: 8 } as const
+export const CONTROL_BLOCK = Object.freeze({ size: 72, ready: 0, heads: 8 } as const)

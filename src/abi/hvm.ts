@@ -3,7 +3,7 @@
 import { struct } from './struct.js'
 
 /** hvm_op commands. */
-export const HVMOP = { set_param: 0, get_param: 1, set_evtchn_upcall_vector: 23 } as const
+export const HVMOP = Object.freeze({ set_param: 0, get_param: 1, set_evtchn_upcall_vector: 23 } as const)
 
 /** The parameter that says how upcalls are delivered. */
 export const HVM_PARAM_CALLBACK_IRQ = 0

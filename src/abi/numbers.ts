@@ -1,7 +1,7 @@
 /** Xen's public numbers, under Xen's names. Sources: xen/include/public/{xen,errno,event_channel,sched,vcpu}.h; nlevel.md section 2. */
 
 /** Hypercall numbers (`__HYPERVISOR_*`). */
-export const HYPERVISOR = {
+export const HYPERVISOR = Object.freeze({
   multicall: 13,
   event_channel_op_compat: 16,
   xen_version: 17,
@@ -10,7 +10,7 @@ export const HYPERVISOR = {
   event_channel_op: 32,
   physdev_op: 33,
   hvm_op: 34,
-} as const
+} as const)
 
 /** Domain ids from DOMID_FIRST_RESERVED up name no ordinary domain (EC-lay-1). */
 export const DOMID_FIRST_RESERVED = 0x7ff0
@@ -20,7 +20,7 @@ export const DOMID_SELF = 0x7ff0
 export const DOMID_INVALID = 0x7ff4
 
 /** Event channel operations; 64…67 are this library's N-level operations, Xen uses 0…14. */
-export const EVTCHNOP = {
+export const EVTCHNOP = Object.freeze({
   bind_interdomain: 0,
   bind_virq: 1,
   bind_pirq: 2,
@@ -40,10 +40,10 @@ export const EVTCHNOP = {
   set_nlevel_selectors: 65,
   register_nlevel: 66,
   query_nlevel2: 67,
-} as const
+} as const)
 
 /** States of a port object, as the dump prints them in `s=` (spec 2.1). */
-export const ECS = {
+export const ECS = Object.freeze({
   FREE: 0,
   RESERVED: 1,
   UNBOUND: 2,
@@ -51,13 +51,13 @@ export const ECS = {
   PIRQ: 4,
   VIRQ: 5,
   IPI: 6,
-} as const
+} as const)
 
 /** The values of `status` that EVTCHNOP_status returns. */
-export const EVTCHNSTAT = { closed: 0, unbound: 1, interdomain: 2, pirq: 3, virq: 4, ipi: 5 } as const
+export const EVTCHNSTAT = Object.freeze({ closed: 0, unbound: 1, interdomain: 2, pirq: 3, virq: 4, ipi: 5 } as const)
 
 /** Virtual interrupts. */
-export const VIRQ = {
+export const VIRQ = Object.freeze({
   TIMER: 0,
   DEBUG: 1,
   CONSOLE: 2,
@@ -72,7 +72,7 @@ export const VIRQ = {
   ENOMEM: 12,
   XENPMU: 13,
   ARCH_0: 16,
-} as const
+} as const)
 /** Number of virtual interrupts. */
 export const NR_VIRQS = 24
 
@@ -84,11 +84,18 @@ export const PAGE_SIZE = 4096
 export const PAGE_BITS = 32768
 
 /** vcpu_op commands. */
-export const VCPUOP = { initialise: 0, up: 1, down: 2, is_up: 3, register_vcpu_info: 10 } as const
+export const VCPUOP = Object.freeze({ initialise: 0, up: 1, down: 2, is_up: 3, register_vcpu_info: 10 } as const)
 /** sched_op commands. */
-export const SCHEDOP = { yield: 0, block: 1, shutdown: 2, poll: 3 } as const
+export const SCHEDOP = Object.freeze({ yield: 0, block: 1, shutdown: 2, poll: 3 } as const)
 /** Reasons of SCHEDOP_shutdown. */
-export const SHUTDOWN = { poweroff: 0, reboot: 1, suspend: 2, crash: 3, watchdog: 4, soft_reset: 5 } as const
+export const SHUTDOWN = Object.freeze({
+  poweroff: 0,
+  reboot: 1,
+  suspend: 2,
+  crash: 3,
+  watchdog: 4,
+  soft_reset: 5,
+} as const)
 /** Most ports that one SCHEDOP_poll may name. */
 export const POLL_MAX_PORTS = 128
 

@@ -37,8 +37,9 @@ export function struct<const R extends Readonly<Record<string, Row>>>(
   rows: R,
 ): Struct<{ readonly [K in keyof R]: Field<R[K][2]> }> {
   const fields: Record<string, Field> = {}
-  for (const [field, [offset, bytes, dir]] of Object.entries(rows)) fields[field] = { offset, size: bytes, dir }
-  return { name, size, fields: fields as { readonly [K in keyof R]: Field<R[K][2]> } }
+  for (const [field, [offset, bytes, dir]] of Object.entries(rows))
+    fields[field] = Object.freeze({ offset, size: bytes, dir })
+  return Object.freeze({ name, size, fields: Object.freeze(fields) as { readonly [K in keyof R]: Field<R[K][2]> } })
 }
 
 const TWO_32 = 2 ** 32

@@ -21,9 +21,9 @@ import {
 } from '../abi/index.js'
 import { ABI_QUEUES, DOMAIN, FIFO, FIFO_BYTES, NONE, QUEUE, QUEUES_SHIFT } from '../machine/host_layout.js'
 import type { GuestMemory } from '../machine/memory.js'
+import { frameRefs } from '../machine/memory.js'
 import type { PrivateMemory } from '../machine/private_memory.js'
 import { CorePortOps, type Delivery } from './port_ops.js'
-import { frameRefs } from '../machine/memory.js'
 
 const LINK_MASK = 2 ** EVTCHN_FIFO_LINK_BITS - 1
 

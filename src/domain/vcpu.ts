@@ -6,8 +6,8 @@
 import { type Bits, type EvtchnOpName, type In, type Out, UPCALL_MASK, UPCALL_PENDING } from '../abi/index.js'
 import { NONE, VCPU, VCPU_SHIFT } from '../machine/host_layout.js'
 import type { GuestMemory } from '../machine/memory.js'
-import { PrivateMemory } from '../machine/private_memory.js'
 import { frameRefs } from '../machine/memory.js'
+import { PrivateMemory } from '../machine/private_memory.js'
 
 // Words of the record.
 const INFO = VCPU.INFO >> 2
@@ -155,7 +155,8 @@ export class Vcpu {
     this.#dropTable()
     this.#lastTable = { at, bytes }
     if (selectors) for (const area of selectors.areas) for (const gfn of area.gfns) frameRefs(this.#memory).hold(gfn)
-    if (this.#recorded) for (const area of this.#recorded.areas) for (const gfn of area.gfns) frameRefs(this.#memory).release(gfn)
+    if (this.#recorded)
+      for (const area of this.#recorded.areas) for (const gfn of area.gfns) frameRefs(this.#memory).release(gfn)
     this.#recorded = selectors
     return true
   }

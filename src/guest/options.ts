@@ -67,7 +67,7 @@ const BOOT: Table<BootOptions> = {
 }
 
 /** Names of the options of boot. */
-export const BOOT_OPTION_NAMES = Object.keys(BOOT) as readonly (keyof BootOptions)[]
+export const BOOT_OPTION_NAMES = Object.freeze(Object.keys(BOOT)) as readonly (keyof BootOptions)[]
 
 /** Options of boot. Whether the first frame exists is the caller's to check. */
 export function checkBoot(call: string, given: BootOptions): CheckedBootOptions {

@@ -12,7 +12,7 @@ import { Callouts } from '../callout.js'
 import { integer, ParameterError } from '../check.js'
 
 /** Xen's common softirqs; the architecture's follow. */
-export const SOFTIRQ = {
+export const SOFTIRQ = Object.freeze({
   TIMER: 0,
   RCU: 1,
   SCHED_SLAVE: 2,
@@ -24,7 +24,7 @@ export const SOFTIRQ = {
   MACHINE_CHECK: 8,
   PCI_SERR: 9,
   HVM_DPCI: 10,
-} as const
+} as const)
 
 /** Number of softirqs. */
 export const NR_SOFTIRQS = 11

@@ -29,14 +29,14 @@ export function refusedByPolicy(policy: XsmPolicy, verdict: number, { domid }: S
 }
 
 /** Xen's default policy (EC-xsm-1…4). */
-export const defaultPolicy: XsmPolicy = {
+export const defaultPolicy: XsmPolicy = Object.freeze<XsmPolicy>({
   name: 'default',
   evtchnUnbound: ofClassTarget,
   evtchnInterdomain: () => 0,
   evtchnSend: () => 0,
   evtchnStatus: ofClassTarget,
   evtchnReset: ofClassTarget,
-}
+})
 
 /** One end is a control domain, or both are the same domain, or the caller is a control domain (EC-xsm-5). */
 function silo(caller: Subject, a: Subject, b: Subject): boolean {
@@ -44,7 +44,7 @@ function silo(caller: Subject, a: Subject, b: Subject): boolean {
 }
 
 /** Xen's SILO policy: guests reach control domains and themselves, never each other. */
-export const siloPolicy: XsmPolicy = {
+export const siloPolicy: XsmPolicy = Object.freeze<XsmPolicy>({
   ...defaultPolicy,
   name: 'silo',
   evtchnUnbound(caller, on, remote) {
@@ -52,4 +52,4 @@ export const siloPolicy: XsmPolicy = {
     return silo(caller, on, remote) ? ofClassTarget(caller, on) : -Errno.EPERM
   },
   evtchnInterdomain: (caller, remote) => (silo(caller, caller, remote) ? 0 : -Errno.EPERM),
-}
+})

@@ -194,8 +194,8 @@ export class GuestMemory {
   }
 
   /** Frames that `protect` named, ascending. */
-  get protectedFrames(): number[] {
-    return [...this.#readOnly].sort((a, b) => a - b)
+  get protectedFrames(): readonly number[] {
+    return Object.freeze([...this.#readOnly].sort((a, b) => a - b))
   }
 
   /** Frames that the hypervisor holds at present. */

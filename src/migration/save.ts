@@ -49,7 +49,7 @@ export function saveTransparent(domain: Domain, leftNs: (vcpu: Vcpu) => bigint |
   return {
     ...saveCommon(domain),
     mode: 'transparent',
-    readOnly: memory.protectedFrames,
+    readOnly: [...memory.protectedFrames],
     shutdownCode: domain.shutdownCode,
     suspendEvtchn: domain.suspendEvtchn,
     callbackVia: String(domain.callbackVia),
