@@ -8,7 +8,7 @@ import { PortTable } from '../../src/domain/port_table.js'
 import { coreOf, createMemory } from '../../src/machine/core.js'
 import { HostCore } from '../../src/machine/host_core.js'
 import { ABI_QUEUES, DOMAIN, DOMAIN_BYTES, SLOTS, VCPU, VCPU_SHIFT } from '../../src/machine/host_layout.js'
-import type { GuestMemory } from '../../src/machine/memory.js'
+import { GuestMemory } from '../../src/machine/memory.js'
 import { seedOr } from '../settings.js'
 import { runThrough, SteppedMemory, shipped } from './steps.js'
 import { BUSY, LINKED, MASKED, PENDING } from './world.js'
@@ -29,7 +29,7 @@ function machine(shared: boolean) {
   const table = new PortTable(memory, record)
   const state = new FifoState(memory, VCPUS)
   const vcpus = memory.take(VCPUS << VCPU_SHIFT)
-  const nowhere = { hold: () => {} } as unknown as GuestMemory
+  const nowhere = new GuestMemory({ frames: 1 })
   state.addPage(nowhere, 0, 0)
   const put = (at: number, value: number) => {
     memory.words[at >> 2] = value

@@ -19,7 +19,7 @@ import {
   VCPU,
   VCPU_SHIFT,
 } from '../../src/machine/host_layout.js'
-import type { GuestMemory } from '../../src/machine/memory.js'
+import { GuestMemory } from '../../src/machine/memory.js'
 import { PrivateMemory } from '../../src/machine/private_memory.js'
 import type { Thread, World } from './runs.js'
 import {
@@ -44,6 +44,9 @@ const DESCRIPTORS = 576
 const TABLE = 832
 const OUT = 896
 const BYTES = 1024
+/** Whose frames hold the pages; made once, for an engine has no room for one a run. */
+const NOWHERE = new GuestMemory({ frames: 1 })
+
 /** Priorities that scenarios use. */
 const QUEUES = [0, 1, 2, 3, 4, 7]
 
@@ -105,8 +108,7 @@ export class FifoWorld implements World {
     this.record = memory.take(DOMAIN_BYTES)
     this.table = new PortTable(memory, this.record)
     this.state = new FifoState(memory, vcpus)
-    const nowhere = { hold: () => {} } as unknown as GuestMemory
-    if (pages) this.state.addPage(nowhere, 0, 0)
+    if (pages) this.state.addPage(NOWHERE, 0, 0)
     const vcpusAt = memory.take(vcpus << VCPU_SHIFT)
     const put = (at: number, value: number) => {
       this.private.words[at / 4] = value
@@ -124,7 +126,7 @@ export class FifoWorld implements World {
     if (pages) this.private.silent.add(this.state.at + FIFO.NR_PAGES)
     for (let vcpu = 0; vcpu < vcpus; vcpu++) {
       put(vcpusAt + (vcpu << VCPU_SHIFT) + VCPU.INFO, this.flag(vcpu))
-      this.state.mapBlock(nowhere, vcpu, { gfn: 1, offset: vcpu * 128 }, this.block(vcpu))
+      this.state.mapBlock(NOWHERE, vcpu, { gfn: 1, offset: vcpu * 128 }, this.block(vcpu))
       const descriptor = (DESCRIPTORS + vcpu * 128) / 4
       this.memory.words.set([this.flag(vcpu), this.block(vcpu), TABLE, 64], descriptor)
     }
@@ -293,7 +295,7 @@ export class FifoWorld implements World {
       'expander',
       (function* () {
         yield { label: 'page' }
-        state.addPage({ hold: () => {} } as unknown as GuestMemory, 0, 0)
+        state.addPage(NOWHERE, 0, 0)
         for (const port of ports) {
           yield { label: 'saved?' }
           if (table.savedPending(port)) yield* host.raise(record, port)
