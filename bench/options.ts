@@ -1,7 +1,7 @@
 /**
  * The one command language of the benchmarks: the same options under the same names, one parser (that of the commands),
- * and one way out: text, Markdown, CSV, a chart, or JSON in the envelope that docs/json.md describes. A benchmark itself
- * measures and returns tables.
+ * and one way out: text, Markdown, CSV, a chart, or JSON in one envelope. A benchmark itself measures and
+ * returns tables.
  */
 
 import { writeResult } from '../src/cli/command.js'

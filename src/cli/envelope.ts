@@ -1,4 +1,4 @@
-/** What `--json` prints: one envelope for all commands and benchmarks. docs/json.md describes it. */
+/** What `--json` prints: one envelope for all commands and benchmarks. */
 
 import { readFileSync } from 'node:fs'
 import { arch, cpus, release, type } from 'node:os'
