@@ -4,7 +4,7 @@
 export type { OnError } from './callout.js'
 export { ParameterError } from './check.js'
 export { type Clock, ManualClock } from './clock.js'
-export type { DomainType, Dying, RestoredEnd, RestoreReport } from './domain/domain.js'
+export type { DomainType, Dying, RestoredEnd, RestoreReport } from './domain/config.js'
 export type { Domain, Vcpu } from './domain/handles.js'
 export type { Subject } from './domain/subject.js'
 export { type CallbackVia, decodeCallbackVia, type UpcallHow } from './domain/upcall.js'

@@ -5,7 +5,8 @@
 
 import { Callouts } from './callout.js'
 import { CheckedClock, type Clock, ManualClock } from './clock.js'
-import type { Domain, DomainHost } from './domain/domain.js'
+import type { DomainHost } from './domain/config.js'
+import type { Domain } from './domain/domain.js'
 import { type Vcpu as VcpuHandle, vcpuHandle } from './domain/handles.js'
 import type { Vcpu } from './domain/vcpu.js'
 import { BootedGuests } from './host/booted.js'

@@ -26,92 +26,30 @@ import {
   SLOW,
   STATUS_DYING,
   STATUS_FROZEN,
-  STATUS_POLICY,
   VCPU_SHIFT,
 } from '../machine/host_layout.js'
 import type { GuestMemory } from '../machine/memory.js'
 import { frameRefs } from '../machine/memory.js'
+import type {
+  DomainConfig,
+  DomainHost,
+  DomainType,
+  Dying,
+  NlevelLimits,
+  NlevelRegistration,
+  RestoreReport,
+} from './config.js'
 import { FifoPortOps, type FifoState } from './fifo.js'
 import { LevelPortOps, sharedInfoLeaf } from './levels.js'
 import { EventLock } from './lock.js'
 import { PirqTable } from './pirq.js'
-import { type Delivery, enterForeign, type PortOps } from './port_ops.js'
+import { type Delivery, enterForeign, goneOps, type PortOps } from './port_ops.js'
 import { PortTable } from './port_table.js'
+import { describeDomain, setDomainStatus } from './record.js'
 import type { Subject } from './subject.js'
 import { upcallDeliverable } from './upcall.js'
-import { type TypedCall, Vcpu } from './vcpu.js'
-
-/** Alive, being torn down, or dead (EC-die-1). */
-export type Dying = 'alive' | 'dying' | 'dead'
-
-/** How a guest takes upcalls: PV respects evtchn_upcall_mask, HVM ignores it (EC-up-6, EC-up-8). */
-export type DomainType = 'pv' | 'hvm'
-
-/** What the domain's creator grants of the N-level ABI; the host's own limits apply beside it. */
-export interface NlevelLimits {
-  nlevelAllowed: boolean
-  maxLevels: number
-  maxLeafPages: number
-}
-
-/** A domain's N-level registration: frames held until reset or death. */
-export interface NlevelRegistration {
-  readonly levels: number
-  readonly nrPages: number
-  /** The width recorded at registration (NL-tree-3). */
-  readonly bits: Bits
-  readonly pendingGfns: readonly number[]
-  readonly maskGfns: readonly number[]
-}
-
-/** A channel whose other end was looked for when a saved domain was restored. */
-export interface RestoredEnd {
-  port: number
-  /** The other end as the saved state has it. */
-  domid: number
-  remotePort: number
-}
-
-/** How a transparent restore went (NL-mig-6). */
-export interface RestoreReport {
-  /** Ends that are connected again; both were set pending once. */
-  connected: RestoredEnd[]
-  /** Ends that are UNBOUND towards the other end's domain now, and why. */
-  unbound: (RestoredEnd & { reason: string })[]
-  /** Ports that Xen itself had, which are free now. */
-  xenPorts: number[]
-  /** Ports that were raised at the frozen source, after it was saved, and here when it was replaced. */
-  raised: number[]
-}
-
-/** What a domain calls on the hypervisor. */
-export interface DomainHost {
-  /** The private memory and the core that works on it. */
-  readonly core: HostCore
-  /** A policy is asked about sends: the host core leaves them to TypeScript. */
-  readonly policyOnSend: boolean
-  kick(vcpu: Vcpu): void
-  /** A vCPU that was blocked runs again. */
-  unblocked(vcpu: Vcpu): void
-  /** A vCPU is online again. */
-  comesUp(vcpu: Vcpu): void
-  /** Wallclock in ns since 1970. */
-  wallclockNs(): bigint
-  typedCall: TypedCall
-}
-
-/** Settled description of a domain, made by Hypervisor.createDomain. */
-export interface DomainConfig {
-  domid: number
-  vcpus: number
-  bits: Bits
-  type: DomainType
-  maxEvtchnPort: number
-  privileged: boolean
-  sharedInfoGfn: number
-  nrPirqs: number
-  nlevel: NlevelLimits
-}
+import { Vcpu } from './vcpu.js'
+import { writeWallclock } from './wallclock.js'
 
 /** One domain. Made by `Hypervisor.createDomain`. */
 export class Domain implements Delivery, Subject {
@@ -179,7 +117,7 @@ export class Domain implements Delivery, Subject {
     this.hostCore = host.core
     this.record = host.core.memory.take(DOMAIN_BYTES)
     this.coreSlots = host.core.enter(memory.core)
-    const vcpusAt = this.#describe(config)
+    const vcpusAt = describeDomain(host.core, this.record, config, this.coreSlots, host.policyOnSend)
     this.ports = new PortTable(host.core.memory, this.record)
     this.pirqs = new PirqTable(config.nrPirqs)
     this.vcpus = Array.from(
@@ -191,22 +129,6 @@ export class Domain implements Delivery, Subject {
     this.#ops.enter?.()
   }
 
-  /** Fills the record with what stays as it is; returns where the vCPUs' records are. */
-  #describe({ domid, vcpus }: DomainConfig): number {
-    const { memory } = this.hostCore
-    const at = memory.take(vcpus << VCPU_SHIFT)
-    const put = (offset: number, value: number) => {
-      memory.words[(this.record + offset) >>> 2] = value
-    }
-    put(DOMAIN.DOMID, domid)
-    put(DOMAIN.GENERATION, this.hostCore.nextGeneration())
-    put(DOMAIN.VCPUS, at)
-    put(DOMAIN.NR_VCPUS, vcpus)
-    put(DOMAIN.FUNCTIONS, this.coreSlots)
-    put(DOMAIN.STATUS, this.#host.policyOnSend ? STATUS_POLICY : 0)
-    return at
-  }
-
   /** The domain has left the host, or never came onto it: its records are given back. What is asked later finds it dead. */
   dispose(): void {
     if (this.#disposed) return
@@ -215,7 +137,7 @@ export class Domain implements Delivery, Subject {
     const { memory } = this.hostCore
     const vcpusAt = memory.words[(this.record + DOMAIN.VCPUS) >>> 2]!
     this.#ops.leave?.()
-    this.#ops = gone(this.#ops)
+    this.#ops = goneOps(this.#ops)
     for (const vcpu of this.vcpus) vcpu.dispose()
     this.ports.dispose()
     memory.give(vcpusAt, this.vcpus.length << VCPU_SHIFT)
@@ -255,10 +177,7 @@ export class Domain implements Delivery, Subject {
   }
 
   #setStatus(bit: number, on: boolean): void {
-    if (this.#disposed) return
-    const { words } = this.hostCore.memory
-    const at = (this.record + DOMAIN.STATUS) >>> 2
-    words[at] = on ? words[at]! | bit : words[at]! & ~bit
+    if (!this.#disposed) setDomainStatus(this.hostCore, this.record, bit, on)
   }
 
   /** Width of shared_info: what the guest's mode was when it was last latched (EC-lay-4). */
@@ -367,18 +286,9 @@ export class Domain implements Delivery, Subject {
     this.updateWallclock()
   }
 
-  /** Writes the wallclock where the current width has it, odd version while under way. */
+  /** Writes the wallclock where the current width has it. */
   updateWallclock(): void {
-    const at = sharedInfo(this.#bits)
-    const view = new DataView(this.memory.memory.buffer, this.sharedInfoAt, PAGE_SIZE)
-    const ns = this.#host.wallclockNs()
-    const seconds = ns / 1_000_000_000n
-    const version = (view.getUint32(at.wc_version, true) | 1) >>> 0
-    view.setUint32(at.wc_version, version, true)
-    view.setUint32(at.wc_sec, Number(seconds & 0xffff_ffffn), true)
-    view.setUint32(at.wc_sec_hi, Number((seconds >> 32n) & 0xffff_ffffn), true)
-    view.setUint32(at.wc_nsec, Number(ns % 1_000_000_000n), true)
-    view.setUint32(at.wc_version, version + 1, true)
+    writeWallclock(this.memory, this.sharedInfoAt, this.#bits, this.#host.wallclockNs())
   }
 
   // Wrappers that refuse unusable ports (EC-port-2).
@@ -469,18 +379,6 @@ export class Domain implements Delivery, Subject {
   /** Unblocks a vCPU; a poll ends with it (EC-poll-14). */
   unblock(vcpu: Vcpu): void {
     if (vcpu.blocked && this.hostCore.calls.wake(this.record, vcpu.vcpuId)) this.#host.unblocked(vcpu)
-  }
-}
-
-/** The operations of a domain that has left the host: no event is anywhere. */
-function gone({ abi, levels, bits, maxEvtchns }: PortOps): PortOps {
-  const nothing = () => {}
-  return {
-    ...{ abi, levels, bits, maxEvtchns },
-    ...{ setPending: nothing, clearPending: nothing, unmask: nothing, moved: nothing },
-    isPending: () => false,
-    isMasked: () => true,
-    selectorDigits: () => '',
   }
 }
 

@@ -8,7 +8,8 @@
 import { type Bits, type EvtchnOpName, type In, MAX_PORT, type Out } from '../abi/index.js'
 import { integer } from '../check.js'
 import type { GuestMemory } from '../machine/memory.js'
-import type { DomainType, Dying, Domain as InnerDomain, RestoreReport } from './domain.js'
+import type { DomainType, Dying, RestoreReport } from './config.js'
+import type { Domain as InnerDomain } from './domain.js'
 import type { Subject } from './subject.js'
 import type { Vcpu as InnerVcpu } from './vcpu.js'
 

@@ -104,3 +104,15 @@ export abstract class CorePortOps implements PortOps {
 export function enterForeign(to: Delivery): void {
   to.hostCore.memory.words[(to.record + DOMAIN.ABI) >>> 2] = ABI_FOREIGN
 }
+
+/** The operations of a domain that has left the host: no event is anywhere. */
+export function goneOps({ abi, levels, bits, maxEvtchns }: PortOps): PortOps {
+  const nothing = () => {}
+  return {
+    ...{ abi, levels, bits, maxEvtchns },
+    ...{ setPending: nothing, clearPending: nothing, unmask: nothing, moved: nothing },
+    isPending: () => false,
+    isMasked: () => true,
+    selectorDigits: () => '',
+  }
+}

@@ -17,7 +17,7 @@ import {
 import type { OnError } from '../callout.js'
 import { among, anything, flag, func, having, integer, known, nested, options, type Table, within } from '../check.js'
 import type { Clock } from '../clock.js'
-import type { DomainConfig, DomainType } from '../domain/domain.js'
+import type { DomainConfig, DomainType } from '../domain/config.js'
 import type { Vcpu } from '../domain/handles.js'
 import type { UpcallHow } from '../domain/upcall.js'
 import type { WasmMemory } from '../machine/core.js'

@@ -8,7 +8,8 @@
  */
 
 import { type Bits, MAX_LEAF_PAGES, maxDepth, maxEvtchns, PAGE_SIZE } from '../abi/index.js'
-import type { Domain, NlevelRegistration } from '../domain/domain.js'
+import type { NlevelRegistration } from '../domain/config.js'
+import type { Domain } from '../domain/domain.js'
 import { LevelPortOps } from '../domain/levels.js'
 import type { SelectorArea } from '../domain/vcpu.js'
 import { Errno, XenError } from '../errno.js'

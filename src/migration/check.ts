@@ -10,7 +10,7 @@ import {
   PAGE_SIZE,
   VCPU_INFO_SIZE,
 } from '../abi/index.js'
-import type { DomainType } from '../domain/domain.js'
+import type { DomainType } from '../domain/config.js'
 import { EVTCHNS_PER_BUCKET } from '../domain/port_table.js'
 import { Errno } from '../errno.js'
 import type { Install } from './abi_part.js'

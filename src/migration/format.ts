@@ -21,7 +21,7 @@ import {
   MAX_VCPUS,
   NR_VIRQS,
 } from '../abi/index.js'
-import type { DomainType } from '../domain/domain.js'
+import type { DomainType } from '../domain/config.js'
 import type { SavedAbi } from './abi_parts.js'
 import type { Columns, SavedTable } from './fields.js'
 import type { SavedRun } from './ram.js'

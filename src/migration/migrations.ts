@@ -16,7 +16,8 @@ import {
   within,
 } from '../check.js'
 import { type Clock, systemTime } from '../clock.js'
-import type { Domain, DomainHost } from '../domain/domain.js'
+import type { DomainHost } from '../domain/config.js'
+import type { Domain } from '../domain/domain.js'
 import { Errno, XenError } from '../errno.js'
 import type { Domains } from '../host/domains.js'
 import { DOMAIN_OPTIONS } from '../host/options.js'

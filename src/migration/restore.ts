@@ -19,7 +19,8 @@ import {
   VIRQ,
   XEN_LEGACY_MAX_VCPUS,
 } from '../abi/index.js'
-import type { Domain, RestoreReport } from '../domain/domain.js'
+import type { RestoreReport } from '../domain/config.js'
+import type { Domain } from '../domain/domain.js'
 import { linkPirqPort } from '../domain/pirq_list.js'
 import { EVTCHNS_PER_BUCKET } from '../domain/port_table.js'
 import { Errno, type Outcome } from '../errno.js'
