@@ -1,24 +1,19 @@
 /**
  * The host: domains, hypercalls, and what the embedder does to them. Here the arguments are checked and handles become the
- * hypervisor's own objects; the work is done below: hypercalls/calls.ts (both ways in), hypercalls/domctl.ts (life and
+ * hypervisor's own objects; the work is done below: booting.ts, hypercalls/calls.ts (both ways in), hypercalls/domctl.ts (life and
  * death), hypercalls/raise.ts (interrupts, Xen's own ports), migration/, dump/.
  */
 
 import { U32_MAX } from './abi/index.js'
-import { integer, known, object, ParameterError } from './check.js'
+import { Booting } from './booting.js'
+import { integer, object } from './check.js'
 import { type Clock, systemTime } from './clock.js'
 import type { Domain as InnerDomain } from './domain/domain.js'
 import { type Domain, domainHandle, type Vcpu } from './domain/handles.js'
 import { checkDumpOptions, type DumpItem, type DumpOptions, dumpInTurns, dumpItems, dumpLines } from './dump/dump.js'
-import { BOOT_OPTION_NAMES, type BootOptions, GuestKernel, type GuestPlatform } from './guest/index.js'
+import type { BootOptions, GuestKernel, GuestPlatform } from './guest/index.js'
 import { domainBehind, domainOn, vcpuBehind } from './host/named.js'
-import {
-  checkHostOptions,
-  DOMAIN_OPTIONS,
-  type DomainOptions,
-  type HypervisorOptions,
-  readDomid,
-} from './host/options.js'
+import { checkHostOptions, type DomainOptions, type HypervisorOptions, readDomid } from './host/options.js'
 import type { Softirqs } from './host/softirq.js'
 import type { OnRefusal } from './hypercalls/calls.js'
 import type { Register } from './hypercalls/dispatch.js'
@@ -43,11 +38,13 @@ export class Hypervisor {
   }
 
   readonly #parts: Parts
+  readonly #booting: Booting
 
   private constructor(parts: Parts) {
     // JavaScript does not know `private`, and only `create` checks the options.
     if (!(parts instanceof Parts)) throw new TypeError('new Hypervisor: use Hypervisor.create(options)')
     this.#parts = parts
+    this.#booting = new Booting(parts)
   }
 
   /** Where the host gets its time from. */
@@ -88,22 +85,7 @@ export class Hypervisor {
    * @throws ParameterError for an option of the wrong type or range; XenError with the hypervisor's reason.
    */
   boot(options: DomainOptions & BootOptions): GuestKernel {
-    object('boot', 'options', options, 'an object with at least a domid')
-    const names = Object.keys(DOMAIN_OPTIONS) as (keyof DomainOptions)[]
-    known('boot', options, [...names, ...BOOT_OPTION_NAMES])
-    const pick = (some: readonly string[]) =>
-      Object.fromEntries(Object.entries(options).filter(([name]) => some.includes(name)))
-    const domain = this.#parts.domains.build('boot', this.#parts.domainHost, pick(names) as unknown as DomainOptions)
-    this.#parts.add(domain)
-    this.#parts.booted.set(domain, 'booting')
-    try {
-      const guest = GuestKernel.boot(this.#platform(domain), pick(BOOT_OPTION_NAMES))
-      this.#parts.booted.set(domain, guest)
-      return guest
-    } catch (error) {
-      this.#parts.domctl.destroy(domain)
-      throw error
-    }
+    return this.#booting.boot(options)
   }
 
   /**
@@ -113,9 +95,7 @@ export class Hypervisor {
    */
   adopt(domain: Domain, guest: GuestKernel): void {
     const inner = this.#domain('adopt', domain)
-    if (!(guest instanceof GuestKernel)) throw new ParameterError('adopt', 'guest', guest, 'a GuestKernel')
-    this.#parts.booted.set(inner, guest)
-    this.#parts.queue.resume(inner)
+    this.#booting.adopt(inner, guest)
   }
 
   /** The domain with this number, dying ones included. */
@@ -207,18 +187,7 @@ export class Hypervisor {
 
   /** The machine of a domain as its own kernel sees it: RAM and hypercalls, for `GuestKernel.boot`. */
   platform(domain: Domain): GuestPlatform {
-    return this.#platform(domainBehind('platform', domain))
-  }
-
-  #platform(domain: InnerDomain): GuestPlatform {
-    return {
-      memory: domain.memory,
-      bits: domain.bits,
-      vcpus: domain.vcpus.length,
-      sharedInfoGfn: domain.sharedInfoGfn,
-      hypercall: (vcpuId, nr, args, onRefusal) => this.#parts.calls.raw(domain.vcpu(vcpuId), nr, args, onRefusal),
-      onError: (error, where) => this.#parts.callouts.report(error, `${where} of d${domain.domid}`),
-    }
+    return this.#booting.platform(domainBehind('platform', domain))
   }
 
   /**
