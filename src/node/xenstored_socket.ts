@@ -45,8 +45,8 @@ class SocketConnection implements Transport {
   }
 
   wake(): void {
-    const { output } = this.#connection
-    while (output.bytes && !this.#blocked) this.#blocked = !this.#socket.write(output.take(CHUNK))
+    const connection = this.#connection
+    while (connection.outputBytes && !this.#blocked) this.#blocked = !this.#socket.write(connection.take(CHUNK))
   }
 
   fail(): void {

@@ -6,6 +6,7 @@ import type { Introductions } from './introductions.js'
 import type { Rules, Scene } from './operations.js'
 import type { Quotas } from './quota.js'
 import type { Transaction } from './transaction.js'
+import type { Transactions } from './transactions.js'
 import type { Watches } from './watches.js'
 import type { Packet } from './wire.js'
 
@@ -20,7 +21,7 @@ export interface Daemon extends Rules {
   scene(call: Call): Scene
   /** Runs an operation that changes nodes. */
   mutate(call: Call, operation: (scene: Scene) => void): void
-  startTransaction(connection: Connection, inside: Transaction | undefined): number
+  readonly transactions: Transactions
   endTransaction(connection: Connection, transaction: Transaction, commit: boolean): void
   /** CONTROL quota set. */
   setQuota(name: keyof Quotas, value: number): void

@@ -52,6 +52,8 @@ export class Connection implements Subject {
   /** Its peer misbehaved: nothing is read from it or written to it any more. */
   ignored = false
   closed = false
+  /** The read-only handle that the package exports (handles.ts). */
+  handle: object | undefined
   readonly #config: ConnectionConfig
   #lastTransaction = 0
 

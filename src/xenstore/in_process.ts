@@ -1,7 +1,8 @@
 /** A client and a daemon in the same program, without ring or socket: the bytes are the same. */
 
 import { type ClientTransport, XenStoreClient } from './client.js'
-import type { Connection, Transport } from './connection.js'
+import type { Transport } from './connection.js'
+import type { Connection } from './handles.js'
 import type { XenStored } from './server.js'
 
 /** The way from a client to a daemon in the same program. */
@@ -32,8 +33,8 @@ export class InProcessTransport implements ClientTransport, Transport {
     else if (!this.connection.closed) this.#server.reset(this.connection)
   }
   wake(): void {
-    const output = this.connection?.output
-    while (output?.bytes) this.#receive(output.take(65536))
+    const { connection } = this
+    while (connection?.outputBytes) this.#receive(connection.take(65536))
   }
   fail(): void {
     this.#closed()

@@ -165,7 +165,10 @@ const kinds = new Map<number, RequestKind>([
   [XS.GET_PERMS, { handle: getPerms }],
   [XS.WATCH, { outside: true, handle: watch }],
   [XS.UNWATCH, { outside: true, handle: unwatch }],
-  [XS.TRANSACTION_START, { handle: (call) => `${call.server.startTransaction(call.connection, call.transaction)}\0` }],
+  [
+    XS.TRANSACTION_START,
+    { handle: (call) => `${call.server.transactions.start(call.connection, call.transaction)}\0` },
+  ],
   [XS.TRANSACTION_END, { handle: transactionEnd }],
   [XS.INTRODUCE, { privileged: true, handle: introduce }],
   [XS.RELEASE, { privileged: true, handle: (call) => void call.server.introductions.release(domid(call)) }],

@@ -10,11 +10,13 @@
  */
 
 import { ParameterError } from '../check.js'
-import type { Connection, Transport } from './connection.js'
+import type { Connection as InnerConnection, Transport } from './connection.js'
+import type { StoreDaemon } from './daemon.js'
+import { type Connection, connectionHandle } from './handles.js'
 import { absolutePath, domainPath, isSpecial, parentPath } from './path.js'
 import { type Permissions, settle } from './perms.js'
 import { ACCESS, decodeRecords, encodeRecords, type NodeRecord, StoreStateError } from './records.js'
-import type { XenStored } from './server.js'
+import { insideStore, type XenStored } from './server.js'
 import type { Transaction } from './transaction.js'
 import { walk } from './tree.js'
 
@@ -39,14 +41,15 @@ const EVERYWHERE = ''
 // --- saving ------------------------------------------------------------------------------------------------------------
 
 /** The state of a daemon as a stream of records. Nothing changes in the daemon. */
-export function saveState(daemon: XenStored, options: SaveOptions = {}): Uint8Array {
+export function saveState(xenstored: XenStored, options: SaveOptions = {}): Uint8Array {
+  const daemon = insideStore(xenstored)
   const { domid } = options
   const within = domid === undefined ? EVERYWHERE : domainPath(domid)
   const connections = daemon.connections.flatMap((connection) => {
     const ring = daemon.domains.get(connection.domid)
     const isRing = ring?.connection === connection
     if (domid !== undefined && !(isRing && connection.domid === domid)) return []
-    const fd = isRing ? undefined : options.socketFd?.(connection)
+    const fd = isRing ? undefined : options.socketFd?.(connectionHandle(connection))
     if (!isRing && fd === undefined) return []
     const to = isRing ? { ring: { domid: connection.domid, target: ring.target, port: ring.port } } : { fd: fd! }
     return [
@@ -74,7 +77,7 @@ export function saveState(daemon: XenStored, options: SaveOptions = {}): Uint8Ar
   })
 }
 
-function committedNodes({ store, specials, birth }: XenStored, within: string): NodeRecord[] {
+function committedNodes({ store, specials, birth }: StoreDaemon, within: string): NodeRecord[] {
   const record = (path: string, value: string, perms: Permissions): NodeRecord => ({
     connection: 0,
     tx: 0,
@@ -93,7 +96,7 @@ function committedNodes({ store, specials, birth }: XenStored, within: string): 
 }
 
 /** What a transaction has read and written. A node that was changed under it is told in the form that it had. */
-function pendingNodes({ store }: XenStored, connection: number, transaction: Transaction): NodeRecord[] {
+function pendingNodes({ store }: StoreDaemon, connection: number, transaction: Transaction): NodeRecord[] {
   const of = { connection, tx: transaction.id }
   return transaction.accessed().flatMap(({ path, base, exists, modified, value, perms }): NodeRecord[] => {
     const read = { ...of, path, access: ACCESS.read, value: base?.value ?? '', perms: base?.perms ?? [] }
@@ -113,28 +116,29 @@ function pendingNodes({ store }: XenStored, connection: number, transaction: Tra
  * @throws StoreStateError if the stream is not sound; the daemon is then of no use.
  */
 export function restoreState(
-  daemon: XenStored,
+  xenstored: XenStored,
   bytes: Uint8Array,
   options: RestoreOptions = {},
 ): Map<number, Connection> {
   if (!(bytes instanceof Uint8Array)) throw new ParameterError('restoreState', 'bytes', bytes, 'a Uint8Array')
-  return new Restore(daemon, options).run(bytes)
+  const restored = new Restore(insideStore(xenstored), options).run(bytes)
+  return new Map([...restored].map(([id, connection]) => [id, connectionHandle(connection)]))
 }
 
 /** One restore. */
 class Restore {
-  readonly #daemon: XenStored
+  readonly #daemon: StoreDaemon
   readonly #options: RestoreOptions
-  readonly #connections = new Map<number, Connection>()
+  readonly #connections = new Map<number, InnerConnection>()
   /** The domain that is renumbered, if it is. */
   #from: number | undefined
 
-  constructor(daemon: XenStored, options: RestoreOptions) {
+  constructor(daemon: StoreDaemon, options: RestoreOptions) {
     this.#daemon = daemon
     this.#options = options
   }
 
-  run(bytes: Uint8Array): Map<number, Connection> {
+  run(bytes: Uint8Array): Map<number, InnerConnection> {
     const { global, connections, watches, transactions, nodes } = decodeRecords(bytes)
     if (this.#options.domid !== undefined) this.#from = connections.find(({ ring }) => ring)?.ring?.domid
     for (const { perms } of nodes)
@@ -147,7 +151,7 @@ class Restore {
     for (const { connection, path, token } of watches) this.#watch(connection, path, token)
     for (const { connection, tx } of transactions) {
       const owner = this.#connections.get(connection)
-      if (owner) this.#daemon.openTransaction(owner, tx)
+      if (owner) this.#daemon.transactions.add(owner, tx)
     }
     const pending = nodes.filter(({ connection }) => connection)
     // Parents before their children, as they must be made.
@@ -203,7 +207,7 @@ class Restore {
 
   #connect(record: ReturnType<typeof decodeRecords>['connections'][number]): void {
     const { ring, fd, input, output, begun } = record
-    let connection: Connection | undefined
+    let connection: InnerConnection | undefined
     if (ring) connection = this.#ring(this.#domid(ring.domid), ring.target, ring.port)
     else {
       const transport = this.#options.socket?.(fd!)
@@ -216,7 +220,7 @@ class Restore {
     this.#connections.set(record.id, connection)
   }
 
-  #ring(domid: number, target: number | undefined, port: number): Connection | undefined {
+  #ring(domid: number, target: number | undefined, port: number): InnerConnection | undefined {
     const connection = this.#daemon.introductions.reconnect(domid, port)
     if (connection && target !== undefined) this.#daemon.domains.get(domid)!.target = this.#domid(target)
     return connection

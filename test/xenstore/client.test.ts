@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { C_4_23, connectInProcess, type XenStoreClient, XenStored, XenStoreError } from '../../src/xenstore/index.js'
+import { insideStore } from '../../src/xenstore/server.js'
 
 const pair = () => {
   const server = new XenStored({ profile: C_4_23 })
@@ -150,11 +151,11 @@ describe('watches', () => {
     await expect(client.watch('/w', { signal: gone })).rejects.toThrow('no more')
     const stop = new AbortController()
     const watch = await client.watch('/w', { signal: stop.signal })
-    expect(server.watches.size).toBe(1)
+    expect(insideStore(server).watches.size).toBe(1)
     stop.abort()
     for await (const _ of watch);
     await client.read('/')
-    expect(server.watches.size).toBe(0)
+    expect(insideStore(server).watches.size).toBe(0)
   })
 
   it('one signal for many requests and watches keeps no listener of what is over', async () => {
@@ -203,7 +204,7 @@ describe('watches', () => {
     const watch = await client.watch('/w')
     await client.resetWatches()
     for await (const _ of watch);
-    expect(server.watches.size).toBe(0)
+    expect(insideStore(server).watches.size).toBe(0)
   })
 })
 
@@ -261,7 +262,7 @@ describe('transactions', () => {
       }
     })()
     await expect(endless).rejects.toThrow('enough')
-    expect(server.connections.every(({ transactions }) => transactions.size === 0)).toBe(true)
+    expect(server.connections.every(({ openTransactions }) => openTransactions === 0)).toBe(true)
   })
 })
 

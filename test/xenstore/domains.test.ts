@@ -1,5 +1,7 @@
 import { expect, it } from 'vitest'
+import { insideConnection } from '../../src/xenstore/handles.js'
 import { C_4_23, connectInProcess, type DomainState, XenStored } from '../../src/xenstore/index.js'
+import { insideStore } from '../../src/xenstore/server.js'
 import { OCAML_4_17 } from './ocaml.js'
 import { Script } from './script.js'
 
@@ -56,12 +58,17 @@ it('XS-dom-3: INTRODUCE of a known domain binds anew and drops what it had, sile
     ['a', 0, 'INTRODUCE', '5|100|3|', 'OK|', ['b @introduceDomain|t|']],
   )
   const [, , guest] = s.server.connections
-  s.server.watches.add(guest!, { path: '/x', token: 't', relative: false, depth: undefined })
-  s.server.startTransaction(guest!, undefined)
+  const { watches, transactions } = insideStore(s.server)
+  watches.add(insideConnection('test', guest!), { path: '/x', token: 't', relative: false, depth: undefined })
+  transactions.start(insideConnection('test', guest!), undefined)
   calls.length = 0
   s.run(['a', 0, 'INTRODUCE', '5|101|4|', 'OK|', []])
   expect(calls).toEqual(['close 5 3', 'connect 5 101 4', 'notify 5 4'])
-  expect(guest).toMatchObject({ watches: new Map(), transactions: new Map(), closed: false })
+  expect(insideConnection('test', guest!)).toMatchObject({
+    watches: new Map(),
+    transactions: new Map(),
+    closed: false,
+  })
 
   const o = new Script({ host, profile: OCAML_4_17 })
   o.run(
@@ -139,7 +146,11 @@ it('XS-dom-7, XS-adv-419: the order of a death; its nodes go, they are handed to
     'a @releaseDomain|r|',
   ])
   s.run(['a', 0, 'DIRECTORY', '/g|', 'keep|'], ['a', 0, 'DIRECTORY', '/g/keep|', ''])
-  expect(s.server.specials.get('@releaseDomain')!.perms.map((entry) => entry.domid)).toEqual([0, 6])
+  expect(
+    insideStore(s.server)
+      .specials.get('@releaseDomain')!
+      .perms.map((entry) => entry.domid),
+  ).toEqual([0, 6])
   expect(s.peer('g5').ended).toBe(true)
 })
 
@@ -169,7 +180,7 @@ it('XS-dom-9, XS-adv-325: a guest whose connection was given up is not forgotten
   run(5)
   const s = new Script({ host }, 'a', 'g5')
   s.run(['a', 0, 'WATCH', '@releaseDomain|t|', 'OK|', ['a @releaseDomain|t|']])
-  s.server.fault(s.peer('g5').connection, 2)
+  insideStore(s.server).fault(insideConnection('test', s.peer('g5').connection), 2)
   s.log = []
   s.server.domainsChanged()
   expect(s.log).toEqual([])
@@ -192,7 +203,7 @@ it('XS-dom-10: SET_TARGET wants two connected domains', () => {
     ['g5', 0, 'SET_TARGET', '5|6|', 'EACCES'],
   )
   s.run(['a', 0, 'RELEASE', '6|', 'OK|'])
-  expect(s.peer('g5').connection.target).toBeUndefined()
+  expect(insideConnection('test', s.peer('g5').connection).target).toBeUndefined()
 })
 
 it('XS-adv-425: connections that end while others are gone through leave nothing stale', () => {
@@ -206,19 +217,28 @@ it('XS-adv-425: connections that end while others are gone through leave nothing
   const watcher = server.connect({
     wake: () => {
       // In the midst of the round over all domains, the watcher releases another one of them.
-      watcher.output.clear()
-      const next = [...Array(20).keys()].find((i) => server.domains.get(i + 1)?.connection)
+      watcher.take(Number.MAX_SAFE_INTEGER)
+      const next = [...Array(20).keys()].find((i) => insideStore(server).domains.get(i + 1)?.connection)
       if (next === undefined) return
       seen.push(`release ${next + 1}`)
-      server.introductions.release(next + 1)
+      insideStore(server).introductions.release(next + 1)
     },
     fail: () => {},
     end: () => {},
   })
-  server.watches.add(watcher, { path: '@releaseDomain', token: 't', relative: false, depth: undefined })
+  insideStore(server).watches.add(insideConnection('test', watcher), {
+    path: '@releaseDomain',
+    token: 't',
+    relative: false,
+    depth: undefined,
+  })
   for (let domid = 1; domid <= 20; domid += 2) states.delete(domid)
   server.domainsChanged()
   expect(seen.length).toBeGreaterThan(0)
   expect(server.connections).toEqual([watcher])
-  expect(server.domains.all().map(({ domid }) => domid)).toEqual([0])
+  expect(
+    insideStore(server)
+      .domains.all()
+      .map(({ domid }) => domid),
+  ).toEqual([0])
 })

@@ -15,6 +15,7 @@ import {
   XenStored,
   XS,
 } from '../../src/xenstore/index.js'
+import { insideStore } from '../../src/xenstore/server.js'
 import { random } from '../random.js'
 import { seedOr } from '../settings.js'
 
@@ -52,7 +53,7 @@ class Client implements Transport {
     this.#count = count
   }
   wake(): void {
-    if (this.fetching) while (this.connection.output.bytes) this.#count(this.connection.output.take(1 << 16).length)
+    if (this.fetching) while (this.connection.outputBytes) this.#count(this.connection.take(1 << 16).length)
   }
   fail(): void {
     this.lost = true
@@ -282,17 +283,21 @@ it('a million random and mutated messages leave a sound store and nothing behind
   expect(fuzz.introduced, about).toBeGreaterThan(500)
   // Everybody leaves: nothing stays but the nodes, and domain 0 can remove these.
   const { server } = fuzz
-  for (const domid of [5, 6]) if (server.domains.get(domid)?.connection) server.introductions.release(domid)
+  for (const domid of [5, 6])
+    if (insideStore(server).domains.get(domid)?.connection) insideStore(server).introductions.release(domid)
   for (const connection of server.connections) server.disconnect(connection)
-  expect(server.watches.size, about).toBe(0)
+  expect(insideStore(server).watches.size, about).toBe(0)
   const last = fuzz.client()
   last.connection = server.connect(last)
-  for (const path of server.store.root.names()) server.receive(last.connection, encodeText(XS.RM, 0, 0, `/${path}\0`))
+  for (const path of insideStore(server).store.root.names())
+    server.receive(last.connection, encodeText(XS.RM, 0, 0, `/${path}\0`))
   server.receive(last.connection, encodeText(XS.SET_PERMS, 0, 0, '/\0n0\0'))
-  expect(server.store.root.names(), about).toEqual([])
+  expect(insideStore(server).store.root.names(), about).toEqual([])
   server.disconnect(last.connection)
-  const left = [...server.store.accounts.entries()].filter(([, usage]) => Object.values(usage).some((each) => each > 0))
+  const left = [...insideStore(server).store.accounts.entries()].filter(([, usage]) =>
+    Object.values(usage).some((each) => each > 0),
+  )
   expect(left, about).toEqual([
-    [0, { ...server.store.accounts.of(0), nodes: 1, watches: 0, transactions: 0, outstanding: 0 }],
+    [0, { ...insideStore(server).store.accounts.of(0), nodes: 1, watches: 0, transactions: 0, outstanding: 0 }],
   ])
 }, 60_000)

@@ -1,6 +1,7 @@
 /** Random requests by several connections, with transactions, against the plain model. A failure prints its seed. */
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
+import { insideStore } from '../../src/xenstore/server.js'
 import { walk } from '../../src/xenstore/tree.js'
 import { Model, type Op, type Told } from './model.js'
 import { Script } from './script.js'
@@ -122,7 +123,7 @@ class Run {
 
   finish(): void {
     for (const transaction of [...this.open]) this.end(transaction, false)
-    const nodes = [...walk('/', this.script.server.store.root)].map(({ path, node }) => [path, node.value])
+    const nodes = [...walk('/', insideStore(this.script.server).store.root)].map(({ path, node }) => [path, node.value])
     expect(Object.fromEntries(nodes)).toEqual(
       Object.fromEntries([...this.model.nodes].map(([path, { value }]) => [path, value])),
     )

@@ -1,6 +1,8 @@
 import { expect, it } from 'vitest'
+import { insideConnection } from '../../src/xenstore/handles.js'
 import { C_4_23, connectInProcess, XenStored } from '../../src/xenstore/index.js'
 import { WriteRate } from '../../src/xenstore/rate.js'
+import { insideStore } from '../../src/xenstore/server.js'
 import { OCAML_4_17, OCAML_QUOTAS } from './ocaml.js'
 import { Script } from './script.js'
 
@@ -32,7 +34,7 @@ it('XS-ox-10: node size: header, permissions, value and names must stay below 20
 
 it('XS-quota-2: nodes count for their owner; SET_PERMS by domain 0 moves the count', () => {
   const s = withGuest({ quotas: { nodes: 4 } })
-  const owned = () => s.server.store.accounts.of(5).nodes
+  const owned = () => insideStore(s.server).store.accounts.of(5).nodes
   expect(owned()).toBe(1)
   s.run(
     ['a', 0, 'MKDIR', '/g/by-dom0|', 'OK|'],
@@ -78,10 +80,10 @@ it('XS-quota-3, XS-adv-326: with 20 replies and events under way a guest is not 
   const s = withGuest()
   s.peer('g5').reading = false
   const ids = Array.from({ length: 30 }, () => s.send('g5', 0, 'READ', '/g|'))
-  expect(s.server.store.accounts.of(5).outstanding).toBe(20)
+  expect(insideStore(s.server).store.accounts.of(5).outstanding).toBe(20)
   s.peer('g5').fetch()
   expect(ids.map((id) => s.reply(id)?.text)).toEqual(Array(30).fill(''))
-  expect(s.server.store.accounts.of(5).outstanding).toBe(0)
+  expect(insideStore(s.server).store.accounts.of(5).outstanding).toBe(0)
 })
 
 it('XS-quota-3: events that others have not fetched count for the guest that caused them', () => {
@@ -89,7 +91,7 @@ it('XS-quota-3: events that others have not fetched count for the guest that cau
   s.run(['a', 0, 'WATCH', '/g|t|', 'OK|', ['a /g|t|']])
   s.peer('a').reading = false
   for (let i = 0; i < 20; i++) expect(s.ask('g5', 0, 'WRITE', `/g/${i}|v`)).toBe('OK|')
-  expect(s.server.store.accounts.of(5).outstanding).toBe(20)
+  expect(insideStore(s.server).store.accounts.of(5).outstanding).toBe(20)
   const waits = s.send('g5', 0, 'READ', '/g|')
   expect(s.reply(waits)).toBeUndefined()
   s.peer('a').fetch()
@@ -140,8 +142,8 @@ it('XS-adv-416: a request costs its guest nothing once it is handled, even if th
   s.peer('g5').reading = false
   s.send('g5', 0, 'WRITE', `/g/x|${'v'.repeat(1000)}`)
   const { connection } = s.peer('g5')
-  expect(connection.input.held).toBe(0)
-  expect(connection.output.bytes).toBe(16 + 3)
+  expect(connection.inputBytes).toBe(0)
+  expect(connection.outputBytes).toBe(16 + 3)
 })
 
 it('XS-adv-483: a domain that takes over a number begins with no usage', () => {
@@ -151,12 +153,12 @@ it('XS-adv-483: a domain that takes over a number begins with no usage', () => {
   // Events of the old one’s requests that others have not fetched are not the new one’s.
   s.peer('a').reading = false
   s.send('g5', 0, 'WRITE', '/g/x|v')
-  expect(s.server.store.accounts.of(5).outstanding).toBe(1)
+  expect(insideStore(s.server).store.accounts.of(5).outstanding).toBe(1)
   s.peer('g5').reading = false
   s.send('g5', 0, 'READ', '/g|')
-  s.server.introductions.release(5)
+  insideStore(s.server).introductions.release(5)
   s.connect('h5')
-  expect(s.server.store.accounts.of(5)).toEqual({
+  expect(insideStore(s.server).store.accounts.of(5)).toEqual({
     nodes: 0,
     nodeBytes: 0,
     watches: 0,
@@ -174,9 +176,14 @@ it('privileged clients have no quota, but what waits for one of them is bounded'
     ended = true
   }
   const connection = server.connect({ wake: () => {}, fail: () => {}, end })
-  server.watches.add(connection, { path: '/', token: 't', relative: false, depth: undefined })
+  insideStore(server).watches.add(insideConnection('test', connection), {
+    path: '/',
+    token: 't',
+    relative: false,
+    depth: undefined,
+  })
   const client = connectInProcess(server)
   for (let i = 0; i < 1000 && !ended; i++) await client.write(`/x${i}`, 'v')
   expect(ended).toBe(true)
-  expect(connection.output.bytes).toBe(0)
+  expect(connection.outputBytes).toBe(0)
 })

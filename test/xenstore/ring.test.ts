@@ -21,6 +21,7 @@ import {
   type XenStoredOptions,
   XS,
 } from '../../src/xenstore/index.js'
+import { insideStore } from '../../src/xenstore/server.js'
 import { fromLatin1 } from '../../src/xenstore/text.js'
 import { random } from '../random.js'
 import { seedOr } from '../settings.js'
@@ -203,11 +204,11 @@ describe('a guest, its ring, its event channel and the daemon', () => {
     // Fill the response ring, so that replies wait behind it.
     ring.set('rsp_prod', 1024)
     peer.channel.notify()
-    expect(machine.server.store.accounts.of(5).outstanding).toBe(20)
+    expect(insideStore(machine.server).store.accounts.of(5).outstanding).toBe(20)
     expect((ring.get('req_prod') - ring.get('req_cons')) >>> 0).toBe(7 * 37)
     ring.set('rsp_cons', 1024)
     peer.channel.notify()
-    expect(machine.server.store.accounts.of(5).outstanding).toBe(0)
+    expect(insideStore(machine.server).store.accounts.of(5).outstanding).toBe(0)
     expect((ring.get('rsp_prod') - 1024) >>> 0).toBe(27 * (16 + 7))
   })
 
@@ -244,14 +245,14 @@ describe('a guest, its ring, its event channel and the daemon', () => {
     await begun.watch('x')
     begun.transaction(() => new Promise(() => {})).catch(() => {})
     await begun.read('/').catch(() => {})
-    expect(machine.server.store.accounts.of(5)).toMatchObject({ watches: 1, transactions: 1 })
+    expect(insideStore(machine.server).store.accounts.of(5)).toMatchObject({ watches: 1, transactions: 1 })
     ring.write(REQUESTS, (to, at) => {
       to.set([1, 2, 3, 4, 5], at)
       return 5
     })
     ring.set('connection', 1)
     peer.channel.notify()
-    expect(machine.server.store.accounts.of(5)).toMatchObject({ watches: 0, transactions: 0 })
+    expect(insideStore(machine.server).store.accounts.of(5)).toMatchObject({ watches: 0, transactions: 0 })
     expect([ring.get('connection'), ring.get('req_prod'), ring.get('rsp_prod')]).toEqual([0, 0, 0])
     const again = new XenStoreClient(new RingClientTransport(peer))
     await again.write('y', 'v')
@@ -337,13 +338,13 @@ describe('a hostile guest', () => {
     const { machine, peer, ring } = hostile()
     put(ring, encodeText(XS.WATCH, 1, 0, '/x\0t\0'))
     peer.channel.notify()
-    expect(machine.server.watches.size).toBe(1)
+    expect(insideStore(machine.server).watches.size).toBe(1)
     const header = encodeText(XS.READ, 1, 0, '')
     header[15] = 0x80
     put(ring, header)
     peer.channel.notify()
     expect(ring.get('error')).toBe(3)
-    expect(machine.server.watches.size).toBe(0)
+    expect(insideStore(machine.server).watches.size).toBe(0)
     const before = ring.get('req_cons')
     put(ring, encodeText(XS.READ, 1, 0, '/\0'))
     peer.channel.notify()
@@ -358,7 +359,7 @@ describe('a hostile guest', () => {
     put(ring, encodeText(XS.WRITE, 2, 1, '/x\0v'))
     ring.set('req_prod', 5000)
     peer.channel.notify()
-    expect(machine.server.store.accounts.of(5)).toMatchObject({ transactions: 0, outstanding: 0 })
+    expect(insideStore(machine.server).store.accounts.of(5)).toMatchObject({ transactions: 0, outstanding: 0 })
     expect(checkStore(machine.server)).toEqual([])
     const again = machine.client(5)
     expect(await again.getDomainPath(5)).toBe('/local/domain/5')
@@ -368,7 +369,7 @@ describe('a hostile guest', () => {
     const { machine, peer, ring } = hostile()
     put(ring, encodeText(XS.WRITE, 1, 0, `/x\0${'v'.repeat(900)}`).subarray(0, 700))
     for (let i = 0; i < 1000; i++) peer.channel.notify()
-    expect(machine.server.connections[0]!.input.held).toBe(700)
+    expect(machine.server.connections[0]!.inputBytes).toBe(700)
     expect(await connectInProcess(machine.server).ls('/')).toEqual(['tool'])
   })
 
@@ -398,7 +399,7 @@ describe('a hostile guest', () => {
       else if (what < 8) peer.page()[next(4096)] = next(256)
       else ring.read(RESPONSES, 1024)
       peer.channel.notify()
-      if (!machine.server.domains.get(5)!.connection!.ignored) continue
+      if (!insideStore(machine.server).domains.get(5)!.connection!.ignored) continue
       if (next(2)) {
         machine.xen.destroyDomain(machine.xen.domain(5)!)
         machine.server.domainsChanged()

@@ -4,6 +4,7 @@
  * the place of the reply.
  */
 import { expect } from 'vitest'
+import { insideConnection } from '../../src/xenstore/handles.js'
 import {
   type Connection,
   checkStore,
@@ -47,7 +48,7 @@ export class Peer implements Transport {
   }
   wake(): void {
     if (!this.reading) return
-    while (this.connection.output.bytes) this.reader.push(this.connection.output.take(1 << 20))
+    while (this.connection.outputBytes) this.reader.push(this.connection.take(1 << 20))
     for (let packet = this.reader.next(); packet; packet = this.reader.next()) {
       const text = shown(fromLatin1(packet.body))
       if (packet.type === XS.WATCH_EVENT) this.#script.log.push(`${this.name} ${text}`)
@@ -92,7 +93,7 @@ export class Script {
       // Attached by hand, so that a peer has its connection before it is woken.
       const open = this.server.attachDomain(Number(domid[0]), { wake: () => {}, fail: () => {}, end: () => {} })
       peer.connection = open
-      open.transport = peer
+      insideConnection('attachDomain', open).transport = peer
     }
     return peer
   }

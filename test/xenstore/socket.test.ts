@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { connectSocket, type SocketServer, serveSocket } from '../../src/node/xenstored_socket.js'
 import { checkStore, encodeText, type XenStoreClient, XenStored, XS } from '../../src/xenstore/index.js'
+import { insideStore } from '../../src/xenstore/server.js'
 import { random } from '../random.js'
 import { seedOr } from '../settings.js'
 import { temporary } from './real.js'
@@ -104,7 +105,7 @@ it('a request that never ends costs what one request may have', async () => {
     socket.write(Buffer.from('v'))
     await other.write('/y', String(i))
   }
-  await until(() => server.connections[0]!.input.held === 3100)
+  await until(() => server.connections[0]!.inputBytes === 3100)
   expect(await other.read('/y')).toBe('99')
 })
 
@@ -118,7 +119,7 @@ it('a client that asks and never reads is not read any more; the others are serv
   let most = 0
   for (let i = 0; i < 200; i++) {
     await other.read('/big')
-    most = Math.max(most, server.connections[0]!.output.bytes)
+    most = Math.max(most, server.connections[0]!.outputBytes)
   }
   // What may wait, one chunk that was read before it was noticed, and its replies.
   expect(most).toBeLessThan(1 << 20)
@@ -136,12 +137,12 @@ it('a watcher that never reads is cut off before it fills the memory; the others
   const other = await client()
   socket.write(encodeText(XS.WATCH, 1, 0, '/\0t\0'))
   socket.pause()
-  await until(() => server.watches.size === 1)
+  await until(() => insideStore(server).watches.size === 1)
   const name = 'x'.repeat(1000)
   let most = 0
   for (let i = 0; i < 5000 && server.connections.length === 2; i++) {
     await other.write(`/${name}/${i}`, 'v')
-    most = Math.max(most, server.connections[0]!.output.bytes)
+    most = Math.max(most, server.connections[0]!.outputBytes)
     if (i % 100 === 99) await other.rm(`/${name}`)
   }
   expect(server.connections).toHaveLength(1)
@@ -168,9 +169,9 @@ it('10,000 watches of one client and 200 clients: everybody is told, everybody i
   // Those whose node was there, and nobody else.
   await many.read('/')
   expect(events).toBe(10_400)
-  expect(server.watches.size).toBe(10_000)
+  expect(insideStore(server).watches.size).toBe(10_000)
   many.close()
-  await until(() => server.watches.size === 0)
+  await until(() => insideStore(server).watches.size === 0)
 })
 
 it.each([
@@ -186,7 +187,7 @@ it.each([
     const ask = Buffer.concat(Array.from({ length: 10 }, () => Buffer.from(encodeText(XS.READ, 1, 0, '/big\0'))))
     const [asking] = server.connections
     // Until the kernel takes no more, and not so much that its requests would wait.
-    while (!asking!.output.bytes) {
+    while (!asking!.outputBytes) {
       socket.write(ask)
       await other.read('/big')
     }

@@ -1,7 +1,9 @@
 /** Save and restore: what a guest had begun it finds again, and a dump of the C daemon loads. */
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
+import { insideConnection } from '../../src/xenstore/handles.js'
 import {
+  type Connection,
   checkStore,
   connectInProcess,
   RingClientTransport,
@@ -13,6 +15,7 @@ import {
   XenStored,
 } from '../../src/xenstore/index.js'
 import { decodeRecords, encodeRecords } from '../../src/xenstore/records.js'
+import { insideStore } from '../../src/xenstore/server.js'
 import { walk } from '../../src/xenstore/tree.js'
 
 /** Ring pages that outlive the daemons: each INTRODUCE or restore gets the daemon's end of the same page. */
@@ -42,8 +45,11 @@ function machine() {
   }
 }
 
+const watched = (connection: Connection) =>
+  [...insideConnection('test', connection).watches.values()].map(({ path }) => path)
+
 const tree = (daemon: XenStored) =>
-  [...walk('/', daemon.store.root)].map(({ path, node }) => [path, node.value, node.perms])
+  [...walk('/', insideStore(daemon).store.root)].map(({ path, node }) => [path, node.value, node.perms])
 
 async function withGuest() {
   const { daemon, guest } = machine()
@@ -64,7 +70,11 @@ describe('saveState and restoreState', () => {
     const next = daemon()
     restoreState(next, saveState(old))
     expect(tree(next)).toEqual(tree(old))
-    expect(next.specials.get('@releaseDomain')!.perms.map(({ domid }) => domid)).toEqual([0, 5])
+    expect(
+      insideStore(next)
+        .specials.get('@releaseDomain')!
+        .perms.map(({ domid }) => domid),
+    ).toEqual([0, 5])
     expect(checkStore(next)).toEqual([])
     // Saved again, but for the numbers of connections, it is the same.
     const { nodes, watches } = decodeRecords(saveState(next))
@@ -117,9 +127,7 @@ describe('saveState and restoreState', () => {
     const target = there.daemon()
     await connectInProcess(target).write('/local/domain/3/name', 'resident')
     const moved = restoreState(target, saveState(old, { domid: 5 }), { domid: 8 })
-    expect(
-      [...moved.values()].map(({ domid, watches }) => [domid, [...watches.values()].map(({ path }) => path)]),
-    ).toEqual([[8, ['/local/domain/8/device']]])
+    expect([...moved.values()].map((each) => [each.domid, watched(each)])).toEqual([[8, ['/local/domain/8/device']]])
     const dom0 = connectInProcess(target)
     expect(await dom0.read('/local/domain/8/device/vif/0/state')).toBe('4')
     expect(await dom0.getPermissions('/local/domain/8/device')).toMatchObject([{ domid: 8 }, { domid: 7 }])
@@ -155,18 +163,18 @@ describe('a dump of C xenstored 4.17.7', () => {
     const daemon = machine().daemon()
     const connections = restoreState(daemon, dump)
     expect(checkStore(daemon)).toEqual([])
-    expect(daemon.store.get('/local/domain/1/a/b')!.value).toBe('val\0ue')
-    expect(daemon.store.get('/local/domain/1')!.perms).toEqual([
+    expect(insideStore(daemon).store.get('/local/domain/1/a/b')!.value).toBe('val\0ue')
+    expect(insideStore(daemon).store.get('/local/domain/1')!.perms).toEqual([
       { letter: 'n', domid: 1 },
       { letter: 'r', domid: 5 },
       { letter: 'b', domid: 6, void: true },
     ])
-    expect(daemon.specials.get('@releaseDomain')!.perms[1]).toEqual({ letter: 'r', domid: 1 })
+    expect(insideStore(daemon).specials.get('@releaseDomain')!.perms[1]).toEqual({ letter: 'r', domid: 1 })
     const guest = [...connections.values()].find(({ domid }) => domid === 1)!
-    expect([...guest.watches.values()].map(({ path, cut }) => [path, cut > 0])).toEqual([
+    expect([...insideConnection('test', guest).watches.values()].map(({ path, cut }) => [path, cut > 0])).toEqual([
       ['/local/domain/1/a', true],
       ['/local/domain/1', false],
     ])
-    expect(daemon.domains.get(5)!.target).toBe(1)
+    expect(insideStore(daemon).domains.get(5)!.target).toBe(1)
   })
 })

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { defaultSocketPath, type SocketServer, serveSocket } from '../../src/node/xenstored_socket.js'
 import { checkStore, restoreState, saveState, XenStored } from '../../src/xenstore/index.js'
+import { insideStore } from '../../src/xenstore/server.js'
 import { execute, haveTools, required, temporary, testXenstore, title, xenstoreControl } from './real.js'
 
 const place = temporary()
@@ -104,7 +105,7 @@ describe.skipIf(!haveTools && !required)(tools, () => {
     expect(await tool('write', '/r/b', '1', '/r/a', 'two words', '/r/a/deep', '')).toBe('')
     expect(await tool('chmod', '/r/a', 'n0', 'r5')).toBe('')
     const watch = tool('watch', '-n', '3', '/r')
-    while (first.watches.size === 0) await sleep(5)
+    while (insideStore(first).watches.size === 0) await sleep(5)
     expect(await tool('write', '/r/b', '2', '/r/c', '3')).toBe('')
     expect(await watch).toBe('/r\n/r/b\n/r/c\n')
     const seen = await tool('ls', '-fp')

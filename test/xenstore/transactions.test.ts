@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest'
+import { insideStore } from '../../src/xenstore/server.js'
 import { OCAML_4_17 } from './ocaml.js'
 import { type Row, Script, script } from './script.js'
 
@@ -180,7 +181,7 @@ it('XS-tx-9, XS-adv-414, XS-adv-415: nodes are counted at the commit, and outsid
     ['g5', 0, 'WRITE', '/g/1/2/3/4/5/6|v', 'ENOSPC'],
     ['a', 0, 'DIRECTORY', '/g|', ''],
   )
-  expect(s.server.store.accounts.of(5).nodes).toBe(1)
+  expect(insideStore(s.server).store.accounts.of(5).nodes).toBe(1)
   // Over the quota only by the sum of two transactions: refused at the commit.
   s.run(start('g5', 2), start('g5', 3), ['g5', 2, 'WRITE', '/g/1/2|v', 'OK|'], ['g5', 0, 'WRITE', '/g|v', 'OK|'])
   s.run(['a', 0, 'MKDIR', '/h|', 'OK|'], ['a', 0, 'SET_PERMS', '/h|n5|', 'OK|'], ['a', 0, 'MKDIR', '/i|', 'OK|'])
@@ -232,7 +233,7 @@ it('XS-adv-421: a commit is all or nothing; made and removed inside leaves the a
     ['g5', 0, 'DIRECTORY', '/g|', 'a|k|'],
     ['g5', 0, 'DIRECTORY', '/g/a|', ''],
   )
-  expect(s.server.store.accounts.of(5).nodes).toBe(3)
+  expect(insideStore(s.server).store.accounts.of(5).nodes).toBe(3)
 })
 
 it('a node that was removed and made again stands behind its siblings, empty', () => {
@@ -256,5 +257,5 @@ it('XS-adv-440: nodes that went outside while a transaction was open do not upse
   s.run(['a', 0, 'MKDIR', '/g/x|', 'OK|'], ['a', 0, 'SET_PERMS', '/g/x|n5|', 'OK|'])
   s.run(start('a', 1), ['a', 1, 'RM', '/g/x|', 'OK|'], ['a', 0, 'RM', '/g/x|', 'OK|'], end('a', 1, 'EAGAIN'))
   s.run(start('a', 2), ['a', 2, 'SET_PERMS', '/g|n5|', 'OK|'], ['a', 2, 'SET_PERMS', '/g|n0|', 'OK|'], end('a', 2))
-  expect(s.server.store.accounts.of(5).nodes).toBe(0)
+  expect(insideStore(s.server).store.accounts.of(5).nodes).toBe(0)
 })

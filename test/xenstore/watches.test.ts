@@ -1,5 +1,7 @@
 import { expect, it } from 'vitest'
+import { insideConnection } from '../../src/xenstore/handles.js'
 import { C_4_23, checkStore } from '../../src/xenstore/index.js'
+import { insideStore } from '../../src/xenstore/server.js'
 import { OCAML_4_17 } from './ocaml.js'
 import { Script, script } from './script.js'
 
@@ -154,7 +156,7 @@ it('XS-watch-10: one of which a part is sent already is still waiting', () => {
   s.run(['b', 0, 'WATCH', '/w|t|', 'OK|', ['b /w|t|']])
   s.peer('b').reading = false
   s.run(['a', 0, 'WRITE', '/w|v', 'OK|'])
-  const { output } = s.peer('b').connection
+  const { output } = insideConnection('test', s.peer('b').connection)
   expect(output.copy(new Uint8Array(100), 0, 5)).toBe(5)
   const left = output.bytes
   s.run(['a', 0, 'WRITE', '/w|v', 'OK|'])
@@ -184,8 +186,8 @@ it('XS-watch-12, XS-adv-330: RESET_WATCHES drops watches and transactions in eve
   for (let i = 0; i < 50; i++) s.send('g5', 0, 'WATCH', `/w${i}|t|`)
   s.send('g5', 0, 'TRANSACTION_START', '|')
   s.run(['g5', 0, 'RESET_WATCHES', '|', 'OK|'])
-  expect(s.server.watches.size).toBe(0)
-  expect(s.server.store.accounts.of(5)).toMatchObject({ watches: 0, watchBytes: 0, transactions: 0 })
+  expect(insideStore(s.server).watches.size).toBe(0)
+  expect(insideStore(s.server).store.accounts.of(5)).toMatchObject({ watches: 0, watchBytes: 0, transactions: 0 })
   s.run(['g5', 1, 'READ', '/|', 'ENOENT'], ['g5', 0, 'WATCH', '/w1|t|', 'OK|', ['g5 /w1|t|']])
 })
 
@@ -195,7 +197,7 @@ it('XS-watch-13: an event that a guest does not fetch is dropped after 20 s, unl
   s.run(['a', 0, 'SET_PERMS', '/|r0|', 'OK|'], ['g5', 0, 'WATCH', '/|t|', 'OK|', ['g5 /|t|']])
   s.peer('g5').reading = false
   s.run(['a', 0, 'WRITE', '/x|v', 'OK|'], ['a', 0, 'WRITE', '/y|v', 'OK|'])
-  const { output } = s.peer('g5').connection
+  const { output } = insideConnection('test', s.peer('g5').connection)
   output.copy(new Uint8Array(9), 0, 3)
   expect(s.server.nextTick).toBe(20_000)
   now = 19_999

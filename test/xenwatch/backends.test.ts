@@ -5,6 +5,7 @@ import { StoreHost } from '../../src/dom0/host/store_host.js'
 import type { Host } from '../../src/dom0/index.js'
 import type { Task } from '../../src/dom0/kernel/index.js'
 import { BackendBus, backendPathDomid, DESIGNS, type Xenbus, XenbusWatch } from '../../src/dom0/xenbus/index.js'
+import { insideStore } from '../../src/xenstore/server.js'
 import { create, createGuests, destroy, EventTrace, hostOf, MULTITHREADED, stall, texts, threadsLike } from './lab.js'
 
 /** A host with one guest that does nothing more by itself; the test writes its states. */
@@ -423,10 +424,10 @@ describe('the toolstack', () => {
     expect(order).toEqual(['add vbd: state 2', 'add vif: state 2'])
     order.length = 0
     const original = host.domains.destroy.bind(host.domains)
-    const { root } = host.store.store
+    const { root } = insideStore(host.store).store
     expect(root).toBeDefined()
     host.domains.destroy = (domid) => {
-      const left = host.store.store.root.names()
+      const left = insideStore(host.store).store.root.names()
       order.push(`destroy d${domid}, root has ${left.join(' ')}`)
       original(domid)
     }

@@ -23,8 +23,8 @@ class SocketClient implements Transport {
     if (!this.stream.closed) this.#server.receive(this.connection, bytes)
   }
   wake(): void {
-    const output = this.connection?.output
-    while (output?.bytes) this.stream.take(output.take(65536))
+    const { connection } = this
+    while (connection?.outputBytes) this.stream.take(connection.take(65536))
   }
   fail(): void {
     this.#server.disconnect(this.connection)

@@ -1,0 +1,382 @@
+/**
+ * The daemon from the inside: connections, requests in, replies and events out. It does no I/O and knows no time:
+ * transports bring bytes and fetch bytes, the embedder passes a clock and calls `tick`. Its public face is server.ts.
+ *
+ *     bytes → PacketReader → request → operation on a view → new root → events queued → reply queued → transports woken
+ */
+
+import { ambient } from '../trace/index.js'
+import type { Call, Daemon } from './call.js'
+import { Connection, RING_ERROR, type Transport } from './connection.js'
+import { contained } from './contained.js'
+import { type DomainHost, Domains, NO_HYPERVISOR, SpecialNames } from './domains.js'
+import { Refusal, refuse } from './errors.js'
+import { Introductions } from './introductions.js'
+import type { Scene } from './operations.js'
+import { checkOptions, type XenStoredOptions } from './options.js'
+import { C_4_17, type Profile } from './profile.js'
+import { DEFAULT_QUOTAS, type Quotas } from './quota.js'
+import { WriteRate } from './rate.js'
+import { type RequestKind, requestKind } from './requests.js'
+import type { RingPeer } from './ring.js'
+import { RingTransport } from './ring_server.js'
+import { StoreSeam } from './seam.js'
+import { Store } from './store.js'
+import type { Transaction } from './transaction.js'
+import { Transactions } from './transactions.js'
+import { DirectView } from './view.js'
+import { Watches } from './watches.js'
+import { oneString, PAYLOAD_MAX, type Packet, XS } from './wire.js'
+
+const OUTPUT_HIGH = 256 * 1024
+const OUTPUT_MAX = 16 * 1024 * 1024
+
+/** A xenstore daemon, with everything that its parts share. */
+export class StoreDaemon implements Daemon {
+  readonly profile: Profile
+  readonly quotas: Readonly<Quotas>
+  readonly store = new Store()
+  readonly domains: Domains
+  readonly specials: SpecialNames
+  readonly watches: Watches
+  readonly introductions: Introductions
+  readonly transactions: Transactions
+  readonly host: DomainHost
+  /** Where requests are watched, and refused on request. */
+  readonly seam: StoreSeam | undefined
+  readonly #options: XenStoredOptions
+  readonly #connections = new Set<Connection>()
+  readonly #due = new Set<Connection>()
+  readonly #rate: WriteRate | undefined
+  readonly #warned = new Set<number>()
+  #ids = 0
+  #handling = false
+  #flushing = false
+
+  constructor(options: XenStoredOptions = {}) {
+    this.#options = checkOptions(options)
+    this.profile = options.profile ?? C_4_17
+    this.quotas = { ...DEFAULT_QUOTAS, ...options.quotas }
+    this.host = options.host ?? NO_HYPERVISOR
+    this.domains = new Domains(this.host, this.store)
+    this.specials = new SpecialNames(this.profile.releaseDomainOpen)
+    this.watches = new Watches(this)
+    this.introductions = new Introductions(this)
+    this.transactions = new Transactions(this)
+    this.#rate = options.now && new WriteRate(options.now)
+    const { trace = ambient().trace, faults = ambient().faults } = this.#options
+    this.seam = StoreSeam.of(trace, faults, () => this.now())
+    this.domains.know(0)
+  }
+
+  /** Time in milliseconds; undefined if nothing times out. */
+  now(): number | undefined {
+    return this.#options.now?.()
+  }
+
+  /** For permissions: since when a domain is known. */
+  get birth(): Domains['birth'] {
+    return this.domains.birth
+  }
+
+  /** Connections in order of creation. */
+  get connections(): Connection[] {
+    return [...this.#connections]
+  }
+
+  // --- connections ---------------------------------------------------------------------------------------------------
+
+  /** A new privileged connection of domain 0, as a socket is (XS-sock-1). */
+  connect(transport: Transport): Connection {
+    return this.open(0, transport)
+  }
+
+  /** A new connection of a domain. */
+  open(domid: number, transport: Transport): Connection {
+    const connection = new Connection({
+      id: ++this.#ids,
+      domid,
+      privileged: domid === 0,
+      usage: this.store.accounts.of(domid),
+      transport,
+      target: () => this.domains.get(domid)?.target,
+      due: (each) => void this.#due.add(each),
+    })
+    this.#connections.add(connection)
+    return connection
+  }
+
+  /** The client is gone: its watches and transactions go without events (XS-sock-4, XS-watch-15). */
+  disconnect(connection: Connection): void {
+    if (connection.closed) return
+    this.reset(connection)
+    connection.closed = true
+    this.#connections.delete(connection)
+    this.#due.delete(connection)
+    connection.transport.end()
+    this.#flush()
+  }
+
+  /** Forgets all that a connection had begun. */
+  reset(connection: Connection): void {
+    this.dropRequests(connection)
+    connection.input.reset()
+    connection.output.clear()
+  }
+
+  /** The peer sent what cannot be: it is not listened to any more, but not forgotten (XS-dom-9). */
+  fault(connection: Connection, error: number): void {
+    if (connection.ignored || connection.closed) return
+    this.reset(connection)
+    connection.ignored = true
+    connection.transport.fail(error)
+    this.#flush()
+  }
+
+  /** RESET_WATCHES: all watches and transactions of a connection (XS-watch-12). */
+  dropRequests(connection: Connection): void {
+    this.watches.removeAll(connection)
+    this.transactions.forgetAll(connection)
+  }
+
+  // --- bytes in, bytes out -------------------------------------------------------------------------------------------
+
+  /** May a request of this connection be handled now? If not, its transport leaves bytes where they are. */
+  mayServe(connection: Connection): boolean {
+    if (connection.ignored || connection.closed) return false
+    const { output, domid, usage } = connection
+    if (connection.privileged) return output.bytes < (this.#options.outputHigh ?? OUTPUT_HIGH)
+    if (usage.outstanding >= this.quotas.outstanding) return false
+    if (this.#rate?.inDebt(domid)) return false
+    return !this.#overMemory(connection)
+  }
+
+  #overMemory(connection: Connection): boolean {
+    const { memory, domid } = connection
+    if (memory < this.quotas.memorySoft) this.#warned.delete(domid)
+    else if (!this.#warned.has(domid)) {
+      this.#warned.add(domid)
+      contained(() => this.#options.onMemoryWarning?.(domid, memory))
+    }
+    return memory >= this.quotas.memoryHard
+  }
+
+  /** Bytes from a client. They may be written over as soon as this returns. */
+  receive(connection: Connection, bytes: Uint8Array): void {
+    if (connection.ignored || connection.closed) return
+    connection.input.push(bytes)
+    this.#serve(connection)
+    connection.input.detach()
+    this.#flush()
+  }
+
+  /** The transport has taken output: requests that waited for that go on. */
+  resume(connection: Connection): void {
+    this.#serve(connection)
+    this.#flush()
+  }
+
+  #serve(connection: Connection): void {
+    // A client in the same program may call from within a reply; its request waits until this one is over.
+    if (this.#handling) {
+      this.#due.add(connection)
+      return
+    }
+    this.#handling = true
+    try {
+      while (this.mayServe(connection)) {
+        const packet = connection.input.next()
+        if (!packet) break
+        this.#handle(connection, packet)
+      }
+    } finally {
+      this.#handling = false
+    }
+    const refused = connection.input.refusedHeader
+    if (refused) this.#overLong(connection, refused)
+  }
+
+  #overLong(connection: Connection, { reqId, txId }: Packet): void {
+    if (this.profile.overLong === 'E2BIG') {
+      connection.send(XS.ERROR, reqId, txId, 'E2BIG\0')
+      connection.transport.wake()
+    }
+    this.fault(connection, RING_ERROR.protocol)
+  }
+
+  /** Wakes the transports of all connections that have become due. */
+  #flush(): void {
+    if (this.#handling || this.#flushing) return
+    this.#flushing = true
+    try {
+      // A set goes on through what is added while it is gone through.
+      for (const connection of this.#due) {
+        this.#due.delete(connection)
+        if (connection.closed) continue
+        this.#turn(connection)
+      }
+    } finally {
+      this.#flushing = false
+    }
+  }
+
+  /** Serves and sends in turn, for what is sent makes room for more replies. */
+  #turn(connection: Connection): void {
+    do {
+      this.#serve(connection)
+      if (connection.output.bytes > (this.#options.outputMax ?? OUTPUT_MAX)) this.disconnect(connection)
+      else contained(() => connection.transport.wake())
+    } while (connection.input.ready && this.mayServe(connection))
+  }
+
+  /** Lets time take effect: drops events that nobody fetched, and lets guests go on that had to wait. */
+  tick(): void {
+    const now = this.now()
+    if (now === undefined) return
+    for (const connection of this.connections) {
+      if (connection.privileged) continue
+      connection.output.expire(now)
+      this.#due.add(connection)
+    }
+    this.#flush()
+  }
+
+  /** When `tick` has something to do next, on the clock that was passed in; Infinity if never. */
+  get nextTick(): number {
+    const now = this.now()
+    let next = Number.POSITIVE_INFINITY
+    if (now === undefined) return next
+    for (const { privileged, domid, output } of this.#connections) {
+      if (privileged) continue
+      next = Math.min(next, output.deadline)
+      if (this.#rate!.inDebt(domid)) next = Math.min(next, now + this.#rate!.recovery(domid))
+    }
+    return next
+  }
+
+  // --- requests ------------------------------------------------------------------------------------------------------
+
+  #handle(connection: Connection, packet: Packet): void {
+    const { type, reqId, txId } = packet
+    const reply = connection.ticket()
+    const seen = this.seam?.request(connection.domid, packet)
+    let call: Call | undefined
+    try {
+      if (seen?.fault) refuse(seen.fault)
+      const kind = this.#kind(connection, packet)
+      const transaction = kind.outside || txId === 0 ? undefined : this.#transaction(connection, txId)
+      call = { server: this, connection, packet, transaction }
+      const text = kind.handle(call) ?? 'OK\0'
+      if (text.length > PAYLOAD_MAX) refuse('E2BIG')
+      seen?.replied(text)
+      connection.send(type, reqId, txId, text, reply)
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error
+      seen?.refused(error.code)
+      connection.send(XS.ERROR, reqId, txId, `${error.code}\0`, reply)
+    }
+    call?.afterwards?.()
+  }
+
+  /** Unknown types and requests that are not for guests (XS-wire-9). */
+  #kind({ privileged }: Connection, { type, body }: Packet): RequestKind {
+    const kind = requestKind(type)
+    if (!kind) return refuse('ENOSYS')
+    const help = type === XS.CONTROL && this.profile.helpForAll && oneString(body) === 'help'
+    return kind.privileged && !privileged && !help ? refuse('EACCES') : kind
+  }
+
+  #transaction(connection: Connection, id: number): Transaction {
+    return connection.transactions.get(id) ?? refuse(this.profile.unknownTransaction)
+  }
+
+  /** What a request reads from: its transaction, or the store. */
+  scene({ connection, transaction }: Call): Scene {
+    return { view: transaction ?? this.direct(), who: connection, rules: this }
+  }
+
+  /** A view that changes the store. */
+  direct(): DirectView {
+    return new DirectView(this.store, this.birth, this.profile.removalOrder === 'top')
+  }
+
+  /** Runs an operation that changes nodes; outside a transaction it takes effect, and its events are queued, at once. */
+  mutate(call: Call, operation: (scene: Scene) => void): void {
+    const { connection, transaction } = call
+    if (transaction) {
+      operation({ view: transaction, who: connection, rules: this })
+      return
+    }
+    const view = this.direct()
+    operation({ view, who: connection, rules: this })
+    view.commit()
+    this.#debit(connection)
+    this.watches.fire(view.changes, connection)
+  }
+
+  /** A guest's write counts against its rate while a transaction that it may disturb is open. */
+  #debit(connection: Connection): void {
+    if (!connection.privileged && this.transactions.open > 0) this.#rate?.debit(connection.domid)
+  }
+
+  /** Ends a transaction; its events are queued at once. */
+  endTransaction(connection: Connection, transaction: Transaction, commit: boolean): void {
+    const changes = this.transactions.end(connection, transaction, commit)
+    if (!changes) return
+    if (transaction.modified) this.#debit(connection)
+    this.watches.fire(changes, connection)
+  }
+
+  /** CONTROL quota set: a limit for all guests, from now on. */
+  setQuota(name: keyof Quotas, value: number): void {
+    ;(this.quotas as { -readonly [K in keyof Quotas]: Quotas[K] })[name] = value
+  }
+
+  /** CONTROL memreport; false if the embedder takes no report. */
+  writeReport(text: string, file: string | undefined): boolean {
+    contained(() => this.#options.onMemoryReport?.(text, file))
+    return this.#options.onMemoryReport !== undefined
+  }
+
+  // --- domains -------------------------------------------------------------------------------------------------------
+
+  /** Connects a domain by its ring, as INTRODUCE does (XS-dom-1, XS-dom-3). */
+  introduce(domid: number, gfn: number, port: number): void {
+    this.introductions.introduce(domid, gfn, port)
+    this.#flush()
+  }
+
+  /** Connects a domain by a transport in the same program instead of a ring, as INTRODUCE does. */
+  attachDomain(domid: number, transport: Transport): Connection {
+    const connection = this.introductions.attach(domid, transport)
+    this.#flush()
+    return connection
+  }
+
+  /** VIRQ_DOM_EXC: some domain changed; all are looked at (XS-dom-6). */
+  domainsChanged(): void {
+    this.introductions.scan()
+    this.#flush()
+  }
+
+  /** Serves a connection over a ring. */
+  startRing(connection: Connection, peer: RingPeer): Transport {
+    const transport = new RingTransport(this, connection, peer, this.profile.features)
+    transport.start()
+    return transport
+  }
+
+  /** Serves a connection over a ring that is in use: its indexes stay. */
+  resumeRing(connection: Connection, peer: RingPeer): Transport {
+    const transport = new RingTransport(this, connection, peer, this.profile.features)
+    transport.listen()
+    return transport
+  }
+
+  /** Drops the accounts of a domain that is gone. */
+  closeAccounts(domid: number): void {
+    this.store.accounts.close(domid)
+    this.#rate?.forget(domid)
+    this.#warned.delete(domid)
+  }
+}
