@@ -12,7 +12,7 @@
 const MOST_SHOWN = 100
 
 /** A value as messages show it. */
-export function show(value: unknown): string {
+function show(value: unknown): string {
   if (typeof value === 'string') return shortened(JSON.stringify(value))
   if (typeof value === 'bigint') return shortened(`${value}n`)
   if (typeof value === 'function') return 'a function'
@@ -51,25 +51,10 @@ export function integer(call: string, parameter: string, value: unknown, min: nu
   return value
 }
 
-/** Returns `value` if it is undefined or has the type that `typeof` names, else throws a ParameterError. */
-export function optional<T>(call: string, parameter: string, value: T, type: 'function' | 'object'): T {
-  if (value !== undefined && (typeof value !== type || value === null || Array.isArray(value)))
-    throw new ParameterError(call, parameter, value, type === 'function' ? 'a function' : 'an object')
-  return value
-}
-
 /** Returns `value` if it is an object, else throws a ParameterError. Members are for the caller to check. */
 export function object<T>(call: string, parameter: string, value: T, allowed = 'an object'): T {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw new ParameterError(call, parameter, value, allowed)
-  return value
-}
-
-/** Returns `value` if it is a list of integers within the bounds, else throws a ParameterError. */
-export function integers(call: string, parameter: string, value: unknown, min: number, max: number): readonly number[] {
-  if (!Array.isArray(value))
-    throw new ParameterError(call, parameter, value, `a list of integers from ${min} to ${max}`)
-  for (const [i, each] of value.entries()) integer(call, `${parameter}[${i}]`, each, min, max)
   return value
 }
 

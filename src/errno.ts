@@ -57,6 +57,9 @@ export class Refusal {
   }
 }
 
+/** Takes the reason why one hypercall was refused. */
+export type OnRefusal = (refusal: Refusal) => void
+
 /** What an operation returns: 0 when it is done. */
 export type Outcome = 0 | Refusal
 

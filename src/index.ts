@@ -5,6 +5,7 @@ export type { OnError } from './callout.js'
 export { ParameterError } from './check.js'
 export { type Clock, ManualClock } from './clock.js'
 export type { DomainType, Dying, RestoredEnd, RestoreReport } from './domain/config.js'
+export type { ControlBlock } from './domain/fifo.js'
 export type { Domain, Vcpu } from './domain/handles.js'
 export type { Subject } from './domain/subject.js'
 export { type CallbackVia, decodeCallbackVia, type UpcallHow } from './domain/upcall.js'
@@ -18,13 +19,14 @@ export {
   formatItem,
   newDumpStats,
 } from './dump/dump.js'
-export { Errno, type ErrnoName, errnoName, XenError } from './errno.js'
+export { Errno, type ErrnoName, errnoName, type OnRefusal, type Refusal, XenError } from './errno.js'
 export * from './guest/index.js'
 export { type Abortable, EvtchnDevice, type EvtchnHandle, type EvtchnOpenOptions } from './guest/xenevtchn.js'
 export type { DomainOptions, HypervisorOptions } from './host/options.js'
 export { NR_SOFTIRQS, SOFTIRQ, type SoftirqStats, Softirqs } from './host/softirq.js'
 export { defaultPolicy, siloPolicy, type XsmPolicy } from './host/xsm.js'
 export type { Register } from './hypercalls/dispatch.js'
+export type { Trigger, XenPortOptions } from './hypercalls/raise.js'
 export { Hypervisor } from './hypervisor.js'
 export type { WasmMemory } from './machine/core.js'
 export { GuestMemory, type GuestMemoryOptions, type Translate } from './machine/memory.js'
@@ -32,6 +34,7 @@ export type { SavedAbi, SavedLevels, SavedSelectors } from './migration/abi_part
 export { RestoreError, SavedStateError, type SavedTable } from './migration/fields.js'
 export type { SavedFifo } from './migration/fifo_part.js'
 export {
+  type PortState,
   SAVE_VERSION,
   type SavedCommon,
   type SavedCooperative,

@@ -88,12 +88,14 @@ export const SELECTOR_AREA = struct('evtchn_selector_area', 16, {
 export type EvtchnOpName = keyof typeof EVTCHNOP
 
 /** OUT members that EVTCHNOP_status stores for some states of a port only. */
-type SometimesOut = 'unbound_dom' | 'interdomain_dom' | 'interdomain_port' | 'pirq' | 'virq'
+export type SometimesOut = 'unbound_dom' | 'interdomain_dom' | 'interdomain_port' | 'pirq' | 'virq'
 /** IN members that are 0 where a typed call leaves them out. */
-type MayBeMissing = 'pad' | 'flags'
+export type MayBeMissing = 'pad' | 'flags'
 
-type Relax<T, K extends PropertyKey> = Omit<T, K> & Partial<Pick<T, K & keyof T>>
-type Flat<T> = { [K in keyof T]: T[K] }
+/** `T` with the members `K` optional. */
+export type Relax<T, K extends PropertyKey> = Omit<T, K> & Partial<Pick<T, K & keyof T>>
+/** `T` with its members spelled out, as an editor shows them. */
+export type Flat<T> = { [K in keyof T]: T[K] }
 
 /** What the guest fills in of an operation's struct. */
 export type AllIn<N extends EvtchnOpName> = Members<(typeof EVTCHN_STRUCTS)[N], 'in' | 'inout'>

@@ -28,7 +28,7 @@ export type Members<S extends Struct, D extends Direction> = string extends keyo
   ? Args
   : { -readonly [K in keyof S['fields'] as S['fields'][K]['dir'] extends D ? K : never]: number }
 
-type Row = readonly [offset: number, size: number, dir: Direction]
+export type Row = readonly [offset: number, size: number, dir: Direction]
 
 /** Builds a struct from rows [offset, size, direction]; their names and directions are part of its type. */
 export function struct<const R extends Readonly<Record<string, Row>>>(

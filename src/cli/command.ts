@@ -6,7 +6,7 @@
 import { writeFileSync } from 'node:fs'
 import { envelopeText } from './envelope.js'
 import { CheckError, UsageError } from './errors.js'
-import { asksForHelp, helpText, type Option, type Options, output, type Parsed, parse, type Values } from './options.js'
+import { asksForHelp, helpText, type Options, output, type Parsed, parse, type Values } from './options.js'
 import { Screen } from './screen.js'
 import { Tracing } from './tracing.js'
 
@@ -50,13 +50,13 @@ export interface Command<S extends Options = Options> {
 export const command = <S extends Options>(definition: Command<S>): Command => definition as unknown as Command
 
 /** The options of a command, with those that all commands have. */
-export const optionsOf = ({ options, traced }: Command): Options =>
+const optionsOf = ({ options, traced }: Command): Options =>
   traced === false
     ? options
     : { ...options, trace: output('print every call as strace does, on standard error; or write them to a file') }
 
 /** The usage line. */
-export const usageOf = ({ name, operands }: Command): string =>
+const usageOf = ({ name, operands }: Command): string =>
   `evtchn ${name} [options]${operands === undefined ? '' : ` ${operands}`}`
 
 /** The help text of a command. */
@@ -118,4 +118,4 @@ export async function finish(run: () => number | Promise<number>): Promise<numbe
   }
 }
 
-export type { Option, Options }
+export type { Options }

@@ -230,7 +230,7 @@ export function asksForHelp(argv: readonly string[], operands = false): boolean 
 // --- the help --------------------------------------------------------------------------------------------------------
 
 /** How an option is spelt in the help. */
-export function spelling(name: string, { value, optionalValue }: Option): string {
+function spelling(name: string, { value, optionalValue }: Option): string {
   return `--${name}${value === undefined ? '' : optionalValue ? `[=${value}]` : ` ${value}`}`
 }
 

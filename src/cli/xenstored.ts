@@ -3,7 +3,7 @@
 import { writeFileSync } from 'node:fs'
 import { defaultSocketPath, serveSocket } from '../node/xenstored_socket.js'
 import { C_4_17, C_4_23, type Profile, XenStored } from '../xenstore/index.js'
-import { command, finish, runCommand } from './command.js'
+import { command } from './command.js'
 import { CheckError } from './errors.js'
 import { choice, flag, text } from './options.js'
 
@@ -48,9 +48,6 @@ export const xenstored = command({
     }
   },
 })
-
-/** Runs the command by itself; resolves to its exit code. */
-export const run = (argv: readonly string[]): Promise<number> => finish(() => runCommand(xenstored, argv))
 
 function signalled(): Promise<void> {
   return new Promise((resolve) => {

@@ -9,5 +9,5 @@ export {
   type EventHandler,
   type HandlerOrOptions,
 } from './options.js'
-export { GuestHypercalls, type GuestPlatform, type OnRefusal } from './platform.js'
+export { GuestHypercalls, type GuestPlatform } from './platform.js'
 export type { Attempt, WantedLevels } from './register.js'

@@ -19,7 +19,6 @@ import { GuestMachine } from './machine.js'
 import {
   type BindOptions,
   type BootOptions,
-  type CheckedBootOptions,
   checkBinding,
   checkDomid,
   checkU32,
@@ -54,7 +53,7 @@ export class GuestKernel {
   }
 
   /** The options of boot, with defaults. */
-  get options(): CheckedBootOptions {
+  get options(): Readonly<BootOptions> {
     return this.#machine.options
   }
   /** Levels in force, or 'fifo'. */

@@ -16,11 +16,8 @@ import {
   PAGE_SIZE,
 } from '../abi/index.js'
 import type { OnError } from '../callout.js'
-import { type Refusal, XenError } from '../errno.js'
+import { type OnRefusal, type Refusal, XenError } from '../errno.js'
 import type { GuestMemory } from '../machine/memory.js'
-
-/** Takes the reason why one hypercall was refused. */
-export type OnRefusal = (refusal: Refusal) => void
 
 /** A machine as its kernel finds it at boot. `Hypervisor.platform` makes one for a domain. */
 export interface GuestPlatform {
@@ -143,7 +140,7 @@ export class GuestHypercalls {
 }
 
 /** The reason of one hypercall's refusal, if the platform tells it. */
-export class Reason {
+class Reason {
   #refusal: Refusal | undefined
 
   /** What is passed as `onRefusal`. */

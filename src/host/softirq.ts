@@ -45,6 +45,7 @@ export class Softirqs {
   /** Counted by every run. */
   readonly stats: SoftirqStats = { served: 0, longestDelayNs: 0 }
 
+  /** @internal */
   constructor(nowNs: () => number, callouts = new Callouts()) {
     this.#nowNs = nowNs
     this.#callouts = callouts

@@ -6,7 +6,7 @@
 import type { EvtchnOpName, In, OpArgs, Out } from '../abi/index.js'
 import { type Domain, frozenText } from '../domain/domain.js'
 import type { Vcpu } from '../domain/vcpu.js'
-import { Errno, type Outcome, Refusal, refuse, toRegister, XenError } from '../errno.js'
+import { Errno, type OnRefusal, type Outcome, Refusal, refuse, toRegister, XenError } from '../errno.js'
 import type { Domains } from '../host/domains.js'
 import type { UpcallQueue } from '../host/upcall_queue.js'
 import type { Caller } from '../host/world.js'
@@ -14,9 +14,6 @@ import { dispatch, type Register, tracedCaller } from './dispatch.js'
 import { runOperation } from './evtchn/index.js'
 import type { SchedWorld } from './sched_op.js'
 import { checkArgs, outArgs } from './typed_args.js'
-
-/** Where the refusal of one call goes. */
-export type OnRefusal = (refusal: Refusal) => void
 
 /** The domain that makes a hypercall: ESRCH if it dies or is gone, EAGAIN if it is frozen. */
 function callingDomain(vcpu: Vcpu, domain: Domain | undefined): Domain | Refusal {

@@ -30,7 +30,7 @@ export interface HostExports {
 const modules: { single?: WasmModule; threads?: WasmModule } = {}
 
 /** The compiled module. */
-export function hostModule(shared: boolean): WasmModule {
+function hostModule(shared: boolean): WasmModule {
   const build = shared ? 'threads' : 'single'
   modules[build] ??= decodeModule(shared ? wasm.hostThreads : wasm.host)
   return modules[build]

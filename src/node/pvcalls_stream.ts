@@ -74,7 +74,7 @@ export async function listenLocally(onConnection: (socket: Socket) => void): Pro
 }
 
 /** Writes a source to a socket as fast as it takes it, and ends. */
-export function pour(source: { next(): Uint8Array | null }, socket: Socket): void {
+function pour(source: { next(): Uint8Array | null }, socket: Socket): void {
   const more = () => {
     for (let piece = source.next(); piece; piece = source.next())
       if (!socket.write(piece)) {

@@ -1,6 +1,6 @@
 /** What happened, decoded: hypercalls with their reasons, upcalls, store requests, thread switches; and faults on request. */
 
-export { type Ambient, ambient, setAmbient } from './ambient.js'
+export { ambient, setAmbient } from './ambient.js'
 export type { TracedCaller } from './decode.js'
 export type {
   HostEvent,
@@ -16,6 +16,6 @@ export type {
 export { type FailingTest, type TestTraceOptions, traceOfTest } from './failing.js'
 export { type FaultOptions, Faults } from './faults.js'
 export { type ChromeEvent, type ChromeTrace, chromeTrace, jsonLine } from './formats.js'
-export { Seam, type TracedVcpu } from './seam.js'
+export { Seam } from './seam.js'
 export { formatEvent, type TextOptions } from './text.js'
 export { Trace, type TraceOptions, type TraceSink } from './trace.js'

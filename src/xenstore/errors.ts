@@ -18,10 +18,27 @@ const NAMES = [
   'E2BIG',
   'EPERM',
   'EQUOTA',
-] as const
+] as const satisfies readonly XsErrorName[]
 
 /** An error name that may stand in an ERROR reply. EQUOTA is sent by the OCaml daemon only. */
-export type XsErrorName = (typeof NAMES)[number]
+export type XsErrorName =
+  | 'EINVAL'
+  | 'EACCES'
+  | 'EEXIST'
+  | 'EISDIR'
+  | 'ENOENT'
+  | 'ENOMEM'
+  | 'ENOSPC'
+  | 'EIO'
+  | 'ENOTEMPTY'
+  | 'ENOSYS'
+  | 'EROFS'
+  | 'EBUSY'
+  | 'EAGAIN'
+  | 'EISCONN'
+  | 'E2BIG'
+  | 'EPERM'
+  | 'EQUOTA'
 
 /** Why a request is refused. Thrown inside the server, where it becomes the ERROR reply. */
 export class Refusal extends Error {

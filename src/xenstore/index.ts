@@ -19,7 +19,16 @@ export { formatPermission, type Permission, type Permissions, type PermLetter, p
 export { C_4_17, C_4_23, FEATURE, type Profile } from './profile.js'
 export { DEFAULT_QUOTAS, type Quotas } from './quota.js'
 export { StoreStateError } from './records.js'
-export { type EventChannelEnd, REQUESTS, RESPONSES, RING_SIZE, Ring, type RingPage, type RingPeer } from './ring.js'
+export {
+  type EventChannelEnd,
+  REQUESTS,
+  RESPONSES,
+  RING_SIZE,
+  Ring,
+  type RingPage,
+  type RingPeer,
+  type RingQueue,
+} from './ring.js'
 export { RingClientTransport } from './ring_client.js'
 export { checkStore, XenStored } from './server.js'
 export { type RestoreOptions, restoreState, type SaveOptions, saveState } from './state.js'

@@ -1,7 +1,7 @@
 /** Paths: which are valid, what a relative one means, and how a path is taken apart. */
 
 /** Longest absolute path of the interface. */
-export const ABS_PATH_MAX = 3072
+const ABS_PATH_MAX = 3072
 
 // No empty part, so neither `//` nor a `/` at the end (XS-path-1). `@` is an ordinary character behind the first.
 const VALID = /^\/?[\w@-]+(?:\/[\w@-]+)*$/

@@ -4,7 +4,7 @@
  */
 
 /** Rights as bits: a letter of a permission is one of these four. */
-export const RIGHT = { n: 0, r: 1, w: 2, b: 3 } as const
+export const RIGHT = { n: 0, r: 1, w: 2, b: 3 } as const satisfies Record<PermLetter, number>
 
 /** All rights, and the fourth one: to change the permissions. */
 const OWNER = 4
@@ -14,7 +14,7 @@ const ALL = RIGHT.b | OWNER
 export const NEED = { read: RIGHT.r, write: RIGHT.w, owner: OWNER } as const
 
 /** Letter of a permission: none, read, write, both. */
-export type PermLetter = keyof typeof RIGHT
+export type PermLetter = 'n' | 'r' | 'w' | 'b'
 
 /** One entry of a permission list. */
 export interface Permission {

@@ -23,9 +23,9 @@ const BIG_ENDIAN = 1
 const HEADER = 16
 
 /** Record types. */
-export const RECORD = { END: 0, GLOBAL: 1, CONNECTION: 2, WATCH: 3, TRANSACTION: 4, NODE: 5 } as const
+const RECORD = { END: 0, GLOBAL: 1, CONNECTION: 2, WATCH: 3, TRANSACTION: 4, NODE: 5 } as const
 /** "No target" of a ring connection. */
-export const NO_DOMAIN = 0x7ff4
+const NO_DOMAIN = 0x7ff4
 /** Bits of a pending node's `access`. */
 export const ACCESS = { read: 1, written: 2 } as const
 

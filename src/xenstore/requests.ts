@@ -35,7 +35,7 @@ function several(call: Call, least: number, most = Number.POSITIVE_INFINITY): st
 }
 
 /** The absolute form of a path in a request. */
-export function pathIn({ server, connection }: Call, given: string): string {
+function pathIn({ server, connection }: Call, given: string): string {
   const limited = server.profile.pathMaxForAll || !connection.privileged
   const max = limited ? server.quotas.pathMax : Number.POSITIVE_INFINITY
   return absolutePath(given, connection.domid, max) ?? refuse('EINVAL')

@@ -47,16 +47,16 @@ export interface RingPeer {
 }
 
 /** A queue of the page: its bytes, and which words are its indexes. */
-interface Queue {
+export interface RingQueue {
   readonly at: number
   readonly cons: RingWord
   readonly prod: RingWord
 }
 
 /** Requests: guest to daemon. */
-export const REQUESTS: Queue = { at: 0, cons: 'req_cons', prod: 'req_prod' }
+export const REQUESTS: RingQueue = { at: 0, cons: 'req_cons', prod: 'req_prod' }
 /** Responses: daemon to guest. */
-export const RESPONSES: Queue = { at: RING_SIZE, cons: 'rsp_cons', prod: 'rsp_prod' }
+export const RESPONSES: RingQueue = { at: RING_SIZE, cons: 'rsp_cons', prod: 'rsp_prod' }
 
 /** What cannot be: more than a queue's size between its indexes. */
 export const CORRUPT = -1
@@ -94,7 +94,7 @@ export class Ring {
   }
 
   /** Takes up to `max` bytes out of a queue, without going round its end; CORRUPT if the indexes are. */
-  read(queue: Queue, max: number): Uint8Array | typeof CORRUPT {
+  read(queue: RingQueue, max: number): Uint8Array | typeof CORRUPT {
     const cons = this.get(queue.cons)
     const filled = (this.get(queue.prod) - cons) >>> 0
     if (filled > RING_SIZE) return CORRUPT
@@ -107,7 +107,7 @@ export class Ring {
   }
 
   /** Lets `fill` put bytes into a queue, up to its end or to what is not yet read; how many, or CORRUPT. */
-  write(queue: Queue, fill: (to: Uint8Array, at: number, max: number) => number): number {
+  write(queue: RingQueue, fill: (to: Uint8Array, at: number, max: number) => number): number {
     const prod = this.get(queue.prod)
     const filled = (prod - this.get(queue.cons)) >>> 0
     if (filled > RING_SIZE) return CORRUPT

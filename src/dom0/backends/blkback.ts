@@ -78,7 +78,7 @@ export class Blkback implements XenbusDriver {
     this.#pageFree = this.#bus.kernel.waitQueue()
   }
 
-  /** Interfaces. */
+  /** @internal Interfaces. */
   get blkifs(): Blkif[] {
     return [...this.#blkifs.values()]
   }

@@ -1,9 +1,9 @@
 /** Backends of dom0, as far as their stalls need them, what lies below them, and the injector of stalls. */
 
-export { Blkback, type Blkif } from './blkback.js'
+export { Blkback } from './blkback.js'
 export { GrantTable, type GuestPage, type MappedPage } from './grants.js'
 export type { BackendHost, EventChannels } from './host.js'
 export { STALL_KINDS, StallInjector, type StallKind } from './injector.js'
-export { type Bio, LowerDevices, type LowerHooks, type Skb } from './lower.js'
-export { Netback, type Vif, type VifStats } from './netback.js'
+export { LowerDevices } from './lower.js'
+export { Netback } from './netback.js'
 export * from './pvcalls/index.js'

@@ -41,6 +41,7 @@ const IO_NS = 100_000
 
 /** The devices below all backends of a host. */
 export class LowerDevices {
+  /** @internal */
   readonly hooks: LowerHooks = {}
   readonly #scheduler: Scheduler
 
@@ -48,12 +49,12 @@ export class LowerDevices {
     this.#scheduler = scheduler
   }
 
-  /** netif_receive_skb: a packet goes up to dom0, which copies and frees it, unless somebody keeps it. */
+  /** @internal netif_receive_skb: a packet goes up to dom0, which copies and frees it, unless somebody keeps it. */
   receive(skb: Skb): void {
     if (!this.hooks.packet?.(skb)) skb.free(true)
   }
 
-  /** submit_bio. */
+  /** @internal submit_bio. */
   submit(bio: Bio): void {
     if (this.hooks.io?.(bio)) return
     // It counts as complete, and yet somebody holds on to its page: persistent pages are waited for later.

@@ -130,12 +130,12 @@ export class Netback implements XenbusDriver {
     this.#bus = host.bus
   }
 
-  /** Interfaces by name. */
+  /** @internal Interfaces by name. */
   get vifs(): Vif[] {
     return [...this.#vifs.values()].map(({ vif }) => vif)
   }
 
-  /** An interface. */
+  /** @internal An interface. */
   vif(name: string): Vif | undefined {
     return this.vifs.find((vif) => vif.name === name)
   }

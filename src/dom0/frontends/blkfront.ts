@@ -10,6 +10,7 @@ export class Blkfront implements Frontend {
   readonly nodename: string
   readonly backend: string
   state: number = XenbusState.Initialising
+  /** @internal */
   port: FrontPort | null = null
   /** Size in sectors, once connected. */
   sectors = 0

@@ -3,5 +3,4 @@
 export { Blkfront } from './blkfront.js'
 export { type Frontend, FrontendBus, type FrontendDriver, type GrantedPage, type GuestHost } from './frontend_bus.js'
 export { Netfront } from './netfront.js'
-export { FrontPort } from './port.js'
 export * from './pvcalls/index.js'

@@ -13,6 +13,7 @@ export class Netfront implements Frontend {
   readonly nodename: string
   readonly backend: string
   state: number = XenbusState.Initialising
+  /** @internal */
   port: FrontPort | null = null
   readonly #bus: FrontendBus
 

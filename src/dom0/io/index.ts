@@ -3,4 +3,4 @@
 export * from './pvcalls_command_ring.js'
 export * from './pvcalls_data_ring.js'
 export * from './pvcalls_protocol.js'
-export { BackRing, FrontRing, RING_SLOTS, type Slot } from './ring.js'
+export { FrontRing } from './ring.js'

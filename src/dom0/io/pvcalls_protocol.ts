@@ -8,8 +8,6 @@
 
 /** Commands (PV-41). */
 export const PVCALLS = { SOCKET: 0, CONNECT: 1, RELEASE: 2, BIND: 3, LISTEN: 4, ACCEPT: 5, POLL: 6 } as const
-/** A command's name. */
-export type PvcallsCommand = keyof typeof PVCALLS
 
 /** Version that both ends write into the store. */
 export const PVCALLS_VERSION = '1'
@@ -67,7 +65,7 @@ export const SLOT_BYTES = 64
 /** Bytes of a response. */
 export const RESPONSE_BYTES = 24
 /** Bytes of an address. */
-export const ADDRESS_BYTES = 28
+const ADDRESS_BYTES = 28
 
 /** A request; members that its command does not have are 0. */
 export interface PvcallsRequest {

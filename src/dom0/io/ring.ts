@@ -9,7 +9,7 @@
  */
 
 /** Slots of a ring. */
-export const RING_SLOTS = 32
+const RING_SLOTS = 32
 const REQ_PROD = 0
 const RSP_PROD = 2
 const FIRST_SLOT = 16

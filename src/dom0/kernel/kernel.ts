@@ -8,7 +8,7 @@ import { Mutex, RwSemaphore } from './locks.js'
 import type { Scheduler } from './scheduler.js'
 import type { Task } from './task.js'
 import { Thread, type ThreadOwner } from './thread.js'
-import { type WaitOptions, WaitQueue } from './wait_queue.js'
+import { WaitQueue } from './wait_queue.js'
 
 /** A line of the process list. */
 export interface ProcessRecord {
@@ -179,5 +179,3 @@ export class Kernel implements ThreadOwner {
     return thread ? `${thread.stack.join('\n')}\n` : null
   }
 }
-
-export type { WaitOptions }

@@ -46,7 +46,7 @@ export interface DeviceSpec {
 const XVD_MAJOR = 202
 
 /** Number of a disk: xvda is 51712, each further letter 16 more. */
-export function diskNumber(dev: string): number {
+function diskNumber(dev: string): number {
   const letter = /^xvd([a-p])$/.exec(dev)?.[1]
   if (!letter) throw new Error(`disk ${dev}: xvda to xvdp are known`)
   return XVD_MAJOR * 256 + (letter.charCodeAt(0) - 97) * 16

@@ -91,7 +91,7 @@ function* defaultScript(kernel: Kernel, ...args: Parameters<HotplugScript>): Tas
 }
 
 /** What a script does: for a disk it tells the device's number, for an interface that it is on its bridge. */
-export function* runHotplug(xs: XsHandle, action: 'add' | 'remove', kind: DeviceKind, backend: string): Task<boolean> {
+function* runHotplug(xs: XsHandle, action: 'add' | 'remove', kind: DeviceKind, backend: string): Task<boolean> {
   if (action === 'remove') return true
   if (kind === 'vbd') yield* xs.write(`${backend}/physical-device`, 'fd:0')
   yield* xs.write(`${backend}/hotplug-status`, 'connected')

@@ -2,12 +2,13 @@
 
 export { isRefusal as isAnswer } from '../../xenstore/parts.js'
 export { BackendBus, backendPathDomid } from './backend_bus.js'
+export type { XenbusComms } from './comms.js'
 export { DESIGNS, type Delivery, type Design, type ThreadReference } from './delivery.js'
 export { XenbusDevice, type XenbusDriver } from './device.js'
-export { type DeliveryObserver, EventThread } from './event_thread.js'
+export { type DeliveryObserver, EventThread, type ListState } from './event_thread.js'
 export { OnDemandDelivery } from './on_demand.js'
 export { MTWATCH_NODE } from './rfc.js'
-export { parseState, stateName, XenbusState, type XenbusStateName } from './state.js'
+export { parseState, stateName, XenbusState } from './state.js'
 export { StoreTasks, type TransactionId } from './store_tasks.js'
 export {
   type ThreadChoice,

@@ -12,11 +12,6 @@ export const XenbusState = {
   Reconfigured: 8,
 } as const
 
-/** A state's name. */
-export type XenbusStateName = keyof typeof XenbusState
-/** A state's number. */
-export type XenbusStateNumber = (typeof XenbusState)[XenbusStateName]
-
 const NAMES = new Map<number, string>(Object.entries(XenbusState).map(([name, value]) => [value, name]))
 
 /** Name of a state, for people. */

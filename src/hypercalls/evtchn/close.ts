@@ -19,7 +19,7 @@ const { EAGAIN, EBUSY, EINVAL, ERESTART } = Errno
 export const PREEMPTED = refuse(ERESTART, 'preempted')
 
 /** Closes a port for its guest: those that are attached to Xen refuse (EC-close-3). */
-export function closeGuestPort(world: World, domain: Domain, port: number): Outcome {
+function closeGuestPort(world: World, domain: Domain, port: number): Outcome {
   if (domain.ports.isValid(port) && domain.ports.consumer(port)) return noPort(domain, port)
   return closePort(world, domain, port)
 }

@@ -66,7 +66,7 @@ const NLEVEL_OPS: ReadonlySet<EvtchnOpName> = new Set([
 ])
 
 /** The operation with this number, if this host has it. Hosts without N levels lack four. */
-export function operationByNumber(world: World, cmd: number): EvtchnOpName | undefined {
+function operationByNumber(world: World, cmd: number): EvtchnOpName | undefined {
   const name = EVTCHNOP_NAMES.get(cmd)
   return name !== undefined && NLEVEL_OPS.has(name) && !world.limits.nlevel ? undefined : name
 }

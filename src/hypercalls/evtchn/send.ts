@@ -37,7 +37,7 @@ export function sendPort(world: World, domain: Domain, port: number): Outcome {
 }
 
 /** The same in TypeScript: refusals and their reasons, policies, ports of Xen's own, ABIs that the core does not know. */
-export function sendSlowly(world: World, domain: Domain, port: number): Outcome {
+function sendSlowly(world: World, domain: Domain, port: number): Outcome {
   const { ports } = domain
   if (!ports.isValid(port)) return noPort(domain, port)
   if (ports.consumer(port)) return noPort(domain, port)

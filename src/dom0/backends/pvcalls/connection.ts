@@ -15,6 +15,7 @@ import { SocketTable } from './socket_table.js'
 /** A connected frontend. */
 export class PvcallsConnection {
   readonly domid: number
+  /** @internal */
   readonly sockets: SocketTable
   /** dom0's end of the command ring's event channel. */
   readonly port: number

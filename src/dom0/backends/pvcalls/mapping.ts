@@ -9,10 +9,11 @@ import type { GrantTable, MappedPage } from '../grants.js'
 
 /** What is mapped for one socket. */
 export class MappedDataRing {
+  /** @internal */
   readonly index: IndexPage
-  /** Backend to frontend. */
+  /** @internal Backend to frontend. */
   readonly in: CircularArray
-  /** Frontend to backend. */
+  /** @internal Frontend to backend. */
   readonly out: CircularArray
   readonly order: number
   readonly #grants: GrantTable

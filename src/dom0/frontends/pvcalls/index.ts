@@ -1,7 +1,6 @@
 /** pvcallsfront: a guest's sockets. */
 
 export { PvcallsError } from './errors.js'
-export { FrontDataRing } from './front_ring.js'
 export { PvListener, PvSocket, type SocketCalls } from './front_socket.js'
 export { Pvcallsfront } from './pvcallsfront.js'
 export { SocketEnd } from './socket_end.js'

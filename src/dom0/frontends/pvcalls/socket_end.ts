@@ -6,6 +6,7 @@ import { FrontDataRing } from './front_ring.js'
 
 /** A data ring, its event channel, and who waits for it: what CONNECT and ACCEPT hand over. */
 export class SocketEnd {
+  /** @internal */
   readonly ring: FrontDataRing
   readonly port: number
   readonly changed: WaitQueue
