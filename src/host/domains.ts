@@ -5,10 +5,11 @@ import type { Callouts } from '../callout.js'
 import { object, options, ParameterError } from '../check.js'
 import type { DomainHost } from '../domain/config.js'
 import { Domain } from '../domain/domain.js'
+import { domainHandle, type Vcpu as VcpuHandle } from '../domain/handles.js'
 import type { Vcpu } from '../domain/vcpu.js'
 import { Errno, XenError } from '../errno.js'
-import { GuestMemory, type Translate } from '../machine/memory.js'
-import { DOMAIN_OPTIONS, type DomainOptions, readDomain, readDomid, readMemory } from './options.js'
+import { GuestMemory, type PageWalk } from '../machine/memory.js'
+import { DOMAIN_OPTIONS, type DomainOptions, readDomain, readDomid, readMemory, type Translate } from './options.js'
 
 /** All domains by number. Dying and dead ones are found until they are removed. */
 export class Domains implements Iterable<Domain> {
@@ -71,24 +72,32 @@ export class Domains implements Iterable<Domain> {
     const domid = readDomid(call, options(call, given, DOMAIN_OPTIONS).domid)
     if (this.#byId[domid] && this.#byId[domid] !== replaced)
       throw new ParameterError(call, 'domid', domid, 'a number that no domain of this host has')
-    const ram = { ...readMemory(given), translate: this.#checkedTranslate(domid, given.translate) }
+    // The page walk is first used by a hypercall, when the domain is there.
+    const translate = this.#checkedTranslate(domid, given.translate, (vcpuId) => domainHandle(domain).vcpu(vcpuId))
+    const ram = { ...readMemory(given), translate }
     const left = this.#maxFrames - this.#frames
     if (ram.frames > left)
       throw new XenError(call, Errno.ENOMEM, `frames is ${ram.frames}, and the host has ${left} left`)
-    return withMemory(call, () => {
+    const domain: Domain = withMemory(call, () => {
       const memory = new GuestMemory(ram, call)
       const other = this.#windows.overlapping(memory, replaced)
       if (other)
         throw new ParameterError(call, 'base', memory.base, `a window apart from that of domain ${other.domid}`)
       return new Domain(readDomain(call, given, memory.frames), memory, host)
     })
+    return domain
   }
 
   /** Page tables of the embedder's. What they throw, or what is no address, is a page that is not there: EFAULT. */
-  #checkedTranslate(domid: number, translate: Translate | undefined): Translate | undefined {
+  #checkedTranslate(
+    domid: number,
+    translate: Translate | undefined,
+    handle: (vcpuId: number) => VcpuHandle,
+  ): PageWalk | undefined {
     if (!translate) return undefined
-    return (...args) => {
-      const gpa = this.#callouts.run(`translate of d${domid}`, -1, () => translate(...args))
+    return (vcpuId, gva, write) => {
+      const walk = () => translate(handle(vcpuId), gva, write)
+      const gpa = this.#callouts.run(`translate of d${domid}`, -1, walk)
       return typeof gpa === 'number' ? gpa : -1
     }
   }

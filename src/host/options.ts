@@ -21,10 +21,16 @@ import type { DomainConfig, DomainType } from '../domain/config.js'
 import type { Vcpu } from '../domain/handles.js'
 import type { UpcallHow } from '../domain/upcall.js'
 import type { WasmMemory } from '../machine/core.js'
-import type { GuestMemoryOptions, Translate } from '../machine/memory.js'
+import type { GuestMemoryOptions } from '../machine/memory.js'
 import type { Faults, TraceSink } from '../trace/index.js'
 import type { HostLimits } from './world.js'
 import type { XsmPolicy } from './xsm.js'
+
+/**
+ * The page walk of an embedder: turns a guest virtual address into a guest physical one, or -1. Page tables belong to a vCPU:
+ * it is the one whose hypercall reads or writes there.
+ */
+export type Translate = (vcpu: Vcpu, gva: number, write: boolean) => number
 
 /** Options of a host. */
 export interface HypervisorOptions {
@@ -92,7 +98,7 @@ export interface DomainOptions {
   base?: number
   /** A memory of its own is shared between threads. Default false. */
   shared?: boolean
-  /** Guest page tables. Default: virtual is physical. */
+  /** The guest's page tables, by vCPU. Default: virtual is physical. */
   translate?: Translate
   /** Frame of shared_info. Default 1, which leaves frame 0 for null pointers. */
   sharedInfoGfn?: number
@@ -161,9 +167,9 @@ export function readLimits(given: HypervisorOptions): HostLimits {
   return { maxLevels: { 32: depth(32), 64: depth(64) }, maxLeafPages, nlevel, fifo }
 }
 
-/** What a domain's memory is to be made of; GuestMemory checks it. */
-export function readMemory({ frames = 256, memory, base, shared, translate }: DomainOptions): GuestMemoryOptions {
-  return { frames, memory, base, shared, translate }
+/** What a domain's memory is to be made of, but for its page tables; GuestMemory checks it. */
+export function readMemory({ frames = 256, memory, base, shared }: DomainOptions): GuestMemoryOptions {
+  return { frames, memory, base, shared }
 }
 
 /** A domain's description of options that were checked by their table; `frames` is the size that its memory has. @throws ParameterError */

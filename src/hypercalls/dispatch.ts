@@ -37,13 +37,14 @@ const int = (register: Register | undefined): number =>
 /** multicall_entry: op, result, args[6] as words of the guest's width. */
 function multicall(world: SchedWorld, caller: Caller, gva: number, calls: number): Outcome {
   const { memory, bits } = caller.domain
+  const { vcpuId } = caller.vcpu
   const word = bits / 8
   const entry = new Uint8Array(8 * word)
   const view = new DataView(entry.buffer)
   const get = (i: number): bigint => (word === 8 ? view.getBigUint64(i * 8, true) : BigInt(view.getUint32(i * 4, true)))
   for (let i = 0; i < calls; i++) {
     const at = gva + i * entry.length
-    if (!memory.copyIn(at, entry, entry.length)) return refuse(EFAULT, () => `entry ${i} cannot be read`)
+    if (!memory.copyIn(vcpuId, at, entry, entry.length)) return refuse(EFAULT, () => `entry ${i} cannot be read`)
     const op = get(0)
     const done =
       op === BigInt(HYPERVISOR.multicall)
@@ -53,7 +54,7 @@ function multicall(world: SchedWorld, caller: Caller, gva: number, calls: number
     const result = new Uint8Array(word)
     if (word === 8) new DataView(result.buffer).setBigInt64(0, BigInt(rc), true)
     else new DataView(result.buffer).setInt32(0, rc, true)
-    if (!memory.copyOut(at + word, result, word))
+    if (!memory.copyOut(vcpuId, at + word, result, word))
       return refuse(EFAULT, () => `the result of entry ${i} cannot be written`)
   }
   return 0
@@ -64,7 +65,7 @@ export const tracedCaller = ({ domain, vcpu }: Caller): TracedCaller => ({
   domid: domain.domid,
   vcpu: vcpu.vcpuId,
   bits: domain.bits,
-  copyIn: (gva, to, bytes) => domain.memory.copyIn(gva, to, bytes),
+  copyIn: (gva, to, bytes) => domain.memory.copyIn(vcpu.vcpuId, gva, to, bytes),
 })
 
 /**
@@ -82,7 +83,7 @@ export function dispatch(
   if (!seam && op === HYPERVISOR.event_channel_op) {
     const [cmd] = args
     if (cmd === EVTCHNOP.send || cmd === EVTCHNOP.unmask) {
-      const port = domain.memory.readU32(address(args[1] ?? 0, domain))
+      const port = domain.memory.readU32(vcpu.vcpuId, address(args[1] ?? 0, domain))
       if (port < 0) return unreadable(cmd)
       return cmd === EVTCHNOP.send ? sendPort(world, domain, port) : unmaskPort(domain, port)
     }

@@ -26,10 +26,10 @@ export function hvmOp(world: World, caller: Caller, cmd: number, gva: number): O
   }
 }
 
-function setUpcallVector({ domain }: Caller, gva: number): Outcome {
+function setUpcallVector({ domain, vcpu: by }: Caller, gva: number): Outcome {
   if (domain.type !== 'hvm') return refuse(EINVAL, () => `d${domain.domid} is not an HVM guest`)
   const bytes = new Uint8Array(HVM_UPCALL_VECTOR.size)
-  if (!domain.memory.copyIn(gva, bytes, bytes.length)) return refuse(EFAULT, 'the argument cannot be read')
+  if (!domain.memory.copyIn(by.vcpuId, gva, bytes, bytes.length)) return refuse(EFAULT, 'the argument cannot be read')
   const args = decode(HVM_UPCALL_VECTOR, new DataView(bytes.buffer))
   if (args.vector < FIRST_UPCALL_VECTOR)
     return refuse(EINVAL, () => `vector ${args.vector} is below ${FIRST_UPCALL_VECTOR}`)
@@ -54,7 +54,8 @@ const VALUE = HVM_PARAM.fields.value_low.offset
 function readParam(world: World, caller: Caller, gva: number): Param | Refusal {
   const bytes = new Uint8Array(HVM_PARAM.size)
   const view = new DataView(bytes.buffer)
-  if (!caller.domain.memory.copyIn(gva, bytes, bytes.length)) return refuse(EFAULT, 'the argument cannot be read')
+  if (!caller.domain.memory.copyIn(caller.vcpu.vcpuId, gva, bytes, bytes.length))
+    return refuse(EFAULT, 'the argument cannot be read')
   const { index, domid } = decode(HVM_PARAM, view)
   if (index >= HVM_NR_PARAMS) return refuse(EINVAL, () => `there is no HVM parameter ${index}`)
   const domain = domainByAnyId(world, caller.domain, domid)
@@ -82,5 +83,7 @@ function getParam(world: World, caller: Caller, gva: number): Outcome {
   if (param instanceof Refusal) return param
   const { domain, bytes, view } = param
   view.setBigUint64(VALUE, domain.callbackVia, true)
-  return caller.domain.memory.copyOut(gva, bytes, bytes.length) ? 0 : refuse(EFAULT, 'the value cannot be written')
+  return caller.domain.memory.copyOut(caller.vcpu.vcpuId, gva, bytes, bytes.length)
+    ? 0
+    : refuse(EFAULT, 'the value cannot be written')
 }

@@ -2,7 +2,6 @@
 
 import { PAGE_SIZE } from '../abi/index.js'
 import { NR_ISA_IRQS, PHYSDEVOP, XENIRQSTAT_needs_eoi, XENIRQSTAT_shared } from '../abi/physdev.js'
-import type { Domain } from '../domain/domain.js'
 import { deliverPirq } from '../domain/pirq_list.js'
 import { Errno, type Outcome, refuse } from '../errno.js'
 import type { Caller, World } from '../host/world.js'
@@ -11,28 +10,26 @@ import { frameRefs } from '../machine/memory.js'
 const { EFAULT, EINVAL, EBUSY, ENOSPC, ENOSYS } = Errno
 
 /** Dispatches a physdev_op. */
-export function physdevOp(world: World, { domain }: Caller, cmd: number, gva: number): Outcome {
+export function physdevOp(world: World, caller: Caller, cmd: number, gva: number): Outcome {
   switch (cmd) {
     case PHYSDEVOP.eoi:
-      return eoi(world, domain, gva)
+      return eoi(world, caller, gva)
     case PHYSDEVOP.irq_status_query:
-      return irqStatusQuery(world, domain, gva)
+      return irqStatusQuery(world, caller, gva)
     case PHYSDEVOP.pirq_eoi_gmfn_v1:
     case PHYSDEVOP.pirq_eoi_gmfn_v2:
-      return registerEoiMap(domain, gva, cmd === PHYSDEVOP.pirq_eoi_gmfn_v1)
+      return registerEoiMap(caller, gva, cmd === PHYSDEVOP.pirq_eoi_gmfn_v1)
     default:
       return refuse(ENOSYS, () => `physdev_op ${cmd} does not exist`)
   }
 }
 
-function readU32(domain: Domain, gva: number): number {
-  const bytes = new Uint8Array(4)
-  return domain.memory.copyIn(gva, bytes, 4) ? new DataView(bytes.buffer).getUint32(0, true) : -1
-}
+const readU32 = ({ domain, vcpu }: Caller, gva: number): number => domain.memory.readU32(vcpu.vcpuId, gva)
 
 /** PHYSDEVOP_eoi (EC-irq-4). A level line that is still asserted fires again. */
-function eoi(world: World, domain: Domain, gva: number): Outcome {
-  const irq = readU32(domain, gva)
+function eoi(world: World, caller: Caller, gva: number): Outcome {
+  const { domain } = caller
+  const irq = readU32(caller, gva)
   if (irq < 0) return refuse(EFAULT, 'the argument cannot be read')
   if (irq >= domain.pirqs.nrPirqs) return refuse(EINVAL, () => `PIRQs are below ${domain.pirqs.nrPirqs}, not ${irq}`)
   return domain.eventLock.read(() => {
@@ -47,20 +44,21 @@ function eoi(world: World, domain: Domain, gva: number): Outcome {
 }
 
 /** PHYSDEVOP_irq_status_query {irq, flags OUT} (EC-irq-5): always needs_eoi. */
-function irqStatusQuery(world: World, domain: Domain, gva: number): Outcome {
-  const irq = readU32(domain, gva)
+function irqStatusQuery(world: World, caller: Caller, gva: number): Outcome {
+  const { domain, vcpu } = caller
+  const irq = readU32(caller, gva)
   if (irq < 0) return refuse(EFAULT, 'the argument cannot be read')
   if (irq >= domain.pirqs.nrPirqs) return refuse(EINVAL, () => `PIRQs are below ${domain.pirqs.nrPirqs}, not ${irq}`)
   const flags = XENIRQSTAT_needs_eoi | (world.irqs.isShared(irq) ? XENIRQSTAT_shared : 0)
   const bytes = new Uint8Array([flags, 0, 0, 0])
-  return domain.memory.copyOut(gva + 4, bytes, 4) ? 0 : refuse(EFAULT, 'flags cannot be written')
+  return domain.memory.copyOut(vcpu.vcpuId, gva + 4, bytes, 4) ? 0 : refuse(EFAULT, 'flags cannot be written')
 }
 
 /** PHYSDEVOP_pirq_eoi_gmfn_v1, _v2 {gmfn}: a page as a bitmap by PIRQ (EC-irq-3). */
-function registerEoiMap(domain: Domain, gva: number, autoUnmask: boolean): Outcome {
+function registerEoiMap({ domain, vcpu }: Caller, gva: number, autoUnmask: boolean): Outcome {
   const wide = domain.bits === 64
   const bytes = new Uint8Array(8)
-  if (!domain.memory.copyIn(gva, bytes, wide ? 8 : 4)) return refuse(EFAULT, 'the argument cannot be read')
+  if (!domain.memory.copyIn(vcpu.vcpuId, gva, bytes, wide ? 8 : 4)) return refuse(EFAULT, 'the argument cannot be read')
   const view = new DataView(bytes.buffer)
   const gfn = view.getUint32(4, true) * 2 ** 32 + view.getUint32(0, true)
   const page = domain.memory.frame(gfn)

@@ -32,7 +32,8 @@ export function schedOp(world: SchedWorld, caller: Caller, cmd: number, gva: num
       return block(world, caller)
     case SCHEDOP.shutdown: {
       const bytes = new Uint8Array(4)
-      if (!caller.domain.memory.copyIn(gva, bytes, 4)) return refuse(EFAULT, 'the reason cannot be read')
+      if (!caller.domain.memory.copyIn(caller.vcpu.vcpuId, gva, bytes, 4))
+        return refuse(EFAULT, 'the reason cannot be read')
       world.shutdown(caller.domain, new DataView(bytes.buffer).getUint32(0, true))
       return 0
     }
@@ -58,19 +59,22 @@ function block(world: SchedWorld, caller: Caller): 0 {
 
 /** SCHEDOP_poll: 0 for event, upcall and time-out alike (EC-poll-11). */
 function poll(world: SchedWorld, caller: Caller, gva: number): Outcome {
-  const { domain } = caller
+  const { domain, vcpu } = caller
   const wide = domain.bits === 64
   const bytes = new Uint8Array(wide ? 24 : 16)
   const view = new DataView(bytes.buffer)
-  if (!domain.memory.copyIn(gva, bytes, bytes.length)) return refuse(EFAULT, 'struct sched_poll cannot be read')
+  if (!domain.memory.copyIn(vcpu.vcpuId, gva, bytes, bytes.length))
+    return refuse(EFAULT, 'struct sched_poll cannot be read')
   const portsGva = wide ? view.getUint32(4, true) * 2 ** 32 + view.getUint32(0, true) : view.getUint32(0, true)
   const nrPorts = view.getUint32(wide ? 8 : 4, true)
   const timeoutNs = view.getBigUint64(wide ? 16 : 8, true)
   if (nrPorts > POLL_MAX_PORTS) return refuse(EINVAL, () => `${nrPorts} ports are more than ${POLL_MAX_PORTS}`)
-  if (!domain.memory.accessible(portsGva, nrPorts * 4, false)) return refuse(EFAULT, 'the ports cannot be read')
+  if (!domain.memory.accessible(vcpu.vcpuId, portsGva, nrPorts * 4, false))
+    return refuse(EFAULT, 'the ports cannot be read')
   return pollPorts(world, caller, nrPorts, timeoutNs, (i) => {
     const port = new Uint8Array(4)
-    return domain.memory.copyIn(portsGva + i * 4, port, 4) ? new DataView(port.buffer).getUint32(0, true) : -1
+    const there = domain.memory.copyIn(vcpu.vcpuId, portsGva + i * 4, port, 4)
+    return there ? new DataView(port.buffer).getUint32(0, true) : -1
   })
 }
 

@@ -15,13 +15,8 @@ import type { SchedWorld } from './sched_op.js'
 const { EFAULT, EINVAL, EBUSY, ENXIO, EACCES, ENOSYS } = Errno
 
 /** Dispatches a vcpu_op for vCPU `vcpuId`. */
-export function vcpuOp(
-  world: SchedWorld,
-  { domain }: Caller,
-  cmd: number,
-  vcpuId: number,
-  gva: number,
-): number | Refusal {
+export function vcpuOp(world: SchedWorld, caller: Caller, cmd: number, vcpuId: number, gva: number): number | Refusal {
+  const { domain } = caller
   const vcpu = domain.vcpus[vcpuId]
   if (!vcpu) return noVcpu(domain, vcpuId)
   switch (cmd) {
@@ -40,16 +35,18 @@ export function vcpuOp(
     case VCPUOP.is_up:
       return vcpu.down ? 0 : 1
     case VCPUOP.register_vcpu_info:
-      return registerVcpuInfo(domain, vcpu, gva)
+      return registerVcpuInfo(caller, vcpu, gva)
     default:
       return refuse(ENOSYS, () => `vcpu_op ${cmd} does not exist`)
   }
 }
 
-/** VCPUOP_register_vcpu_info, checks EC-vi-5…12. */
-function registerVcpuInfo(domain: Domain, vcpu: Vcpu, gva: number): Outcome {
+/** VCPUOP_register_vcpu_info for `vcpu`, checks EC-vi-5…12. The argument is the caller's. */
+function registerVcpuInfo(caller: Caller, vcpu: Vcpu, gva: number): Outcome {
+  const { domain } = caller
   const bytes = new Uint8Array(REGISTER_VCPU_INFO.size)
-  if (!domain.memory.copyIn(gva, bytes, bytes.length)) return refuse(EFAULT, 'the argument cannot be read')
+  if (!domain.memory.copyIn(caller.vcpu.vcpuId, gva, bytes, bytes.length))
+    return refuse(EFAULT, 'the argument cannot be read')
   const args = decode(REGISTER_VCPU_INFO, new DataView(bytes.buffer))
   const offset = args.offset
   const mfn = args.mfn

@@ -12,8 +12,11 @@ import { anything, flag, func, integer, options, ParameterError, type Table, wit
 import { Errno, XenError } from '../errno.js'
 import { type Core, coreOf, createMemory, hasSharedMemory, isShared, type WasmMemory } from './core.js'
 
-/** Turns a guest virtual address into a guest physical one, or -1. Identity unless the embedder has page tables. */
-export type Translate = (gva: number, write: boolean) => number
+/**
+ * A page walk: turns a virtual address of vCPU `vcpuId` into a guest physical one, or -1. Page tables belong to a vCPU, so
+ * every copy names the one whose hypercall it serves. Identity unless the embedder has page tables.
+ */
+export type PageWalk = (vcpuId: number, gva: number, write: boolean) => number
 
 /** What a domain's memory is made of. */
 export interface GuestMemoryOptions {
@@ -26,7 +29,7 @@ export interface GuestMemoryOptions {
   /** A memory of its own is shared between threads. Default false. */
   shared?: boolean | undefined
   /** Page tables. Default: identity. */
-  translate?: Translate | undefined
+  translate?: PageWalk | undefined
 }
 
 const MEMORY_OPTIONS: Table<GuestMemoryOptions> = {
@@ -111,7 +114,7 @@ export class GuestMemory {
   readonly base: number
   readonly frames: number
   readonly bytes: number
-  readonly #translate: Translate | undefined
+  readonly #translate: PageWalk | undefined
   readonly #readOnly = new Set<number>()
   readonly #references = new FrameReferences()
   #u8: Uint8Array
@@ -203,17 +206,17 @@ export class GuestMemory {
     return this.#references.frames
   }
 
-  /** A u32 at a guest virtual address; -1 is EFAULT. */
-  readU32(gva: number): number {
+  /** A u32 at a virtual address of a vCPU; -1 is EFAULT. */
+  readU32(vcpuId: number, gva: number): number {
     if (!this.#translate && gva >= 0 && gva + 4 <= this.bytes && Number.isInteger(gva))
       return this.data.getUint32(gva, true)
-    return this.copyIn(gva, WORD, 4) ? WORD_VIEW.getUint32(0, true) : -1
+    return this.copyIn(vcpuId, gva, WORD, 4) ? WORD_VIEW.getUint32(0, true) : -1
   }
 
-  /** Copies guest bytes at a virtual address into `to`; false is EFAULT. */
-  copyIn(gva: number, to: Uint8Array, length: number): boolean {
+  /** Copies guest bytes at a virtual address of a vCPU into `to`; false is EFAULT. */
+  copyIn(vcpuId: number, gva: number, to: Uint8Array, length: number): boolean {
     for (let done = 0; done < length; ) {
-      const at = this.#resolve(gva + done, length - done, false)
+      const at = this.#resolve(vcpuId, gva + done, length - done, false)
       if (at < 0) return false
       const run = this.#run(gva + done, length - done)
       const from = this.#all
@@ -223,10 +226,10 @@ export class GuestMemory {
     return true
   }
 
-  /** Copies bytes out to a guest virtual address; false is EFAULT and may have written a part, as a fault in Xen may. */
-  copyOut(gva: number, from: Uint8Array, length: number): boolean {
+  /** Copies bytes out to a virtual address of a vCPU; false is EFAULT and may have written a part, as a fault in Xen may. */
+  copyOut(vcpuId: number, gva: number, from: Uint8Array, length: number): boolean {
     for (let done = 0; done < length; ) {
-      const at = this.#resolve(gva + done, length - done, true)
+      const at = this.#resolve(vcpuId, gva + done, length - done, true)
       if (at < 0) return false
       const run = this.#run(gva + done, length - done)
       const to = this.#all
@@ -236,10 +239,10 @@ export class GuestMemory {
     return true
   }
 
-  /** True if `length` bytes at a virtual address can be copied; touches nothing. */
-  accessible(gva: number, length: number, write: boolean): boolean {
+  /** True if `length` bytes at a virtual address of a vCPU can be copied; touches nothing. */
+  accessible(vcpuId: number, gva: number, length: number, write: boolean): boolean {
     for (let done = 0; done < length; done += this.#run(gva + done, length - done))
-      if (this.#resolve(gva + done, length - done, write) < 0) return false
+      if (this.#resolve(vcpuId, gva + done, length - done, write) < 0) return false
     return true
   }
 
@@ -249,9 +252,9 @@ export class GuestMemory {
   }
 
   /** Absolute address of the part of a virtual range that lies in its first page, or -1. */
-  #resolve(gva: number, length: number, write: boolean): number {
+  #resolve(vcpuId: number, gva: number, length: number, write: boolean): number {
     if (!Number.isSafeInteger(gva) || gva < 0) return -1
-    const gpa = this.#translate ? this.#translate(gva, write) : gva
+    const gpa = this.#translate ? this.#translate(vcpuId, gva, write) : gva
     if (write && this.#readOnly.has(Math.floor(gpa / PAGE_SIZE))) return -1
     return this.absolute(gpa, this.#run(gva, length))
   }

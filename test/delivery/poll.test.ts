@@ -104,7 +104,7 @@ describe.each([64, 32] as const)('the checks of a poll, %i-bit', (bits) => {
 
   it('EC-poll-6: the list vanishes between check and copy (EFAULT), and all marks with it', () => {
     let looks = 0
-    const { d1 } = host(bits, {}, { translate: (gva) => (gva < END ? gva : looks-- > 0 ? gva - END : -1) })
+    const { d1 } = host(bits, {}, { translate: (_vcpu, gva) => (gva < END ? gva : looks-- > 0 ? gva - END : -1) })
     looks = 1
     expect(poll(d1, { ports: [], nrPorts: 1, list: END + LIST })).toBe('EFAULT')
     expect(marks(d1.domain.vcpu(0))).toEqual(AWAKE)

@@ -164,7 +164,7 @@ class Machine {
       frames: FRAMES,
       sharedInfoGfn: SHARED_INFO_GFN,
       nrPirqs: NR_PIRQS,
-      translate: (gva) => (gva < VANISHING || gva >= NOWHERE ? gva : this.lookUps-- > 0 ? gva - VANISHING : -1),
+      translate: (_vcpu, gva) => (gva < VANISHING || gva >= NOWHERE ? gva : this.lookUps-- > 0 ? gva - VANISHING : -1),
     })
     for (const gfn of [UNWRITABLE_GFN, SHARED_INFO_GFN, READ_ONLY_GFN]) domain.memory.protect(gfn)
   }

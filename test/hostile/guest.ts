@@ -57,7 +57,7 @@ export class HostileGuest {
     this.#hypercall = by.hypercall
     this.answers = by.answers
     this.#bits = options.bits
-    const translate = (gva: number) => this.#translate(gva)
+    const translate = (_vcpu: unknown, gva: number) => this.#translate(gva)
     this.#guest = new RawGuest(xen, { ...options, frames: HOSTILE_FRAMES, translate })
     this.domain = this.#guest.domain
   }

@@ -281,7 +281,7 @@ describe('EVTCHNOP_register_nlevel', () => {
     // Page tables that let another vCPU of the guest write at each look-up: the hypervisor must have copied before.
     let guest: RawGuest | undefined
     let armed = false
-    const translate = (gva: number) => {
+    const translate = (_vcpu: unknown, gva: number) => {
       if (armed && guest && gva >= PENDING_GFNS && gva < PENDING_GFNS + 2 * PAGE) {
         guest.view().setUint32(ARGUMENT, 4, true)
         guest.view().setUint32(ARGUMENT + 4, 512, true)

@@ -192,7 +192,7 @@ describe('EVTCHNOP_set_nlevel_selectors', () => {
 
   it('section 2: a 32-bit guest has no addresses above 2³²-1, even where its page tables would go on', () => {
     const tree = plan(32, 3, 1, 1, FIRST_FREE)
-    const translate = (gva: number) => gva % 2 ** 32
+    const translate = (_vcpu: unknown, gva: number) => gva % 2 ** 32
     const high = 2 ** 32
     for (const bits of [32, 64] as const) {
       const expected = bits === 32 ? EFAULT : 0

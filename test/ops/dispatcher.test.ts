@@ -260,7 +260,7 @@ describe('hypercalls', () => {
     d1.write('bind_ipi', { vcpu: 0 })
     expect(d1.call(event_channel_op, [EVTCHNOP.bind_ipi, (7n << 32n) + BigInt(ARGUMENT)])).toBe(0)
     const seen: number[] = []
-    const { xen } = host(32, {}, { translate: (gva) => seen.push(gva) * 0 + ARGUMENT })
+    const { xen } = host(32, {}, { translate: (_vcpu, gva) => seen.push(gva) * 0 + ARGUMENT })
     xen.hypercall(xen.domain(1)!.vcpu(0), event_channel_op, [EVTCHNOP.bind_ipi, 0xc000_0000 | 0])
     expect(seen[0]).toBe(0xc000_0000)
   })

@@ -188,7 +188,7 @@ const HOOKS: Record<string, Row> = {
   },
   translate: {
     run({ xen }, fault) {
-      const walk = (gva: number) => {
+      const walk = (_vcpu: unknown, gva: number) => {
         fault()
         return gva
       }

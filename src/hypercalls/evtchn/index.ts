@@ -114,14 +114,17 @@ export function eventChannelOp(world: World, caller: Caller, cmd: number, gva: n
   if (name === undefined) return refuse(ENOSYS, () => `event_channel_op ${cmd} does not exist`)
   const layout: Struct = EVTCHN_STRUCTS[name]
   const { memory } = caller.domain
-  if (!memory.copyIn(gva, scratch, layout.size)) return refuse(EFAULT, () => `struct ${layout.name} cannot be read`)
+  const { vcpuId } = caller.vcpu
+  if (!memory.copyIn(vcpuId, gva, scratch, layout.size))
+    return refuse(EFAULT, () => `struct ${layout.name} cannot be read`)
   const args = decode(layout, scratchView) as OpArgs<EvtchnOpName>
   // Everything the guest gave is copied: what it writes there from now on changes nothing.
   if (!HAS_OUT.has(name)) return runOperation(world, caller, name, args)
   const bytes = scratch.slice(0, layout.size)
   return runOperation(world, caller, name, args, () => {
     encode(layout, new DataView(bytes.buffer), args)
-    return memory.copyOut(gva, bytes, layout.size) ? 0 : refuse(EFAULT, () => `struct ${layout.name} cannot be written`)
+    const there = memory.copyOut(vcpuId, gva, bytes, layout.size)
+    return there ? 0 : refuse(EFAULT, () => `struct ${layout.name} cannot be written`)
   })
 }
 
@@ -134,7 +137,7 @@ const HAS_OUT: ReadonlySet<EvtchnOpName> = new Set(
 /** Legacy hypercall 16: {cmd, union}, PV only, commands 0…9 (EC-op-5). */
 export function eventChannelOpCompat(world: World, caller: Caller, gva: number): Outcome {
   if (caller.domain.type !== 'pv') return refuse(ENOSYS, 'event_channel_op_compat is for PV guests')
-  if (!caller.domain.memory.copyIn(gva, scratch, EVTCHN_OP.size))
+  if (!caller.domain.memory.copyIn(caller.vcpu.vcpuId, gva, scratch, EVTCHN_OP.size))
     return refuse(EFAULT, 'struct evtchn_op cannot be read')
   const cmd = scratchView.getUint32(EVTCHN_OP.cmd, true)
   if (cmd > EVTCHN_OP.lastCmd) return refuse(ENOSYS, () => `event_channel_op_compat ${cmd} does not exist`)

@@ -107,7 +107,8 @@ const resetInProgress = ({ domid, nextEvtchn }: Domain) =>
   refuse(EBUSY, () => `a reset of d${domid} is in progress at port ${nextEvtchn}`)
 
 /** EVTCHNOP_set_nlevel_selectors (65), checks as NL-sel-1. */
-export function setNlevelSelectors(world: World, { domain }: Caller, args: OpArgs<'set_nlevel_selectors'>): Outcome {
+export function setNlevelSelectors(world: World, caller: Caller, args: OpArgs<'set_nlevel_selectors'>): Outcome {
+  const { domain } = caller
   const vcpu = domain.vcpus[args.vcpu]
   if (!vcpu) return noVcpu(domain, args.vcpu)
   const refused = checkAllowed(domain)
@@ -123,7 +124,7 @@ export function setNlevelSelectors(world: World, { domain }: Caller, args: OpArg
   const bad = checkSize(world, domain, levels, args.nr_pages) || checkAgainstActive(domain, vcpu, args)
   if (bad) return bad
   const bits = domain.eventBits
-  const areas = readAreas(domain, bits, levels, args.nr_pages, args.areas)
+  const areas = readAreas(caller, bits, levels, args.nr_pages, args.areas)
   if (areas instanceof Refusal) return areas
   const selectors = { levels, nrPages: args.nr_pages, bits, areas }
   if (!ifMemory(() => domain.eventLock.write(() => vcpu.record(selectors))))
@@ -156,10 +157,11 @@ export function areaFits(
 }
 
 /** Copies and checks the areas of levels 2 … n-1: all arrays first (EFAULT), then their fit, then the frames (EINVAL). */
-function readAreas(domain: Domain, bits: Bits, levels: number, nrPages: number, gva: number): SelectorArea[] | Refusal {
+function readAreas(caller: Caller, bits: Bits, levels: number, nrPages: number, gva: number): SelectorArea[] | Refusal {
   const bytes = new Uint8Array((levels - 2) * SELECTOR_AREA.size)
-  if (!copyArray(domain, gva, bytes)) return refuse(EFAULT, () => `areas at ${hex(gva)} cannot be read`)
+  if (!copyArray(caller, gva, bytes)) return refuse(EFAULT, () => `areas at ${hex(gva)} cannot be read`)
   const view = new DataView(bytes.buffer)
+  const { domain } = caller
   const channels = maxEvtchns(bits, levels, nrPages)
   const wanted = []
   for (let k = 2; k < levels; k++) {
@@ -168,7 +170,7 @@ function readAreas(domain: Domain, bits: Bits, levels: number, nrPages: number, 
     const need = Math.ceil(size / PAGE_SIZE)
     const given = getField(view, SELECTOR_AREA.fields.nr_pages, at)
     // No more than what is needed is ever copied: the guest's count is not trusted with our memory.
-    const gfns = readGfns(domain, getField(view, SELECTOR_AREA.fields.gfns, at), Math.min(given, need))
+    const gfns = readGfns(caller, getField(view, SELECTOR_AREA.fields.gfns, at), Math.min(given, need))
     if (!gfns) return refuse(EFAULT, () => `frames of level ${k} cannot be read`)
     wanted.push({ k, size, given, offset: getField(view, SELECTOR_AREA.fields.offset, at), gfns })
   }
@@ -188,13 +190,13 @@ function readAreas(domain: Domain, bits: Bits, levels: number, nrPages: number, 
 const hex = (gva: number) => `0x${gva.toString(16)}`
 
 /** Copies what a u64 of a struct points to; a 32-bit guest has no addresses above 2³²-1. False is EFAULT. */
-const copyArray = ({ bits, memory }: Domain, gva: number, bytes: Uint8Array): boolean =>
-  (bits === 64 || gva + bytes.length <= 2 ** 32) && memory.copyIn(gva, bytes, bytes.length)
+const copyArray = ({ domain: { bits, memory }, vcpu }: Caller, gva: number, bytes: Uint8Array): boolean =>
+  (bits === 64 || gva + bytes.length <= 2 ** 32) && memory.copyIn(vcpu.vcpuId, gva, bytes, bytes.length)
 
 /** An array of u64 frame numbers, or null for EFAULT. */
-function readGfns(domain: Domain, gva: number, count: number): number[] | null {
+function readGfns(caller: Caller, gva: number, count: number): number[] | null {
   const bytes = new Uint8Array(count * 8)
-  if (!copyArray(domain, gva, bytes)) return null
+  if (!copyArray(caller, gva, bytes)) return null
   const view = new DataView(bytes.buffer)
   return Array.from({ length: count }, (_, i) => getField(view, { offset: 0, size: 8, dir: 'in' }, i * 8))
 }
@@ -215,11 +217,8 @@ export interface Effects {
  * EVTCHNOP_register_nlevel (66), checks as NL-reg-1. Returns the commit: a guest that cannot be told how many channels it
  * has stays on two levels.
  */
-export function registerNlevel(
-  world: World,
-  { domain, vcpu }: Caller,
-  args: OpArgs<'register_nlevel'>,
-): Effects | Refusal {
+export function registerNlevel(world: World, caller: Caller, args: OpArgs<'register_nlevel'>): Effects | Refusal {
+  const { domain, vcpu } = caller
   const refused = checkAllowed(domain)
   if (refused) return refused
   if (domain.nlevel) return hasLevels(domain, domain.nlevel.levels)
@@ -235,8 +234,8 @@ export function registerNlevel(
       EINVAL,
       () => `the calling vCPU ${vcpu.vcpuId} has no selectors for ${levels} levels, ${nrPages} pages`,
     )
-  const pendingGfns = readGfns(domain, args.pending_gfns, nrPages)
-  const maskGfns = readGfns(domain, args.mask_gfns, nrPages)
+  const pendingGfns = readGfns(caller, args.pending_gfns, nrPages)
+  const maskGfns = readGfns(caller, args.mask_gfns, nrPages)
   if (!pendingGfns || !maskGfns) return refuse(EFAULT, 'the leaf frames cannot be read')
   const pending = frames(domain, pendingGfns)
   const mask = frames(domain, maskGfns)
