@@ -14,7 +14,7 @@
 /** Gets what a user's function threw. `where` says which function it was, such as `onUpcall of d1v0`. */
 export type OnError = (error: unknown, where: string) => void
 
-/** Throws an error where nobody's call is under way, so that the platform reports it. */
+/** Throws an error outside of any call, so that the platform reports it. */
 function throwLater(error: unknown): void {
   queueMicrotask(() => {
     throw error

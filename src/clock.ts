@@ -50,7 +50,7 @@ export class CheckedClock implements Clock {
   }
 }
 
-/** A clock that stands still until it is told to go on: the default, and what tests use. */
+/** A clock that stands still until `advance` moves it: the default, and what tests use. */
 export class ManualClock implements Clock {
   #ns = 0
 

@@ -33,7 +33,7 @@ const HEADS: usize = 8
 const LINK_ATTEMPTS: i32 = 4
 
 /**
- * Sets PENDING, and LINKED unless the event is masked (EC-fifo-7, EC-fifo-8). Bit 0 of the answer: PENDING was clear;
+ * Sets PENDING, and LINKED unless the event is masked (EC-fifo-7, EC-fifo-8). Bit 0 of the result: PENDING was clear;
  * bit 1: the event is newly linked and the caller puts it on a queue.
  */
 export function fifoRaise(word: usize): i32 {
@@ -114,7 +114,7 @@ const HEAD: usize = 20
 
 /**
  * Consumes events, highest priority first, and looks at `ready` again after each (EC-fifo-26). Writes at most `max` ports
- * to `out` with PENDING cleared and answers how many; the upcall flag is 1 again if queues are left. `max` < 1 does nothing.
+ * to `out` with PENDING cleared and returns how many; the upcall flag is 1 again if queues are left. `max` < 1 does nothing.
  */
 export function fifoScan(descriptor: usize, out: usize, max: i32): i32 {
   if (max < 1) return 0

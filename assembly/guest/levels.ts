@@ -82,7 +82,7 @@ function selectorSet(page: usize, bit: u32): bool {
 }
 
 /**
- * NL-set-1, second half: level n-1 first, level 1 last, stopping at the first bit that was set; whoever set it goes on
+ * NL-set-1, second half: level n-1 first, level 1 last, stopping at the first bit that was set; whoever set it continues
  * from there. The upcall flag comes after level 1, never before: an upcall that finds nothing ends the story.
  */
 // @ts-ignore: decorator

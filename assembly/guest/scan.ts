@@ -97,7 +97,7 @@ function leafWords<T>(n: u32, bitmap: usize, index: u32): usize {
   return page ? page + ((index & ((1 << (15 - 2 * b)) - 1)) << (2 * b - 3)) : 0
 }
 
-/** Splits a word on the path: pass 0 follows the answer, pass 1 what is kept, the start's own bit if ports lie below it. */
+/** Splits a word on the path: pass 0 follows the word, pass 1 what is kept, the start's own bit if ports lie below it. */
 // @ts-ignore: decorator
 @inline
 function cut<T>(n: u32, k: u32, d: usize, word: T, start: u32): T {
@@ -127,7 +127,7 @@ function giveBack<T>(n: u32, d: usize, start: u32): void {
 }
 
 /**
- * One round. Writes at most `max` ports to `out` (u32 each) with their pending bits cleared and answers how many; the
+ * One round. Writes at most `max` ports to `out` (u32 each) with their pending bits cleared and returns how many; the
  * upcall flag is 1 again if the buffer ended the round early. `max` < 1 does nothing.
  */
 // @ts-ignore: decorator

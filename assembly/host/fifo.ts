@@ -45,7 +45,7 @@ import { vcpuOf } from './ports'
 /** Tries to lock the queues of an event (EC-fifo-4). */
 const LOCK_TRIES: i32 = 3
 
-/** fifoRaise's answer. */
+/** Result of fifoRaise. */
 const NEWLY_PENDING: i32 = 1
 const NEWLY_LINKED: i32 = 2
 /** fifoSetLink's. */

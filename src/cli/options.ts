@@ -221,7 +221,7 @@ export function within(program: string, name: string, value: number, min: number
   return value
 }
 
-/** Does a command line ask for help? Behind the first operand of a command that takes some, it is not ours to answer. */
+/** Does a command line ask for help? Behind the first operand of a command that takes some, it belongs to the script. */
 export function asksForHelp(argv: readonly string[], operands = false): boolean {
   const own = operands ? argv.slice(0, argv.findIndex((arg) => !arg.startsWith('-')) >>> 0) : argv
   return own.includes('--help') || own.includes('-h')

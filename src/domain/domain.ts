@@ -348,7 +348,7 @@ export class Domain implements Delivery, Subject {
     if (upcallDeliverable(this, vcpu)) this.kick(vcpu)
   }
 
-  /** Sets evtchn_upcall_pending; on the edge 0 → 1 the vCPU is told (EC-up-1). Does nothing on the dummy vcpu_info. */
+  /** Sets evtchn_upcall_pending; on the edge 0 → 1 it kicks the vCPU (EC-up-1). Does nothing on the dummy vcpu_info. */
   markEventsPending(vcpu: Vcpu): void {
     if (!vcpu.onDummy && this.core.markPending(vcpu.info)) this.kick(vcpu)
   }

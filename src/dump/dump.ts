@@ -128,7 +128,7 @@ function* dumpDomain(
   }
 }
 
-/** One hold of the lock: copies the used ones among up to `slots` slots; answers where to go on, -1 at the end. */
+/** One hold of the lock: copies the used ones among up to `slots` slots; returns where to continue, -1 at the end. */
 function holdAndCopy(
   world: DumpWorld,
   domain: Domain,

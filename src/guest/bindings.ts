@@ -1,5 +1,5 @@
 /**
- * The channels of a guest: how each came to be, which vCPU handles it, and who is told of its events. A port's handler,
+ * The channels of a guest: how each came to be, which vCPU handles it, and who handles its events. A port's handler,
  * its place in the vCPU's filter and the vCPU that the hypervisor notifies change together, here.
  *
  *     create (hypercall) → install: room for the words → filter → bind_vcpu → priority → unmask

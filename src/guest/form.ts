@@ -6,7 +6,7 @@
 import type { FrameAllocator } from './frames.js'
 import type { GuestHypercalls, GuestPlatform } from './platform.js'
 
-/** One attempt to register and what it was answered. */
+/** One attempt to register and its result. */
 export interface Attempt {
   levels: number | 'fifo'
   /** Leaf pages of a tree; 0 for FIFO, whose array grows later. */
@@ -35,7 +35,7 @@ export interface ChannelForm {
   readonly channels: number
   /** Port numbers that the form has room for: the geometry. */
   readonly maxEvtchns: number
-  /** Ports that a scan should take at a time unless the driver is told otherwise. */
+  /** Ports that a scan takes at a time by default. */
   readonly batch: number
   /** One round of a vCPU's scan: up to `max` ports to the absolute address `out`, their pending bits cleared. */
   round(vcpu: number, out: number, max: number): number

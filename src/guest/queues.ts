@@ -30,7 +30,7 @@ const DESCRIPTOR_BYTES = 20 + 16 * 4
 const BLOCKS_PER_FRAME = Math.floor(PAGE_SIZE / CONTROL_BLOCK.size)
 const MAX_PAGES = EVTCHN_FIFO_NR_CHANNELS / EVTCHN_FIFO_WORDS_PER_PAGE
 
-/** FIFO for every vCPU, or null if it cannot be had; `attempts` gets what the try was answered. */
+/** FIFO for every vCPU, or null if it cannot be had; `attempts` gets the result. */
 export function registerQueues(by: Registrar, attempts: Attempt[]): Queues | null {
   const failed = (answer: string) => {
     attempts.push({ levels: 'fifo', nrPages: 0, answer })

@@ -1,7 +1,7 @@
 /**
  * Registering a form of event channels by hypercall. For a tree the guest lays out frames of its own RAM, names the
  * selectors of every vCPU, then commits with one register_nlevel; for FIFO see queues.ts. It asks for the best form first
- * and falls back, at last to two levels, keeping what each attempt was answered (NL-query-1, NL-reg-3, NL-mig-2).
+ * and falls back, at last to two levels, keeping the result of each attempt (NL-query-1, NL-reg-3, NL-mig-2).
  */
 
 import {
@@ -33,7 +33,7 @@ export type WantedLevels = 2 | 3 | 4 | 5 | 'fifo' | 'best'
 
 export type { Attempt, Registrar } from './form.js'
 
-/** Registers what is wanted or the next best, at last two levels. `attempts` gets what each try was answered. */
+/** Registers what is wanted or the next best, at last two levels. `attempts` gets the result of each try. */
 export function registerForm(
   by: Registrar,
   wanted: { levels: WantedLevels; nrPages?: number | undefined },

@@ -137,7 +137,7 @@ export class Tree implements ChannelForm {
 
   readonly #tables = new Arena(() => this.#grab())
 
-  /** An array of addresses in guest RAM; answers its absolute address. At most 1024 fit a frame, and no tree has more. */
+  /** An array of addresses in guest RAM; returns its absolute address. At most 1024 fit a frame, and no tree has more. */
   #table(addresses: readonly number[]): number {
     const gpa = this.#tables.take(addresses.length * 4)
     const view = this.#view(gpa, addresses.length * 4)

@@ -40,7 +40,7 @@ export interface HypervisorOptions {
    */
   onUpcall?: (vcpu: Vcpu, how: UpcallHow) => void
   /**
-   * A vCPU that was blocked in SCHEDOP_block or _poll goes on. Called where `onUpcall` is, and before it; if it is
+   * A vCPU that was blocked in SCHEDOP_block or _poll runs again. Called where `onUpcall` is, and before it; if it is
    * offline, or its domain paused, shut down or frozen, when that is over.
    */
   onUnblock?: (vcpu: Vcpu) => void
@@ -69,7 +69,7 @@ export interface HypervisorOptions {
   maxLeafPages?: number
   /** RAM of the host in 4 KiB frames, of which every domain has its part; ENOMEM beyond. Default: no limit. */
   maxFrames?: number
-  /** False: a host that never heard of N levels; the operations answer ENOSYS. Default true. */
+  /** False: a host without N levels; the operations return ENOSYS. Default true. */
   nlevel?: boolean
   /** False: a host without the FIFO ABI (EC-op-6). Default true. */
   fifo?: boolean

@@ -17,7 +17,7 @@ export type WasmModule = object
 
 /** set-pending's climb: l1 = address of evtchn_pending_sel, l2…l4 = page with the port's bit. 1: notify the vCPU. */
 export type Climb = (port: number, upcall: number, l1: number, l2: number, l3: number, l4: number) => number
-/** One round of a guest's scan over its descriptor (assembly/guest/scan.ts); answers how many ports it wrote to `out`. */
+/** One round of a guest's scan over its descriptor (assembly/guest/scan.ts); returns how many ports it wrote to `out`. */
 export type Scan = (descriptor: number, out: number, max: number) => number
 
 /** The core's exports; every address is absolute in the memory of the instance. See assembly/guest/levels.ts, scan.ts, fifo.ts. */

@@ -3,7 +3,7 @@
  *
  *     memory   |……… base ├─ frame 0 ─┼─ frame 1 ─┼ … ┼─ frame frames-1 ─┤ ……… |
  *
- * A guest frame number is an index into the window. Every guest address passes through here, and a bad one is an answer
+ * A guest frame number is an index into the window. Every guest address passes through here, and a bad one is a result
  * (false, -1), never an exception: the hypervisor turns it into EFAULT or EINVAL.
  */
 

@@ -51,7 +51,7 @@ class TcpSocket implements NetSocket {
     this.#lingerMs = lingerMs
     socket.setNoDelay(true)
     socket.on('data', (piece: Buffer) => {
-      // Nobody will take it, and a peer that could not go on sending might never read what it is still sent.
+      // Nobody will take it, and a peer that cannot send any more might never read what waits for it.
       if (this.#closed) return
       this.#pieces.push(piece)
       this.#waiting += piece.length

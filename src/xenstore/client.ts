@@ -18,7 +18,7 @@ import { joinStrings, PacketReader, splitStrings, typeName, XS } from './wire.js
 export interface ClientTransport {
   /** Sends bytes, now or as soon as there is room. */
   send(bytes: Uint8Array): void
-  /** Where received bytes go, and who is told that the connection has ended. Called once, before the first `send`. */
+  /** Where received bytes go, and what is called when the connection has ended. Called once, before the first `send`. */
   listen(receive: (bytes: Uint8Array) => void, closed: () => void): void
   close(): void
 }
@@ -173,7 +173,7 @@ export class XenStoreClient extends StoreAccess {
       if (signal?.aborted) throw signal.reason
       if (this.#closed) throw new XenStoreError(typeName(type), about, 'EIO')
       const giveUp = () => reject(signal!.reason as Error)
-      // One signal may serve many requests: an answered one stops listening.
+      // One signal may serve many requests: one that has its reply stops listening.
       const settled =
         <T>(settle: (value: T) => void) =>
         (value: T) => {

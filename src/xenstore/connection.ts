@@ -7,7 +7,7 @@ import type { Transaction } from './transaction.js'
 import type { Watch } from './watch.js'
 import { encodeText, PacketReader } from './wire.js'
 
-/** Why a connection cannot go on; the number stands in ring field `error` (XS-ring-8). */
+/** Why a connection cannot continue; the number stands in ring field `error` (XS-ring-8). */
 export const RING_ERROR = { channel: 1, index: 2, protocol: 3 } as const
 
 /** The way to a client, as the daemon sees it. */

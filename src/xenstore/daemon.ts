@@ -170,7 +170,7 @@ export class StoreDaemon implements Daemon {
     this.#flush()
   }
 
-  /** The transport has taken output: requests that waited for that go on. */
+  /** The transport has taken output: requests that waited for that are handled. */
   resume(connection: Connection): void {
     this.#serve(connection)
     this.#flush()
@@ -209,7 +209,7 @@ export class StoreDaemon implements Daemon {
     if (this.#handling || this.#flushing) return
     this.#flushing = true
     try {
-      // A set goes on through what is added while it is gone through.
+      // A Set visits what is added during the loop, too.
       for (const connection of this.#due) {
         this.#due.delete(connection)
         if (connection.closed) continue
@@ -229,7 +229,7 @@ export class StoreDaemon implements Daemon {
     } while (connection.input.ready && this.mayServe(connection))
   }
 
-  /** Lets time take effect: drops events that nobody fetched, and lets guests go on that had to wait. */
+  /** Lets time take effect: drops events that nobody fetched, and serves guests that had to wait. */
   tick(): void {
     const now = this.now()
     if (now === undefined) return

@@ -14,7 +14,7 @@ export interface DomainState {
   readonly dying: boolean
 }
 
-/** The hypervisor, as far as the daemon needs it. */
+/** What the daemon asks of the hypervisor. */
 export interface DomainHost {
   /** State of a domain; null if there is none of this number. */
   state(domid: number): DomainState | null

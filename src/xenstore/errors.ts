@@ -51,7 +51,7 @@ export class Refusal extends Error {
   }
 }
 
-// One object per name: a refusal is an everyday answer, and the stack of a new Error would cost more than the request.
+// One object per name: refusals are frequent, and the stack of a new Error would cost more than the request.
 const refusals = Object.fromEntries(NAMES.map((code) => [code, new Refusal(code)])) as Record<XsErrorName, Refusal>
 
 /** Refuses the request at hand. */

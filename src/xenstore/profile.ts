@@ -38,11 +38,11 @@ export interface Profile {
   readonly introduceOnce: boolean
   /** DIRECTORY_PART is known (XS-ox-14). */
   readonly directoryPart: boolean
-  /** `CONTROL help` answers guests too (XS-ox-15). */
+  /** `CONTROL help` is open to guests too (XS-ox-15). */
   readonly helpForAll: boolean
   /** READ and the like of an `@` name (XS-ox-16). */
   readonly readSpecial: XsErrorName
-  /** GET_PERMS of a special name answers (XS-path-4). */
+  /** GET_PERMS of a special name is allowed (XS-path-4). */
   readonly specialPermsReadable: boolean
   /** `@releaseDomain` may be watched by every guest (XS-perm-8). */
   readonly releaseDomainOpen: boolean

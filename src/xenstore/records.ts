@@ -33,7 +33,7 @@ const RING = 0
 const SOCKET = 1
 const VOID = 1
 
-/** A connection: by ring, or by a socket of the process that goes on. */
+/** A connection: by ring, or by a socket that the next process inherits. */
 export interface ConnectionRecord {
   readonly id: number
   readonly ring?: { readonly domid: number; readonly target: number | undefined; readonly port: number }

@@ -1,4 +1,4 @@
-/** The requests: how each payload is read, what is done, what is answered. */
+/** The requests: how each payload is read, what is done, and what the reply holds. */
 
 import type { Call } from './call.js'
 import { control } from './control.js'

@@ -39,9 +39,9 @@ export class RingClientTransport implements ClientTransport {
     this.#peer.close()
   }
 
-  /** Reads and writes until neither can go on. Called for each event; harmless at any other time. */
+  /** Reads and writes until neither can continue. Called for each event; harmless at any other time. */
   pump(): void {
-    // A notification may bring the daemon's answer before it returns.
+    // A notification may bring the daemon's reply before it returns.
     this.#again = true
     if (this.#running) return
     this.#running = true
@@ -61,7 +61,7 @@ export class RingClientTransport implements ClientTransport {
       this.close()
       return false
     }
-    // Linux's client holds back while the daemon has not answered a wish to reconnect.
+    // Linux's client holds back until the daemon has acknowledged a reconnection.
     if (this.#ring.get('connection') !== 0) return false
     const wrote = this.#write()
     return this.#read() || wrote

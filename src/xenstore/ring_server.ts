@@ -1,5 +1,5 @@
 /**
- * The daemon's end of a ring. An event makes it read and write until neither side can go on, and look again after each
+ * The daemon's end of a ring. An event makes it read and write until neither side can continue, and look again after each
  * step, for a guest need not send a second event (XS-ring-4).
  */
 
@@ -57,7 +57,7 @@ export class RingTransport implements Transport {
   }
 
   wake(): void {
-    // A notification may bring the guest's answer before it returns.
+    // A notification may bring the guest's next request before it returns.
     this.#again = true
     if (this.#running) return
     this.#running = true

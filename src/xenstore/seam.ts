@@ -9,7 +9,7 @@ import { type Packet, typeName } from './wire.js'
 export interface SeenRequest {
   /** The error that it is to end with instead of being carried out. */
   readonly fault: XsErrorName | undefined
-  /** It was answered with this payload. */
+  /** The reply had this payload. */
   replied(payload: string): void
   /** It was refused. */
   refused(error: string): void

@@ -95,7 +95,7 @@ function committedNodes({ store, specials, birth }: StoreDaemon, within: string)
   ]
 }
 
-/** What a transaction has read and written. A node that was changed under it is told in the form that it had. */
+/** What a transaction has read and written. A node that was changed under it is saved in its earlier form, too. */
 function pendingNodes({ store }: StoreDaemon, connection: number, transaction: Transaction): NodeRecord[] {
   const of = { connection, tx: transaction.id }
   return transaction.accessed().flatMap(({ path, base, exists, modified, value, perms }): NodeRecord[] => {

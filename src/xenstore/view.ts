@@ -1,5 +1,5 @@
 /**
- * What an operation works on: the store itself or a transaction's private view of it. Both answer and change nodes by the
+ * What an operation works on: the store itself or a transaction's private view of it. Both read and change nodes by the
  * same four verbs, so that there is one implementation of every request.
  */
 
@@ -10,7 +10,7 @@ import { Delta } from './quota.js'
 import type { Store } from './store.js'
 import { findNode, type NodeView, nodeCost, putNode, removeNode, StoreNode, walk, walkUp } from './tree.js'
 
-/** Something that watches are told. */
+/** A change that watches report. */
 export interface Change {
   readonly path: string
   /** Only watches on this very path; else also those on its ancestors (XS-watch-3, XS-watch-4). */

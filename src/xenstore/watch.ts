@@ -1,4 +1,4 @@
-/** Watches: which are due for a change, in which order, and what they are told. */
+/** Watches: which are due for a change, in which order, and what their events say. */
 
 import { isSpecial, parentPath } from './path.js'
 

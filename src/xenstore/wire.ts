@@ -161,7 +161,7 @@ export class PacketReader {
     return this.held < HEADER_SIZE ? 0 : getU32(this.#bytes, this.#at + 12)
   }
 
-  /** The header that was too long, for a daemon that answers it. */
+  /** The header of a packet that was too long, for a daemon that replies to it. */
   get refusedHeader(): Packet | null {
     if (!this.#tooLong) return null
     const at = this.#at

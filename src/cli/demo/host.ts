@@ -42,7 +42,7 @@ export class HeldUpcalls {
   }
 }
 
-/** A host that grants every ABI, unless it is told otherwise. */
+/** A host that grants every ABI by default. */
 export const makeHost = (upcalls: HeldUpcalls, options: HypervisorOptions): Hypervisor =>
   Hypervisor.create({ onUpcall: upcalls.onUpcall, maxLeafPages: 1024, ...options })
 

@@ -1,5 +1,5 @@
 /**
- * `evtchn migrate`: both answers to "who makes the channels again?" on one workload. A guest with channels to dom0 is
+ * `evtchn migrate`: both modes of migration on one workload: the guest makes its channels again, or they move with it. A guest with channels to dom0 is
  * moved while some of its events are pending and others are raised: cooperatively to the target, transparently to the
  * target, and transparently on its own host. Every event is accounted for, on whichever host the guest ends.
  */

@@ -1,5 +1,5 @@
 /**
- * `evtchn pvcalls`: the two answers to "how many ioworkers?" side by side, in simulated time; and, with `--tcp`, a stream
+ * `evtchn pvcalls`: the two policies for "how many ioworkers?" side by side, in simulated time; and, with `--tcp`, a stream
  * through real TCP on loopback, hash checked.
  */
 

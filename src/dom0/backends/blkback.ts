@@ -1,5 +1,5 @@
 /**
- * blkback, as far as its stalls need it (XW-blk-1 to XW-blk-3, XW-stall-2, XW-stall-3).
+ * blkback: connect, disconnect, one request ring, and persistent pages; no real disk (XW-blk-1 to XW-blk-3, XW-stall-2, XW-stall-3).
  *
  *     guest's ring ─▶ worker (xen_blkif_schedule): map the page, keep it mapped, bio ─▶ disk ─▶ complete ─▶ respond
  *

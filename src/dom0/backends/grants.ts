@@ -44,14 +44,14 @@ export class GrantTable {
     this.#granted.get(domid)?.delete(gref)
   }
 
-  /** Maps a page. @throws Error for a reference that is none. */
+  /** Maps a page. @throws Error for an invalid reference. */
   map(domid: number, gref: number): MappedPage {
     const page = this.tryMap(domid, gref)
     if (!page) throw new Error(`d${domid} has not granted reference ${gref}`)
     return page
   }
 
-  /** Maps a page; null for a reference that is none. */
+  /** Maps a page; null for an invalid reference. */
   tryMap(domid: number, gref: number): MappedPage | null {
     const gfn = this.#granted.get(domid)?.get(gref)
     const bytes = gfn === undefined ? null : this.#page(domid, gfn)

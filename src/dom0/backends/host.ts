@@ -3,7 +3,7 @@
 import type { BackendBus } from '../xenbus/index.js'
 import type { GrantTable } from './grants.js'
 
-/** dom0's event channel driver, as far as backends need it. `GuestKernel` is one. */
+/** What backends ask of dom0's event channel driver. `GuestKernel` is one. */
 export interface EventChannels {
   bindInterdomain(domid: number, remotePort: number, options: { name: string; handler: () => void }): number
   send(port: number): void

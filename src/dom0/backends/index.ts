@@ -1,4 +1,4 @@
-/** Backends of dom0, as far as their stalls need them, what lies below them, and the injector of stalls. */
+/** Backends of dom0, the devices below them, and the injector of stalls. */
 
 export { Blkback } from './blkback.js'
 export { GrantTable, type GuestPage, type MappedPage } from './grants.js'

@@ -1,5 +1,5 @@
 /**
- * netback, as far as its stall needs it (XW-net-1 to XW-net-5, XW-stall-1).
+ * netback: connect, disconnect, one queue a ring, and packets that it holds (XW-net-1 to XW-net-5, XW-stall-1).
  *
  *     guest's ring ─▶ tx_action: map the page, skb ─▶ dom0's network ─▶ freed ─▶ dealloc thread: unmap, respond
  *
@@ -195,7 +195,7 @@ export class Netback implements XenbusDriver {
       if (next.act === 'connect') yield* this.#connect(device, vif)
       if (next.act === 'disconnect') yield* this.#disconnectData(vif)
       vif.state = next.to
-      // Connected is told when the hotplug script has done its part (XW-net-4).
+      // The state becomes Connected when the hotplug script has done its part (XW-net-4).
       if (next.to !== Connected || !vif.hotplugWatch) yield* this.#bus.switchState(device, next.to)
     }
   }

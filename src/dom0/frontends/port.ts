@@ -30,7 +30,7 @@ export class FrontPort {
   /** Sends a request about a page of the guest's; its id, or 0 if the ring is full. */
   request(a: number, b: number): number {
     const id = ++this.#lastId
-    // A page stays granted, and is used for another request when its own was answered.
+    // A page stays granted, and is used for another request when its own is complete.
     const page = this.#pages[id % 4] ?? this.#host.grantPage()
     this.#pages[id % 4] = page
     if (!this.ring.request({ id, gref: page.gref, a, b })) return 0
@@ -38,7 +38,7 @@ export class FrontPort {
     return id
   }
 
-  /** Requests without an answer. */
+  /** Requests without a response. */
   get unanswered(): number {
     return this.#lastId - this.answered.size
   }

@@ -1,5 +1,5 @@
 /**
- * A domain's kernel, as far as its threads go: the process table, named call stacks, kthread_run and kthread_stop, sleep,
+ * The threads of a domain's kernel: the process table, named call stacks, kthread_run and kthread_stop, sleep,
  * and a worker for what a thread cannot do to itself. dom0 and each guest have one; all run on one scheduler.
  */
 

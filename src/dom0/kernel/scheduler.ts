@@ -4,7 +4,7 @@
  *     ready ──choose──▶ running ──yield──▶ S or D (on a wait queue) ──wake──▶ ready
  *                                └───────▶ R (gave way) ─────────────────────▶ ready
  *
- * It runs only when it is told to, and looks at the clock that was passed in: the same clock, choices and calls give the
+ * It runs only in `run`, and looks at the clock that was passed in: the same clock, choices and calls give the
  * same run. With a clock that stands still `advance` moves it from timer to timer; with a real one the embedder calls
  * `run` again at `nextTimerNs`. Between two `yield`s nobody else runs: that is what a spin lock is here.
  */

@@ -9,7 +9,7 @@ export type ThreadState = 'R' | 'S' | 'D' | 'X'
 export interface Waiting {
   /** In words, for people. */
   readonly what: string
-  /** Threads that have to go on first, if the wait is for threads; for finding circles. */
+  /** Threads that this one waits for, if it waits for threads; used to find circles. */
   readonly on: (() => Iterable<Thread>) | null
 }
 
@@ -61,7 +61,7 @@ export class Thread {
   }
 }
 
-/** Threads that wait for one another in a circle: none of them could ever go on. */
+/** Threads that wait for one another in a circle: none of them would ever run again. */
 export class DeadlockError extends Error {
   readonly threads: readonly Thread[]
 

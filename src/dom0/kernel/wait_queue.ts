@@ -10,7 +10,7 @@ export interface WaitOptions {
   state?: 'S' | 'D'
   /** What for, in words. */
   what?: string
-  /** The threads that must go on first, if that is what it waits for. */
+  /** The threads that it waits for, if it waits for threads. */
   on?: () => Iterable<Thread>
   /** Gives up after this time. Default never. */
   timeoutNs?: number

@@ -105,7 +105,7 @@ export function nicSpec(domid: number, index: number, { mac, bridge }: NicConfig
   }
 }
 
-/** The entries of a domain's pvcalls device: what both ends need is told by their drivers. */
+/** The entries of a domain's pvcalls device: their drivers write what both ends need. */
 export function pvcallsSpec(domid: number): DeviceSpec {
   return {
     kind: 'pvcalls',

@@ -14,7 +14,7 @@ export interface DomainInfo {
 
 /** Control over domains. */
 export interface DomainControl {
-  /** Makes an empty, paused domain and answers its number. */
+  /** Makes an empty, paused domain and returns its number. */
   create(): number
   /** Builds it: the store's page and the port that it keeps for the daemon. */
   build(domid: number, memoryMiB: number, vcpus: number): { storeGfn: number; storePort: number }

@@ -1,6 +1,6 @@
 /**
  * Domains created and destroyed as libxl does it: what it writes to the store, in its order, how long it waits, and what
- * it says when that was in vain (XW-tool-1 to XW-tool-11). Each operation is a function for a process, `xl`.
+ * it says when that failed (XW-tool-1 to XW-tool-11). Each operation is a function for a process, `xl`.
  */
 
 import type { Task } from '../kernel/index.js'

@@ -83,7 +83,7 @@ export class BackendBus {
     const parts = path.split('/')
     const nodename = parts.slice(0, COMPONENTS).join('/')
     if (parts.length < COMPONENTS || this.#devices.has(nodename) || this.#probing.has(nodename)) return
-    // A directory of nobody's is nobody's device.
+    // Ignore a directory without an owner: no device is behind it.
     if (!backendPathDomid(nodename) || !this.#drivers.has(parts[1]!)) return
     this.#probing.add(nodename)
     try {
@@ -181,7 +181,7 @@ export class BackendBus {
     if (written) device.state = state
   }
 
-  /** Reports an error that the device cannot go on after. */
+  /** Reports a fatal error of a device. */
   *fatal(device: XenbusDevice, text: string): Task {
     yield* this.#writeError(device, text)
     yield* this.switchState(device, XenbusState.Closing)

@@ -5,7 +5,7 @@
  *     reply   ◀── by id  ┐
  *     event   ◀── token  ┴─process_msg───── ring ◀── daemon
  *
- * Both steps can stop at any byte and go on there. The response mutex is held from the first byte of a message to its
+ * Both steps can stop at any byte and continue there. The response mutex is held from the first byte of a message to its
  * last, so whoever else takes it finds the ring on a packet boundary: that is how suspend waits for one. What is sent when
  * follows Linux since 4.11: see XS-ring-4.
  */
@@ -150,7 +150,7 @@ export class XenbusComms {
     return bytes
   }
 
-  /** As much as the ring takes; the rest goes on from there. */
+  /** Writes as much as the ring takes; the rest follows later. */
   #processWrites(): void {
     const before = this.#ring.get('req_prod')
     for (;;) {

@@ -1,7 +1,7 @@
 /**
  * Who runs the callback of an event: the small interface behind which the designs stand (xenwatch.md section 6).
  *
- * All of them have the default list and its thread `xenwatch`. A design says where an event goes on arrival, where it goes
+ * All of them have the default list and its thread `xenwatch`. A design says which list an event joins on arrival, where it goes
  * when the default thread pops it, and what unregistering a watch must wait for.
  */
 
@@ -37,7 +37,7 @@ export interface Delivery {
   readonly design: Design
   /** Lists of domains, those that are going down included. */
   readonly domainLists: readonly EventThread[]
-  /** xs_watch_msg: puts an event on its first list and answers which. Must not sleep. */
+  /** xs_watch_msg: puts an event on its first list and returns that list. Must not sleep. */
   enqueue(event: XsWatchEvent): EventThread
   /** Where the default thread forwards an event to; null: it runs it. */
   route(event: XsWatchEvent): EventThread | null

@@ -28,7 +28,7 @@ export interface DeliveryObserver {
   threadEnded?(list: EventThread): void
 }
 
-/** Where mistakes are told: programming errors of subscribers, and deadlocks (XW-life-6, XW-unreg-5). */
+/** Where mistakes are reported: programming errors of subscribers, and deadlocks (XW-life-6, XW-unreg-5). */
 export type Report = (problem: string) => void
 
 /** UP accepts events, DOWN does not (XW-life-1). */
@@ -59,7 +59,7 @@ export class EventThread {
   current: XsWatchEvent | null = null
   /** Where an event goes instead; asked when it is popped. */
   route: ((event: XsWatchEvent) => EventThread | null) | null = null
-  /** Holds the thread off as long as it answers true; whoever changes that calls `wake`. */
+  /** Holds the thread off as long as it returns true; whoever changes that calls `wake`. */
   held: (() => boolean) | null = null
   /** Called once, when it is DOWN and its list is empty. */
   onDrained: (() => void) | null = null

@@ -25,7 +25,7 @@ export class SingleDelivery implements Delivery {
     return null
   }
 
-  /** Takes the mutex, and so waits for any callback, whosever it is, unless it is called from one. */
+  /** Takes the mutex, and so waits for the running callback of any owner, unless it is called from one. */
   *purge(watch: XenbusWatch): Task {
     const { kernel, xenwatch } = this.#host
     const inCallback = kernel.scheduler.current === xenwatch.thread

@@ -231,7 +231,7 @@ export class Xenbus extends StoreTasks {
     this.#state.wakeAll()
   }
 
-  /** A daemon that still has the watch answers EEXIST: nothing was lost then. */
+  /** A daemon that still has the watch replies EEXIST: nothing was lost. */
   *#rewatch({ node, token }: XenbusWatch): Task {
     try {
       yield* this.comms.talk(XS.WATCH, `${node}\0${token}\0`, 0)

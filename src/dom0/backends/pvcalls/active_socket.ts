@@ -5,7 +5,7 @@
  *     network ◀── send ──── out array ◀── out_prod ── frontend      write step
  *
  * Wake-ups come from the socket and from the data ring's event channel; they take note in `read` and `write`, count in
- * `io`, and the worker takes a turn. Two differences from the merged Linux driver: a turn answers all wake-ups that came
+ * `io`, and the worker takes a turn. Two differences from the merged Linux driver: a turn handles all wake-ups that came
  * before it, not one of them; and a send that was cut short waits for the network's word that there is room again instead
  * of trying in a circle (PV-28).
  *
@@ -95,7 +95,7 @@ export class ActiveSocket {
     this.#wake()
   }
 
-  /** The frontend notified, or the network can take more. Room in the in array is told the same way. */
+  /** The frontend notified, or the network can take more. Room in the in array is announced the same way. */
   wakeWrite(): void {
     this.write = true
     this.#wake()

@@ -98,7 +98,7 @@ export class IoWorker implements SocketWorker {
       }
       const socket = this.#list.shift()!
       socket.queued = false
-      // Counted where they are answered, so that one that comes during a turn, or during a move, counts once.
+      // Counted where they are handled, so that one that comes during a turn, or during a move, counts once.
       this.#stats.wakeups += socket.io
       // What wakes it meanwhile puts it at the end of the list.
       this.#stats.turn(socket, socket.turn(), this.#cpu)
@@ -107,7 +107,7 @@ export class IoWorker implements SocketWorker {
     this.#sleep()
   }
 
-  /** Ends the thread and waits for that. Its sockets are somebody else's, or nobody's, by now. */
+  /** Ends the thread and waits for that. Its sockets have another worker, or none, by now. */
   stop(): Task {
     return this.#kernel.kthreadStop(this.thread)
   }

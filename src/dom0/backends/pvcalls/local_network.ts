@@ -106,7 +106,7 @@ export class LocalSocket implements NetSocket {
     return this.#in.count
   }
 
-  /** No more is sent; receiving goes on (shutdown of one direction, which the protocol does not have). */
+  /** No more is sent; receiving continues (shutdown of one direction, which the protocol does not have). */
   end(): void {
     this.#out.ended = true
     this.#peer!.onReadable?.()
@@ -117,7 +117,7 @@ export class LocalSocket implements NetSocket {
     this.#closed = true
     this.onReadable = null
     this.onWritable = null
-    // Whoever still sends to it is told, and so is one that waits for room.
+    // Notify whoever still sends to it, and whoever waits for room.
     this.#in.reset = true
     this.#out.ended = true
     this.#peer!.onReadable?.()

@@ -13,7 +13,7 @@ export interface PvcallsOptions extends IoPolicyOptions {
   readonly maxPageOrder?: number
   /** Sockets that one guest may have. Default 16,384: ENFILE beyond, so that no guest fills domain 0. */
   readonly maxSockets?: number
-  /** What a socket of another family, type or protocol is answered: Linux' EAFNOSUPPORT, or the document's ENOTSUP (PV-43). */
+  /** The error for a socket of another family, type or protocol: Linux' EAFNOSUPPORT, or the document's ENOTSUP (PV-43). */
   readonly unsupported?: 'EAFNOSUPPORT' | 'ENOTSUP'
 }
 

@@ -42,7 +42,7 @@ export class PassiveSocket {
   #serve(): void {
     const call = this.waiting
     if (!call || !this.net.pending) return
-    // Before the connection is taken: the room that this makes may let another one in, which is told here again.
+    // Before the connection is taken: the room that this makes may let another one in, which calls this again.
     this.waiting = null
     const net = call.socket ? this.net.accept() : null
     if (call.socket && !net) this.waiting = call

@@ -1,5 +1,5 @@
 /**
- * Which worker serves which socket: two answers behind one interface, indistinguishable to guests (PV-30).
+ * Which worker serves which socket: two policies behind one interface, indistinguishable to guests (PV-30).
  *
  *     bounded      min(MAX_IOWORKERS, online CPUs) workers, each bound to a CPU, sockets spread evenly (PV-1 to PV-12)
  *     per-socket   a worker for each socket, bound to nothing (PV-20): what was merged into Linux

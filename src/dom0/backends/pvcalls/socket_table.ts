@@ -36,7 +36,7 @@ interface ActiveEntry {
   connecting: { readonly request: PvcallsRequest; giveUp: () => void } | null
 }
 
-/** What a command is answered: now, or not yet. */
+/** The result of a command: now, or not yet. */
 type Answer = number | null
 
 /** All sockets of a guest. */

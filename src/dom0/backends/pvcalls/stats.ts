@@ -11,7 +11,7 @@ export class IoStats {
   workersMade = 0
   /** Most workers at a time. */
   workersPeak = 0
-  /** Wake-ups of sockets that turns have answered: by the network, by the event channel, or by itself for more. */
+  /** Wake-ups of sockets that turns have handled: by the network, by the event channel, or by itself for more. */
   wakeups = 0
   /** Times that a worker's thread was woken from its sleep. */
   workerWakeups = 0

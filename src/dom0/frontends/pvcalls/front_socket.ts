@@ -7,7 +7,7 @@ import type { SocketEnd } from './socket_end.js'
 
 const { ENOTCONN } = PVCALLS_ERRNO
 
-/** The device, as far as its sockets need it. */
+/** What sockets ask of their device. */
 export interface SocketCalls {
   /** Commands can be given. */
   readonly connected: boolean
@@ -137,7 +137,7 @@ export class PvListener {
     this.address = address
   }
 
-  /** Waits for a connection. @throws RangeError for a ring order that is none; PvcallsError: EINTR if another accept or poll waits; EBADF if it is closed. */
+  /** Waits for a connection. @throws RangeError for an invalid ring order; PvcallsError: EINTR if another accept or poll waits; EBADF if it is closed. */
   *accept(options: { ringOrder?: number } = {}): Task<PvSocket> {
     return yield* this.#front.accept(this.id, options.ringOrder)
   }

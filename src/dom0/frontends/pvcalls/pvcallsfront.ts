@@ -200,7 +200,7 @@ export class Pvcallsfront implements Frontend, SocketCalls {
 
   /**
    * Connects. `ringOrder`: the data ring has 2^ringOrder pages, half for each direction; default 4.
-   * @throws RangeError for an address or an order that is none; PvcallsError with what the backend answered; XenError ENOSPC if the guest has no port left (PV-acc-14).
+   * @throws RangeError for an invalid address or order; PvcallsError with what the backend answered; XenError ENOSPC if the guest has no port left (PV-acc-14).
    */
   *connect(address: InetAddress, options: { ringOrder?: number } = {}): Task<PvSocket> {
     const addr = encodeAddress(address)
@@ -222,7 +222,7 @@ export class Pvcallsfront implements Frontend, SocketCalls {
     return new PvSocket(this, id, end)
   }
 
-  /** Binds a socket and listens. @throws RangeError for an address that is none; PvcallsError */
+  /** Binds a socket and listens. @throws RangeError for an invalid address; PvcallsError */
   *listen(address: InetAddress, options: { backlog?: number } = {}): Task<PvListener> {
     const addr = encodeAddress(address)
     const id = yield* this.#socket()
