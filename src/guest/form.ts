@@ -8,11 +8,11 @@ import type { GuestHypercalls, GuestPlatform } from './platform.js'
 
 /** One attempt to register and its result. */
 export interface Attempt {
-  levels: number | 'fifo'
+  readonly levels: number | 'fifo'
   /** Leaf pages of a tree; 0 for FIFO, whose array grows later. */
-  nrPages: number
+  readonly nrPages: number
   /** `ok`, an errno's name, or `no memory` if the guest itself lacks frames. */
-  answer: string
+  readonly answer: string
 }
 
 /** What registering works with. */

@@ -37,7 +37,7 @@ export class GuestMachine {
   platform: GuestPlatform
   calls: GuestHypercalls
   form!: ChannelForm
-  attempts: Attempt[] = []
+  attempts: readonly Attempt[] = []
   /** The way to the guest's handlers. */
   callouts: Callouts
   /** The vCPU whose code runs: the one that is in an upcall, else vCPU 0. */
@@ -83,9 +83,10 @@ export class GuestMachine {
     memory.view().fill(0xff, shared + mask, shared + mask + (words * bits) / 8)
     this.#infoGpas = Array.from({ length: vcpus }, (_, vcpu) => this.#placeInfo(vcpu))
     this.#outGfns = Array.from({ length: vcpus }, () => this.#frame('scan buffers'))
-    this.attempts = []
     const by = { platform: this.platform, calls: this.calls, frames: this.frames, infoGpas: this.#infoGpas }
-    this.form = registerForm(by, this.options, this.attempts)
+    const attempts: Attempt[] = []
+    this.form = registerForm(by, this.options, attempts)
+    this.attempts = Object.freeze(attempts.map((each) => Object.freeze(each)))
     for (const gpa of this.#infoGpas) memory.view()[gpa + UPCALL_MASK] = 0
   }
 
