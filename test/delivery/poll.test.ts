@@ -1,57 +1,9 @@
 /** SCHEDOP_poll (spec 6.4): every errno in the order of the checks, who wakes a poller, and who does not. */
 
 import { describe, expect, it } from 'vitest'
-import { type Bits, HYPERVISOR, PAGE_SIZE, SCHEDOP, VIRQ } from '../../src/abi/index.js'
-import { inside } from '../../src/domain/handles.js'
-import { ManualClock, type Vcpu } from '../../src/index.js'
-import { ARGUMENT, END, FREE_GFN, type Guest, host, NOWHERE, nameOf, unchanged } from '../ops/raw.js'
-
-const LIST = FREE_GFN * PAGE_SIZE
-
-/** What sched_poll holds; the rest by default. */
-interface Poll {
-  ports?: readonly number[]
-  nrPorts?: number
-  timeoutNs?: bigint
-  list?: number
-  at?: number
-  vcpu?: number
-}
-
-/** Writes struct and list; answers the address of the struct. */
-function write(
-  { bits, view }: Guest,
-  { ports = [], nrPorts = ports.length, timeoutNs = 0n, list = LIST, at = ARGUMENT }: Poll,
-) {
-  if (at + 24 <= END) {
-    if (bits === 64) view.setBigUint64(at, BigInt(list), true)
-    else view.setUint32(at, list, true)
-    view.setUint32(at + (bits === 64 ? 8 : 4), nrPorts, true)
-    view.setBigUint64(at + (bits === 64 ? 16 : 8), timeoutNs, true)
-  }
-  for (const [i, port] of ports.entries()) if (list + 4 * i + 4 <= END) view.setUint32(list + 4 * i, port, true)
-  return at
-}
-
-/** Polls; after an error everything must be as before. */
-function poll(guest: Guest, what: Poll): string {
-  const at = write(guest, what)
-  return unchanged(guest.xen, () => guest.call(HYPERVISOR.sched_op, [SCHEDOP.poll, at], what.vcpu ?? 0))
-}
-
-const marks = (vcpu: Vcpu) => {
-  const { polling, pollEvtchn, blocked } = inside(vcpu)
-  return [polling, pollEvtchn, blocked]
-}
-const AWAKE = [false, 0, false]
-
-/** A host whose clock tests move, and the vCPUs of d1 that went on. */
-function asleep(bits: Bits) {
-  const clock = new ManualClock()
-  const woken: number[] = []
-  const all = host(bits, { clock, onUnblock: ({ domid, vcpuId }) => void (domid === 1 && woken.push(vcpuId)) })
-  return { ...all, clock, woken, v0: all.d1.domain.vcpu(0), v1: all.d1.domain.vcpu(1) }
-}
+import { HYPERVISOR, SCHEDOP, VIRQ } from '../../src/abi/index.js'
+import { END, host, NOWHERE, nameOf } from '../ops/raw.js'
+import { AWAKE, asleep, LIST, marks, poll, write } from './polling.js'
 
 describe.each([64, 32] as const)('the checks of a poll, %i-bit', (bits) => {
   it('EC-poll-1: the struct cannot be read (EFAULT)', () => {
@@ -337,68 +289,5 @@ describe.each([64, 32] as const)('a poller, %i-bit', (bits) => {
     d1.setFlag(1)
     d1.must('send', { port })
     expect(woken).toEqual([0, 1])
-  })
-})
-
-describe('a vCPU that was woken while another is in its upcall, before it is told', () => {
-  /** Wakes v1 of d1 in an upcall of d0, then does `then` there. Who was told in the end. */
-  function between(then: (all: ReturnType<typeof host>) => void) {
-    const woken: string[] = []
-    let inUpcall = () => {}
-    const all = host(64, {
-      onUpcall: ({ domid }) => void (domid === 0 && inUpcall()),
-      onUnblock: ({ domid, vcpuId }) => void woken.push(`d${domid}v${vcpuId}`),
-    })
-    const { d0, d1 } = all
-    const port = d1.ipi(0)
-    poll(d1, { ports: [port], vcpu: 1 })
-    inUpcall = () => {
-      inUpcall = () => {}
-      d1.must('send', { port })
-      expect(woken, 'not in the middle of another upcall').toEqual([])
-      then(all)
-    }
-    d0.must('send', { port: d0.ipi(0) })
-    return { ...all, woken }
-  }
-
-  it('EC-poll-14: is told after it', () => {
-    expect(between(() => {}).woken).toEqual(['d1v1'])
-  })
-
-  it('EC-poll-14: sleeps on if it polls again: that poll has seen nothing', () => {
-    const { woken, d1 } = between((all) => void poll(all.d1, { ports: [all.d1.ipi(0)], vcpu: 1 }))
-    expect([woken, d1.domain.vcpu(1).polling]).toEqual([[], true])
-  })
-
-  it('EC-die-1: is not told if its domain was destroyed meanwhile', () => {
-    expect(between(({ xen }) => xen.destroyDomain(xen.domain(1)!)).woken).toEqual([])
-  })
-
-  it('NL-mig-3: is told when its domain goes on, if that was frozen meanwhile', () => {
-    const { xen, woken } = between((all) => void all.xen.beginMigration(all.xen.domain(1)!, { mode: 'transparent' }))
-    expect(woken).toEqual([])
-    xen.migrationOf(xen.domain(1)!)!.abort()
-    expect(woken).toEqual(['d1v1'])
-  })
-})
-
-describe('an HVM poller', () => {
-  it('EC-poll-5: 0 at once if its upcall could be injected; not if there is no way to call it', () => {
-    const { d1 } = host(64, {}, { type: 'hvm' })
-    d1.setFlag(1)
-    expect(poll(d1, { ports: [5000] })).toBe('EINVAL')
-    inside(d1.domain.vcpu(0)).upcallVector = 0x30
-    expect(poll(d1, { ports: [5000] })).toBe('ok')
-  })
-
-  it('EC-poll-12, EC-up-3: an event for a vCPU that cannot be called wakes it only by its port', () => {
-    const { d1 } = host(64, {}, { type: 'hvm' })
-    const [polled, other] = [d1.ipi(1), d1.ipi(1)]
-    poll(d1, { ports: [polled], vcpu: 1 })
-    d1.must('send', { port: other })
-    expect(d1.domain.vcpu(1).polling).toBe(true)
-    d1.must('send', { port: polled })
-    expect(d1.domain.vcpu(1).polling).toBe(false)
   })
 })
