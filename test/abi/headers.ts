@@ -152,6 +152,28 @@ function run(command: string, args: readonly string[]): string {
   return stdout
 }
 
+const PROBE = '#include <stdio.h>\nint main(void) { return puts("") < 0; }\n'
+
+/** Does this kernel run 32-bit programs itself? Some are built without. */
+function runs32(): boolean {
+  const dir = mkdtempSync(join(tmpdir(), 'evtchn-32-'))
+  try {
+    const [source, binary] = [join(dir, 'probe.c'), join(dir, 'probe')]
+    writeFileSync(source, PROBE)
+    return spawnSync('gcc', ['-m32', source, '-o', binary]).status === 0 && spawnSync(binary).status === 0
+  } finally {
+    rmSync(dir, { recursive: true })
+  }
+}
+let natively: boolean | undefined
+
+/** The command line that runs a program made for `flag`: i386 ones in user-mode emulation where the kernel refuses them. */
+export function runner(flag: '-m64' | '-m32', binary: string): [command: string, ...args: string[]] {
+  if (flag === '-m64') return [binary]
+  natively ??= runs32()
+  return natively ? [binary] : ['qemu-i386', binary]
+}
+
 /** What is wanting for a measurement, as package names with what failed; empty if nothing is. */
 export function missingTools(): string[] {
   const missing: string[] = []
@@ -159,14 +181,15 @@ export function missingTools(): string[] {
   const dir = mkdtempSync(join(tmpdir(), 'evtchn-tools-'))
   try {
     const source = join(dir, 'probe.c')
-    writeFileSync(source, '#include <stdio.h>\nint main(void) { return puts("") < 0; }\n')
+    writeFileSync(source, PROBE)
     for (const [flag, packages] of [
       ['-m64', 'gcc, libc6-dev'],
-      ['-m32', 'gcc-multilib, libc6-dev-i386'],
+      ['-m32', 'gcc-multilib, libc6-dev-i386; qemu-user where the kernel runs no 32-bit programs'],
     ] as const) {
       const probe = join(dir, `probe${flag}`)
-      if (spawnSync('gcc', [flag, source, '-o', probe]).status !== 0 || spawnSync(probe).status !== 0)
-        missing.push(`gcc ${flag} (${packages})`)
+      const made = spawnSync('gcc', [flag, source, '-o', probe]).status === 0
+      const [command, ...args] = runner(flag, probe)
+      if (!made || spawnSync(command, args).status !== 0) missing.push(`gcc ${flag} (${packages})`)
     }
   } finally {
     rmSync(dir, { recursive: true })
@@ -189,7 +212,8 @@ export function measure(): Tables {
       writeFileSync(source, program(constants))
       const binary = join(dir, `layouts${flag}`)
       run('gcc', [flag, '-std=gnu11', '-Wall', '-Wextra', '-Werror', source, '-o', binary])
-      return JSON.parse(run(binary, [])) as Table
+      const [command, ...args] = runner(flag, binary)
+      return JSON.parse(run(command, args)) as Table
     }
     return { x86_64: width('-m64'), x86_32: width('-m32') }
   } finally {

@@ -7,7 +7,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { missingTools } from './headers.js'
+import { missingTools, runner } from './headers.js'
 
 const HEADER = '/usr/include/xen/io/pvcalls.h'
 
@@ -180,18 +180,21 @@ export function missing(): string[] {
 export class HeaderProgram {
   readonly #dir = mkdtempSync(join(tmpdir(), 'evtchn-pvcalls-'))
   readonly #binary = join(this.#dir, 'pvcalls')
+  readonly #runner: [command: string, ...args: string[]]
 
   constructor(flag: '-m64' | '-m32') {
     const source = join(this.#dir, 'pvcalls.c')
     writeFileSync(source, SOURCE)
     const { status, stderr } = spawnSync('gcc', [flag, '-std=gnu11', source, '-o', this.#binary], { encoding: 'utf8' })
     if (status !== 0) throw new Error(stderr)
+    this.#runner = runner(flag, this.#binary)
   }
 
   /** Runs `layouts`, `front` or `back`, with a page or without. */
   run<T>(what: 'layouts' | 'front' | 'back', page?: Uint8Array): T {
-    const args = page ? [what, 'page'] : [what]
-    const { status, stdout } = spawnSync(this.#binary, args, page ? { input: page } : {})
+    const [command, ...prefix] = this.#runner
+    const args = [...prefix, what, ...(page ? ['page'] : [])]
+    const { status, stdout } = spawnSync(command, args, page ? { input: page } : {})
     if (status !== 0) throw new Error(`${what} ended with ${status}`)
     return JSON.parse(String(stdout)) as T
   }

@@ -2,15 +2,13 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { connectSocket } from '../../src/node/xenstored_socket.js'
 import { execute, haveTools, required, temporary, title } from './real.js'
 
-const built = join(fileURLToPath(new URL('../..', import.meta.url)), 'dist/cli/xenstored.js')
-const program = `import { run } from ${JSON.stringify(pathToFileURL(built).href)}
-process.exitCode = await run(process.argv.slice(1))`
-const command = (...args: string[]) => ['--input-type=module', '-e', program, '--', ...args]
+const built = join(fileURLToPath(new URL('../..', import.meta.url)), 'dist/cli/main.js')
+const command = (...args: string[]) => [built, 'xenstored', ...args]
 
 async function start(...args: string[]): Promise<{ child: ChildProcess; ended: Promise<number | null>; said: string }> {
   const child = spawn(process.execPath, command(...args))
