@@ -36,9 +36,8 @@ async function start(name: string, child: ChildProcess, folder: string, socket: 
 export function startOurs(): Promise<Daemon> {
   const folder = mkdtempSync(join(tmpdir(), 'xs-'))
   const socket = join(folder, 'socket')
-  const program = `import(${JSON.stringify(resolve('dist/cli/xenstored.js'))})
-    .then(({ run }) => run(['--quiet', '--socket', ${JSON.stringify(socket)}]))`
-  const child = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'ignore', 'inherit'] })
+  const command = [resolve('dist/cli/main.js'), 'xenstored', '--quiet', '--socket', socket]
+  const child = spawn(process.execPath, command, { stdio: ['ignore', 'ignore', 'inherit'] })
   return start('evtchn', child, folder, socket)
 }
 
