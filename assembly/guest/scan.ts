@@ -126,6 +126,87 @@ function giveBack<T>(n: u32, d: usize, start: u32): void {
   fetchOr<u8>(load<u32>(d, UPCALL), 1)
 }
 
+/** The kept bits of level k's word on the path, which pass 1 follows once. */
+// @ts-ignore: decorator
+@inline
+function takeKept<T>(k: u32, d: usize): T {
+  const kept = load<T>(d + (k << 3), KEPT)
+  store<T>(d + (k << 3), 0 as T, KEPT)
+  return kept
+}
+
+/**
+ * Leaves `rest` of level k-1 for later and enters word `child` of level k. Returns the bits to follow there: all of it, or
+ * on the path what belongs to this pass.
+ */
+// @ts-ignore: decorator
+@inline
+function enter<T>(n: u32, k: u32, d: usize, rest: T, child: u32, start: u32, wrapped: bool): T {
+  store<T>(d + ((k - 1) << 3), rest, REST)
+  store<u32>(d + (k << 2), child, INDEX)
+  if (child != start >>> (bitsOf<T>() * (n - k + 1))) return take<T>(selectorWord<T>(n, k, d, child))
+  if (wrapped) return takeKept<T>(k, d)
+  return cut<T>(n, k, d, take<T>(selectorWord<T>(n, k, d, child)), start)
+}
+
+/** The start's own leaf word: the bits that belong to this pass. */
+// @ts-ignore: decorator
+@inline
+function ofThisPass<T>(due: T, start: u32, wrapped: bool): T {
+  const early = below<T>((start & ((1 << bitsOf<T>()) - 1)) as i32)
+  return (wrapped ? due & early : due & ~early) as T
+}
+
+/** The lowest `count` bits of a word, or all of it. */
+// @ts-ignore: decorator
+@inline
+function lowest<T>(word: T, count: i32): T {
+  if ((popcnt<T>(word) as i32) <= count) return word
+  let left = word
+  for (let i = 0; i < count; i++) left = (left & (left - 1)) as T
+  return (word & ~left) as T
+}
+
+/** Writes the ports of a leaf word's bits behind the `served` that are there. Returns how many there are then. */
+// @ts-ignore: decorator
+@inline
+function serve<T>(out: usize, served: i32, base: u32, word: T): i32 {
+  let due = word
+  do {
+    store<u32>(out + (served << 2), base | (ctz<T>(due) as u32))
+    served++
+    due = (due & (due - 1)) as T
+  } while (due)
+  return served
+}
+
+/** Where the last round left off, and an empty scratch for this one. */
+// @ts-ignore: decorator
+@inline
+function begin<T>(n: u32, d: usize, channels: u32): u32 {
+  for (let k: u32 = 2; k < n; k++) store<T>(d + (k << 3), 0 as T, KEPT)
+  store<u32>(d + 4, 0, INDEX)
+  const next = load<u32>(d, NEXT)
+  return next < channels ? next : 0
+}
+
+/** The next round begins behind the last port served. */
+// @ts-ignore: decorator
+@inline
+function rememberLast(d: usize, last: u32, channels: u32): void {
+  store<u32>(d, last + 1 >= channels ? 0 : last + 1, NEXT)
+}
+
+/** The buffer is full at level k: what was taken and not followed goes back, if there is any. */
+// @ts-ignore: decorator
+@inline
+function endEarly<T>(n: u32, k: u32, d: usize, rest: T, start: u32): void {
+  store<T>(d + (k << 3), rest, REST)
+  let left = 0 as T
+  for (let j: u32 = 1; j < n; j++) left = (left | load<T>(d + (j << 3), REST) | load<T>(d + (j << 3), KEPT)) as T
+  if (left) giveBack<T>(n, d, start)
+}
+
 /**
  * One round. Writes at most `max` ports to `out` (u32 each) with their pending bits cleared and returns how many; the
  * upcall flag is 1 again if the buffer ended the round early. `max` < 1 does nothing.
@@ -134,21 +215,14 @@ function giveBack<T>(n: u32, d: usize, start: u32): void {
 @inline
 function scan<T>(n: u32, d: usize, out: usize, max: i32): i32 {
   const b = bitsOf<T>()
-  const low: u32 = (1 << b) - 1
   if (max < 1) return 0
   // Flag first, then level 1 (EC-guest-3): a sender that comes between raises the flag again and is found then.
   write<u8>(load<u32>(d, UPCALL), 0)
   const top = take<T>(load<u32>(d, LEVEL1))
   if (!top) return 0
-
   const channels = load<u32>(d, CHANNELS)
-  let start = load<u32>(d, NEXT)
-  if (start >= channels) start = 0
-  const pending = load<u32>(d, PENDING) as usize
-  const mask = load<u32>(d, MASK) as usize
+  const start = begin<T>(n, d, channels)
   const filter = load<u32>(d, FILTER) as usize
-  for (let k: u32 = 2; k < n; k++) store<T>(d + (k << 3), 0 as T, KEPT)
-  store<u32>(d + 4, 0, INDEX)
   // Every level's bit count is the number of the last channel's bit plus one (NL-scan-1): compare in that unit.
   const lastWord = (channels - 1) >>> b
   const startWord = start >>> b
@@ -169,8 +243,7 @@ function scan<T>(n: u32, d: usize, out: usize, max: i32): i32 {
       }
       if (wrapped) break
       wrapped = true
-      rest = load<T>(d + 8, KEPT)
-      store<T>(d + 8, 0 as T, KEPT)
+      rest = takeKept<T>(1, d)
       continue
     }
 
@@ -178,28 +251,17 @@ function scan<T>(n: u32, d: usize, out: usize, max: i32): i32 {
       const child = (index << b) | (ctz<T>(rest) as u32)
       rest = (rest & (rest - 1)) as T
       if (child > lastWord >>> (b * (n - 1 - k))) continue
-      const onPath = child == startWord >>> (b * (n - 1 - k))
-      store<T>(d + (k << 3), rest, REST)
       k++
       index = child
-      store<u32>(d + (k << 2), child, INDEX)
-      if (!onPath) rest = take<T>(selectorWord<T>(n, k, d, child))
-      else if (!wrapped) rest = cut<T>(n, k, d, take<T>(selectorWord<T>(n, k, d, child)), start)
-      else {
-        rest = load<T>(d + (k << 3), KEPT)
-        store<T>(d + (k << 3), 0 as T, KEPT)
-      }
+      rest = enter<T>(n, k, d, rest, child, start, wrapped)
       continue
     }
 
-    const pendingWords = leafWords<T>(n, pending, index)
-    const maskWords = leafWords<T>(n, mask, index)
+    const pendingWords = leafWords<T>(n, load<u32>(d, PENDING), index)
+    const maskWords = leafWords<T>(n, load<u32>(d, MASK), index)
     const filterWords = filter ? leafWords<T>(n, n == 2 ? load<u32>(filter) : filter, index) : 0
-    if (filter && !filterWords) {
-      rest = 0 as T
-      continue
-    }
-    do {
+    if (filter && !filterWords) rest = 0 as T
+    while (rest && served < max) {
       const bit = ctz<T>(rest) as u32
       const at = bit << (b - 3)
       const word = (index << b) | bit
@@ -207,39 +269,18 @@ function scan<T>(n: u32, d: usize, out: usize, max: i32): i32 {
       if (word > lastWord) continue
       let due = (read<T>(pendingWords + at) & ~read<T>(maskWords + at)) as T
       if (filter) due = (due & load<T>(filterWords + at)) as T
-      if (word == startWord) {
-        const early = below<T>((start & low) as i32)
-        due = (wrapped ? due & early : due & ~early) as T
-      }
+      if (word == startWord) due = ofThisPass<T>(due, start, wrapped)
       if (!due) continue
-      const room = max - served
-      if ((popcnt<T>(due) as i32) > room) {
-        // The buffer ends inside this word: take the lowest `room` bits, and its selector bit goes back with the rest.
-        let left = due
-        for (let i = 0; i < room; i++) left = (left & (left - 1)) as T
-        due = (due & ~left) as T
-        rest = (rest | ((1 as T) << (bit as T))) as T
-      }
-      fetchAnd<T>(pendingWords + at, ~due as T)
-      const base = word << b
-      do {
-        store<u32>(out + (served << 2), base | (ctz<T>(due) as u32))
-        served++
-        due = (due & (due - 1)) as T
-      } while (due)
-    } while (rest && served < max)
+      const fit = lowest<T>(due, max - served)
+      // The buffer ends inside this word: its selector bit goes back with the rest.
+      if (fit != due) rest = (rest | ((1 as T) << (bit as T))) as T
+      fetchAnd<T>(pendingWords + at, ~fit as T)
+      served = serve<T>(out, served, word << b, fit)
+    }
   }
 
-  if (served == max) {
-    store<T>(d + (k << 3), rest, REST)
-    let left = 0 as T
-    for (let j: u32 = 1; j < n; j++) left = (left | load<T>(d + (j << 3), REST) | load<T>(d + (j << 3), KEPT)) as T
-    if (left) giveBack<T>(n, d, start)
-  }
-  if (served) {
-    const last = load<u32>(out + ((served - 1) << 2))
-    store<u32>(d, last + 1 >= channels ? 0 : last + 1, NEXT)
-  }
+  if (served == max) endEarly<T>(n, k, d, rest, start)
+  if (served) rememberLast(d, load<u32>(out + ((served - 1) << 2)), channels)
   return served
 }
 
