@@ -59,7 +59,7 @@ export class NodeLoop {
     }
     if (this.#timer) clearTimeout(this.#timer)
     const next = scheduler.nextTimerNs
-    this.#timer = next === null ? null : setTimeout(this.kick, Math.max(0, (next - scheduler.nowNs) / 1e6))
+    this.#timer = next === undefined ? null : setTimeout(this.kick, Math.max(0, (next - scheduler.nowNs) / 1e6))
   }
 
   /** Runs until `done` holds; asked after every turn. Rejects if a thread fails, of which the loop ends. */

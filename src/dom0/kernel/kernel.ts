@@ -7,7 +7,7 @@ import { Cpus } from './cpus.js'
 import { Mutex, RwSemaphore } from './locks.js'
 import type { Scheduler } from './scheduler.js'
 import type { Task } from './task.js'
-import { Thread, type ThreadOwner } from './thread.js'
+import { recordOf, Thread, type ThreadOwner } from './thread.js'
 import { WaitQueue } from './wait_queue.js'
 
 /** A line of the process list. */
@@ -69,14 +69,19 @@ export class Kernel implements ThreadOwner {
     this.#exits.wakeAll()
   }
 
+  /** Asks a kernel thread to stop and does not wait: it sees `shouldStop` when it looks next. */
+  kthreadAskToStop(thread: Thread): void {
+    recordOf(thread).shouldStop = true
+    this.scheduler.wake(thread)
+  }
+
   /** Asks a kernel thread to stop and waits until it has ended, in D. Safe for one that ended by itself (XS-adv-374). */
   kthreadStop(thread: Thread): Task {
     return this.call('kthread_stop', this.#stop(thread))
   }
 
   *#stop(thread: Thread): Task {
-    thread.shouldStop = true
-    this.scheduler.wake(thread)
+    this.kthreadAskToStop(thread)
     yield* this.join(thread, 'D')
   }
 
@@ -91,7 +96,7 @@ export class Kernel implements ThreadOwner {
 
   /** Runs a kernel function under its name, which stands in the call stack of the running thread meanwhile. */
   *call<T>(frame: string, body: Task<T>): Task<T> {
-    const { frames } = this.scheduler.running
+    const { frames } = recordOf(this.scheduler.running)
     frames.push(frame)
     try {
       return yield* body
@@ -173,9 +178,9 @@ export class Kernel implements ThreadOwner {
     }))
   }
 
-  /** /proc/PID/stack; null if there is no such process. */
-  procStack(pid: number): string | null {
+  /** /proc/PID/stack; undefined if there is no such process. */
+  procStack(pid: number): string | undefined {
     const thread = this.#threads.get(pid)
-    return thread ? `${thread.stack.join('\n')}\n` : null
+    return thread ? `${thread.stack.join('\n')}\n` : undefined
   }
 }

@@ -2,7 +2,7 @@
 
 import type { Scheduler } from './scheduler.js'
 import type { Task } from './task.js'
-import type { Thread } from './thread.js'
+import { recordOf, type Thread } from './thread.js'
 import { WaitQueue } from './wait_queue.js'
 
 /** One thread at a time. Not recursive. */
@@ -11,7 +11,7 @@ export class Mutex {
   readonly #scheduler: Scheduler
   readonly #queue: WaitQueue
   readonly #turns: Thread[] = []
-  #owner: Thread | null = null
+  #owner: Thread | undefined
 
   constructor(scheduler: Scheduler, name: string) {
     this.name = name
@@ -19,8 +19,8 @@ export class Mutex {
     this.#queue = new WaitQueue(scheduler)
   }
 
-  /** Who has it. */
-  get owner(): Thread | null {
+  /** Who has it; undefined if nobody has. */
+  get owner(): Thread | undefined {
     return this.#owner
   }
 
@@ -28,20 +28,21 @@ export class Mutex {
   *lock(): Task {
     const thread = this.#scheduler.running
     yield* this.#scheduler.preemptionPoint()
-    if (this.#owner === null && !this.#turns.length) {
+    if (this.#owner === undefined && !this.#turns.length) {
       this.#owner = thread
       return
     }
     this.#turns.push(thread)
-    thread.frames.push('mutex_lock')
+    const { frames } = recordOf(thread)
+    frames.push('mutex_lock')
     try {
-      yield* this.#queue.until(() => this.#owner === null && this.#turns[0] === thread, {
+      yield* this.#queue.until(() => this.#owner === undefined && this.#turns[0] === thread, {
         what: this.name,
         on: () => (this.#owner ? [this.#owner] : []),
       })
       this.#owner = thread
     } finally {
-      thread.frames.pop()
+      frames.pop()
       this.#turns.splice(this.#turns.indexOf(thread), 1)
     }
   }
@@ -49,7 +50,7 @@ export class Mutex {
   /** Gives it back. @throws Error if the caller does not have it. */
   unlock(): void {
     if (this.#owner !== this.#scheduler.running) throw new Error(`${this.name} is unlocked by who does not hold it`)
-    this.#owner = null
+    this.#owner = undefined
     this.#queue.wakeAll()
   }
 }

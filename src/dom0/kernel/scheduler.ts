@@ -13,7 +13,7 @@ import { type Clock, ManualClock } from '../../clock.js'
 import { Queue } from '../../queue.js'
 import { ambient, type TraceSink } from '../../trace/index.js'
 import type { Task } from './task.js'
-import { DeadlockError, findCircle, Thread, type ThreadState, type Waiting } from './thread.js'
+import { DeadlockError, findCircle, recordOf, type Thread, type ThreadState, type Waiting } from './thread.js'
 import { type Timer, Timers } from './timers.js'
 
 /** Options of a scheduler. */
@@ -42,7 +42,7 @@ export class Scheduler {
   readonly #record: TraceSink['record'] | undefined
   readonly #timers = new Timers()
   readonly #ready = new Queue<Thread>()
-  #current: Thread | null = null
+  #current: Thread | undefined
   #steps = 0
 
   constructor(options: SchedulerOptions = {}) {
@@ -52,8 +52,8 @@ export class Scheduler {
     this.#record = sink?.record?.bind(sink)
   }
 
-  /** The running thread; null in an interrupt or outside. */
-  get current(): Thread | null {
+  /** The running thread; undefined in an interrupt or outside. */
+  get current(): Thread | undefined {
     return this.#current
   }
 
@@ -72,29 +72,31 @@ export class Scheduler {
 
   /** Makes a new thread ready. For `Kernel`. */
   start(thread: Thread, body: Task<unknown>): void {
-    thread.body = body
+    recordOf(thread).body = body
     this.#tell(thread, 'R')
     this.#enqueue(thread)
   }
 
   #enqueue(thread: Thread): void {
-    thread.readyAt = 0
+    recordOf(thread).ready = true
     this.#ready.push(thread)
   }
 
   /** Wakes a sleeping thread; it looks at its condition again. Harmless for any other. */
   wake(thread: Thread): void {
-    if (thread.state !== 'S' && thread.state !== 'D') return
-    if (thread.readyAt >= 0 || thread.parked) return
-    if (thread.owner.frozen) thread.parked = true
+    const record = recordOf(thread)
+    if (record.state !== 'S' && record.state !== 'D') return
+    if (record.ready || record.parked) return
+    if (thread.owner.frozen) record.parked = true
     else this.#enqueue(thread)
   }
 
   /** A kernel is no longer frozen: those of its threads that were woken meanwhile are ready. */
   thaw(threads: Iterable<Thread>): void {
     for (const thread of threads) {
-      if (!thread.parked) continue
-      thread.parked = false
+      const record = recordOf(thread)
+      if (!record.parked) continue
+      record.parked = false
       this.#enqueue(thread)
     }
   }
@@ -107,10 +109,11 @@ export class Scheduler {
     const thread = this.running
     const circle = waiting.on && findCircle(thread, waiting.on())
     if (circle) throw new DeadlockError(circle)
-    thread.waiting = waiting
+    const record = recordOf(thread)
+    record.waiting = waiting
     this.#setState(thread, state)
     yield
-    thread.waiting = null
+    record.waiting = null
     this.#setState(thread, 'R')
   }
 
@@ -120,7 +123,7 @@ export class Scheduler {
   }
 
   #setState(thread: Thread, state: ThreadState): void {
-    thread.state = state
+    recordOf(thread).state = state
     this.#tell(thread, state)
   }
 
@@ -145,16 +148,16 @@ export class Scheduler {
   /** Ends a thread where it is; nothing of it runs any more, not even its clean-up: its domain is gone. */
   kill(thread: Thread): void {
     if (thread.state === 'X') return
-    thread.body = null
+    recordOf(thread).body = null
     this.#end(thread)
   }
 
   #end(thread: Thread): void {
-    thread.frames.length = 0
-    thread.waiting = null
+    const record = recordOf(thread)
+    record.frames.length = 0
+    record.waiting = null
     this.#setState(thread, 'X')
     thread.owner.exited(thread)
-    thread.onExit?.()
   }
 
   // --- running -------------------------------------------------------------------------------------------------------
@@ -164,7 +167,7 @@ export class Scheduler {
     return this.#ready.length > 0
   }
 
-  /** Fires the timers that are due and runs threads until none is ready. Answers how many steps that took. */
+  /** Fires the timers that are due and runs threads until none is ready. Returns how many steps that took. */
   run(): number {
     if (this.#current) throw new Error('the scheduler runs already')
     const before = this.#steps
@@ -194,14 +197,15 @@ export class Scheduler {
 
   #step(thread: Thread): void {
     this.#steps++
-    thread.readyAt = -1
-    const { body } = thread
+    const record = recordOf(thread)
+    record.ready = false
+    const { body } = record
     if (!body) return
     if (thread.owner.frozen) {
-      thread.parked = true
+      record.parked = true
       return
     }
-    thread.switches++
+    record.switches++
     this.#current = thread
     try {
       if (body.next().done) this.#end(thread)
@@ -211,7 +215,7 @@ export class Scheduler {
       if (!this.#options.onOops) throw error
       this.#options.onOops(thread, error)
     } finally {
-      this.#current = null
+      this.#current = undefined
     }
   }
 
@@ -222,13 +226,13 @@ export class Scheduler {
     return this.clock.nowNs()
   }
 
-  /** Calls `fire` at a time. To cancel, set the timer's `fire` to null. */
+  /** Calls `fire` at a time. `cancel` of the timer takes it back. */
   setTimer(ns: number, fire: () => void): Timer {
     return this.#timers.set(ns, fire)
   }
 
-  /** When `run` has something to do next; null if nothing waits for time. */
-  get nextTimerNs(): number | null {
+  /** When `run` has something to do next; undefined if nothing waits for time. */
+  get nextTimerNs(): number | undefined {
     return this.#timers.nextNs
   }
 
@@ -243,7 +247,7 @@ export class Scheduler {
     this.run()
     while (!until()) {
       const next = this.nextTimerNs
-      if (next === null || next > end) {
+      if (next === undefined || next > end) {
         clock.advance(end - clock.nowNs())
         return until()
       }
@@ -253,5 +257,3 @@ export class Scheduler {
     return true
   }
 }
-
-export { Thread }

@@ -22,38 +22,76 @@ export interface ThreadOwner {
   exited(thread: Thread): void
 }
 
-/** One kernel thread, or one process of dom0's userland. Made by `Kernel`. */
+/** What kernel and scheduler keep of a thread, and nobody else. */
+export interface ThreadRecord {
+  /** Frames, outermost first. */
+  readonly frames: string[]
+  state: ThreadState
+  waiting: Waiting | null
+  /** Set by kthread_stop, never cleared. */
+  shouldStop: boolean
+  switches: number
+  /** It is on the list of ready threads. */
+  ready: boolean
+  /** Woken while it is frozen. */
+  parked: boolean
+  /** Null once it was killed. */
+  body: Task<unknown> | null
+}
+
+/** The record behind a thread. */
+export let recordOf: (thread: Thread) => ThreadRecord
+
+/** One kernel thread, or one process of dom0's userland, as others see it. Made by `Kernel`. */
 export class Thread {
   readonly pid: number
   readonly name: string
   readonly owner: ThreadOwner
-  /** Frames, outermost first. */
-  readonly frames: string[]
-  state: ThreadState = 'R'
-  waiting: Waiting | null = null
-  /** kthread_should_stop: set by kthread_stop, never cleared. */
-  shouldStop = false
-  /** Times that it got the processor. */
-  switches = 0
-  /** Where the scheduler keeps it while it is ready; -1 = nowhere. */
-  readyAt = -1
-  /** Woken while it is frozen. */
-  parked = false
-  /** @internal */
-  body: Task<unknown> | null = null
-  /** @internal Called when it has ended. */
-  onExit: (() => void) | null = null
+  readonly #record: ThreadRecord
 
+  static {
+    recordOf = (thread) => thread.#record
+  }
+
+  /** @internal */
   constructor(pid: number, name: string, owner: ThreadOwner, frames: string[]) {
     this.pid = pid
     this.name = name
     this.owner = owner
-    this.frames = frames
+    this.#record = {
+      frames,
+      state: 'R',
+      waiting: null,
+      shouldStop: false,
+      switches: 0,
+      ready: false,
+      parked: false,
+      body: null,
+    }
+  }
+
+  get state(): ThreadState {
+    return this.#record.state
+  }
+
+  /** What it sleeps for; undefined while it does not sleep. */
+  get waiting(): Waiting | undefined {
+    return this.#record.waiting ?? undefined
+  }
+
+  /** kthread_should_stop: true since kthread_stop. */
+  get shouldStop(): boolean {
+    return this.#record.shouldStop
+  }
+
+  /** Times that it got the processor. */
+  get switches(): number {
+    return this.#record.switches
   }
 
   /** The call stack as /proc/PID/stack prints it: innermost first. */
   get stack(): string[] {
-    return [...this.frames].reverse().map((frame) => `[<0>] ${frame}`)
+    return [...this.#record.frames].reverse().map((frame) => `[<0>] ${frame}`)
   }
 
   toString(): string {

@@ -1,23 +1,43 @@
 /** Timers in a binary heap: earliest first, equal ones in the order in which they were set. */
 
-/** A timer that was set. */
-export interface Timer {
+/** What the heap holds. */
+interface Entry {
   readonly ns: number
   readonly seq: number
   /** Null once it has fired or was cancelled; such a timer leaves the heap when it comes to its top. */
   fire: (() => void) | null
 }
 
-const before = (a: Timer, b: Timer): boolean => a.ns < b.ns || (a.ns === b.ns && a.seq < b.seq)
+/** A timer that was set. */
+export class Timer {
+  readonly #entry: Entry
+
+  /** @internal */
+  constructor(entry: Entry) {
+    this.#entry = entry
+  }
+
+  /** When it fires, in ns. */
+  get ns(): number {
+    return this.#entry.ns
+  }
+
+  /** It does not fire any more. Harmless for one that has fired. */
+  cancel(): void {
+    this.#entry.fire = null
+  }
+}
+
+const before = (a: Entry, b: Entry): boolean => a.ns < b.ns || (a.ns === b.ns && a.seq < b.seq)
 
 /** All timers of a scheduler. */
 export class Timers {
-  readonly #heap: Timer[] = []
+  readonly #heap: Entry[] = []
   #seq = 0
 
-  /** Calls `fire` at a time. To cancel it, set its `fire` to null. */
+  /** Calls `fire` at a time. */
   set(ns: number, fire: () => void): Timer {
-    const timer: Timer = { ns, seq: ++this.#seq, fire }
+    const timer: Entry = { ns, seq: ++this.#seq, fire }
     const heap = this.#heap
     let at = heap.length
     heap.push(timer)
@@ -28,19 +48,19 @@ export class Timers {
       at = up
     }
     heap[at] = timer
-    return timer
+    return new Timer(timer)
   }
 
-  /** Time of the earliest one; null if there is none. */
-  get nextNs(): number | null {
+  /** Time of the earliest one; undefined if there is none. */
+  get nextNs(): number | undefined {
     while (this.#heap.length && !this.#heap[0]!.fire) this.#pop()
-    return this.#heap[0]?.ns ?? null
+    return this.#heap[0]?.ns
   }
 
   /** Fires all that are due at `now`; how many. */
   run(now: number): number {
     let fired = 0
-    for (let next = this.nextNs; next !== null && next <= now; next = this.nextNs) {
+    for (let next = this.nextNs; next !== undefined && next <= now; next = this.nextNs) {
       const timer = this.#pop()
       const { fire } = timer
       timer.fire = null
@@ -50,7 +70,7 @@ export class Timers {
     return fired
   }
 
-  #pop(): Timer {
+  #pop(): Entry {
     const heap = this.#heap
     const top = heap[0]!
     const last = heap.pop()!

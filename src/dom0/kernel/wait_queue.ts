@@ -25,11 +25,6 @@ export class WaitQueue {
     this.#scheduler = scheduler
   }
 
-  /** Threads that wait, longest first. */
-  get waiters(): Iterable<Thread> {
-    return this.#waiters
-  }
-
   /** Wakes everyone. May be called from interrupts. */
   wakeAll(): void {
     for (const thread of this.#waiters) this.#scheduler.wake(thread)
@@ -42,7 +37,7 @@ export class WaitQueue {
     const thread = scheduler.running
     const { state = 'D', what = 'an event', on = null, timeoutNs } = options
     const deadline = timeoutNs === undefined ? Number.POSITIVE_INFINITY : scheduler.nowNs + timeoutNs
-    const timer = timeoutNs === undefined ? null : scheduler.setTimer(deadline, () => scheduler.wake(thread))
+    const timer = timeoutNs === undefined ? undefined : scheduler.setTimer(deadline, () => scheduler.wake(thread))
     try {
       do {
         if (scheduler.nowNs >= deadline) return false
@@ -52,7 +47,7 @@ export class WaitQueue {
       return true
     } finally {
       this.#waiters.delete(thread)
-      if (timer) timer.fire = null
+      timer?.cancel()
     }
   }
 }

@@ -73,13 +73,13 @@ export class XenbusComms {
     const { id, packet } = this.#exchange.request(type, tx, toLatin1(body), about, outcome)
     this.#output.push({ bytes: packet })
     this.#wait.wakeAll()
-    const { frames } = this.#kernel.scheduler.running
-    frames.push('read_reply')
     try {
       const options = { what: `the reply to ${typeName(type)} ${about}` }
-      yield* this.#replied.until(() => outcome.here, options)
+      yield* this.#kernel.call(
+        'read_reply',
+        this.#replied.until(() => outcome.here, options),
+      )
     } finally {
-      frames.pop()
       this.#exchange.forget(id)
     }
     return outcome.take()

@@ -114,7 +114,6 @@ export class IoWorker implements SocketWorker {
 
   /** Ends it without waiting. */
   retire(): void {
-    this.thread.shouldStop = true
-    this.#wait.wakeAll()
+    this.#kernel.kthreadAskToStop(this.thread)
   }
 }
