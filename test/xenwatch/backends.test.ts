@@ -254,7 +254,7 @@ describe('the bus', () => {
   it('XW-be-4: listens to no frontend while the system goes down', () => {
     const host = hostOf('single')
     createGuests(host, 1)
-    host.bus.goingDown = true
+    host.bus.goDown()
     const { bus, netfront, kernel } = host.guest(1)
     kernel.kthreadRun('rmmod', 'exit', () => bus.close(netfront!))
     host.pass(1)

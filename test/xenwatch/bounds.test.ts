@@ -16,7 +16,8 @@ describe.each(ALL)('a frontend that writes and writes, %s', (design) => {
     const { bus, kernel, netfront, xenbus } = host.guest(1)
     kernel.kthreadRun('rmmod', 'netif_exit', () => bus.close(netfront!))
     host.pass(0.1)
-    const { otherendWatch } = host.bus.device('backend/vif/1/0')!
+    const { otherend } = host.bus.device('backend/vif/1/0')!
+    const otherendWatch = host.xenbus.watches.find(({ node }) => node === `${otherend}/state`)
     let most = 0
     kernel.kthreadRun('burst', 'burst', function* () {
       for (let i = 0; i < 10_000; i++) {

@@ -8,7 +8,7 @@
  */
 
 import type { Kernel, Task } from '../kernel/index.js'
-import { XenbusDevice, type XenbusDriver } from './device.js'
+import { deviceRecord, XenbusDevice, type XenbusDriver } from './device.js'
 import { parseState, XenbusState } from './state.js'
 import { parseDomid, XenbusWatch, type XenbusWatchOptions } from './watch.js'
 import type { Xenbus } from './xenbus.js'
@@ -25,8 +25,7 @@ export function backendPathDomid(path: string): number {
 export class BackendBus {
   readonly xenbus: Xenbus
   readonly kernel: Kernel
-  /** The system goes down: frontends are not listened to any more (XW-be-4). */
-  goingDown = false
+  #goingDown = false
   readonly #drivers = new Map<string, XenbusDriver>()
   readonly #devices = new Map<string, XenbusDevice>()
   /** Names that are being probed: nobody else begins meanwhile. */
@@ -48,8 +47,13 @@ export class BackendBus {
     this.#drivers.set(driver.type, driver)
   }
 
+  /** The system goes down: frontends are not listened to any more (XW-be-4). */
+  goDown(): void {
+    this.#goingDown = true
+  }
+
   /** Known devices, in the order in which they were found. */
-  get devices(): XenbusDevice[] {
+  get devices(): readonly XenbusDevice[] {
     return [...this.#devices.values()]
   }
 
@@ -102,11 +106,13 @@ export class BackendBus {
     if (!frontend || !(yield* xenbus.exists(frontend))) return
     const [, type, , id] = nodename.split('/')
     const device = new XenbusDevice(nodename, `${type}-${frontendId}-${id}`, frontend, frontendId, state)
-    device.reference = xenbus.delivery.get(frontendId)
+    const record = deviceRecord(device)
+    record.reference = xenbus.delivery.get(frontendId)
     this.#devices.set(nodename, device)
     try {
-      device.driver = this.#drivers.get(type!)!
-      yield* this.kernel.call('xenbus_dev_probe', device.driver.probe(device))
+      const driver = this.#drivers.get(type!)!
+      record.driver = driver
+      yield* this.kernel.call('xenbus_dev_probe', driver.probe(device))
       yield* this.#watchOtherend(device)
     } catch (error) {
       yield* this.#probeFailed(device, error as Error)
@@ -115,15 +121,16 @@ export class BackendBus {
 
   /** It stays a device, but without driver, and does not keep its domain's thread (XW-acc-28). */
   *#probeFailed(device: XenbusDevice, error: Error): Task {
-    device.driver = null
+    deviceRecord(device).driver = null
     this.#putReference(device)
     yield* this.#writeError(device, `xenbus_dev_probe on ${device.nodename}: ${error.message}`)
     yield* this.switchState(device, XenbusState.Closed)
   }
 
   #putReference(device: XenbusDevice): void {
-    if (device.reference) this.xenbus.delivery.put(device.reference)
-    device.reference = null
+    const record = deviceRecord(device)
+    if (record.reference) this.xenbus.delivery.put(record.reference)
+    record.reference = null
   }
 
   *#writeError(device: XenbusDevice, text: string): Task {
@@ -133,13 +140,14 @@ export class BackendBus {
   // --- the other end -------------------------------------------------------------------------------------------------
 
   *#watchOtherend(device: XenbusDevice): Task {
-    device.otherendWatch = this.deviceWatch(device, {
+    const watch = this.deviceWatch(device, {
       node: `${device.otherend}/state`,
       // It reads the state again: one queued event is enough, however often a guest writes (XW-base-12).
-      willHandle: (watch) => watch.nrPending === 0,
+      willHandle: (each) => each.nrPending === 0,
       callback: (_watch, path) => this.#frontendChanged(device, path),
     })
-    yield* this.xenbus.register(device.otherendWatch, 'domain')
+    deviceRecord(device).otherendWatch = watch
+    yield* this.xenbus.register(watch, 'domain')
   }
 
   /** A watch about a device, for the thread of its domain (XW-domid-2 to XW-domid-4, XW-domid-8). */
@@ -151,15 +159,16 @@ export class BackendBus {
   *#frontendChanged(device: XenbusDevice, path: string): Task {
     const { kernel } = this
     const body = this.#otherendChanged(device, path)
-    if (device.driver?.busFrames === 'none') yield* body
+    if (deviceRecord(device).driver?.busFrames === 'none') yield* body
     else yield* kernel.call('frontend_changed', kernel.call('xenbus_otherend_changed', body))
   }
 
   *#otherendChanged(device: XenbusDevice, path: string): Task {
     if (!path.startsWith(device.otherend)) return
     const state = parseState(yield* this.xenbus.readIfExists(`${device.otherend}/state`))
-    if (this.goingDown || device.gone || !device.driver) return
-    yield* device.driver.otherendChanged(device, state)
+    const { driver, gone } = deviceRecord(device)
+    if (this.#goingDown || gone || !driver) return
+    yield* driver.otherendChanged(device, state)
   }
 
   // --- states --------------------------------------------------------------------------------------------------------
@@ -178,7 +187,7 @@ export class BackendBus {
       yield* xenbus.write(node, state, tx)
       return true
     })
-    if (written) device.state = state
+    if (written) deviceRecord(device).state = state
   }
 
   /** Reports a fatal error of a device. */
@@ -197,7 +206,7 @@ export class BackendBus {
   /** device_unregister. Harmless for a device that is going already (XW-trace-7). */
   *unregister(device: XenbusDevice): Task {
     if (device.gone) return
-    device.gone = true
+    deviceRecord(device).gone = true
     const { kernel } = this
     let body = this.#devRemove(device)
     for (const frame of [
@@ -216,9 +225,10 @@ export class BackendBus {
   }
 
   *#devRemove(device: XenbusDevice): Task {
-    if (device.otherendWatch) yield* this.xenbus.unregister(device.otherendWatch)
-    device.otherendWatch = null
-    if (device.driver) yield* device.driver.remove(device)
+    const record = deviceRecord(device)
+    if (record.otherendWatch) yield* this.xenbus.unregister(record.otherendWatch)
+    record.otherendWatch = null
+    if (record.driver) yield* record.driver.remove(device)
     yield* this.switchState(device, XenbusState.Closed)
   }
 }

@@ -21,8 +21,7 @@ export type WatchMessageSink = (path: string, token: string) => void
 export class XenbusComms {
   readonly responseMutex: Mutex
   readonly thread: Thread
-  /** Messages that could not be understood and were dropped. */
-  readonly badMessages: string[] = []
+  readonly #badMessages: string[] = []
   readonly #kernel: Kernel
   readonly #wait: WaitQueue
   readonly #replied: WaitQueue
@@ -36,7 +35,7 @@ export class XenbusComms {
 
   constructor(kernel: Kernel, peer: RingPeer, events: WatchMessageSink) {
     this.#kernel = kernel
-    this.#exchange = new Exchange({ event: events, bad: (problem) => this.badMessages.push(problem) })
+    this.#exchange = new Exchange({ event: events, bad: (problem) => this.#badMessages.push(problem) })
     this.#wait = kernel.waitQueue()
     this.#replied = kernel.waitQueue()
     this.responseMutex = kernel.mutex('xs_response_mutex')
@@ -59,6 +58,11 @@ export class XenbusComms {
     this.#output.clear()
     this.#input.reset()
     this.#receiving = false
+  }
+
+  /** Messages that could not be understood and were dropped. */
+  get badMessages(): readonly string[] {
+    return [...this.#badMessages]
   }
 
   /** Requests that wait for their replies. */
@@ -131,7 +135,7 @@ export class XenbusComms {
         return true
       }
       if (this.#input.tooLong) {
-        this.badMessages.push(`a message of ${this.#input.announced} bytes (EINVAL)`)
+        this.#badMessages.push(`a message of ${this.#input.announced} bytes (EINVAL)`)
         this.#input.reset()
         return true
       }

@@ -21,6 +21,19 @@ export interface XenbusDriver {
   remove(device: XenbusDevice): Task
 }
 
+/** What the bus keeps of a device, and nobody else. */
+export interface DeviceRecord {
+  state: number
+  driver: XenbusDriver | null
+  otherendWatch: XenbusWatch | null
+  /** Its part in keeping the thread of its domain; null where a design does not count. */
+  reference: ThreadReference
+  gone: boolean
+}
+
+/** The record behind a device. */
+export let deviceRecord: (device: XenbusDevice) => DeviceRecord
+
 /** A device that was probed. */
 export class XenbusDevice {
   /** Its directory, relative to the home of the domain: `backend/vif/1/0`. */
@@ -31,14 +44,11 @@ export class XenbusDevice {
   /** Directory and domain of the other end. */
   readonly otherend: string
   readonly otherendId: number
-  /** Last state that was written. */
-  state: number
-  driver: XenbusDriver | null = null
-  otherendWatch: XenbusWatch | null = null
-  /** Its part in keeping the thread of its domain; null where a design does not count. */
-  reference: ThreadReference = null
-  /** It is being unregistered, or was: a second time is harmless (XW-trace-7). */
-  gone = false
+  readonly #record: DeviceRecord
+
+  static {
+    deviceRecord = (device) => device.#record
+  }
 
   constructor(nodename: string, name: string, otherend: string, otherendId: number, state: number) {
     this.nodename = nodename
@@ -46,6 +56,16 @@ export class XenbusDevice {
     this.name = name
     this.otherend = otherend
     this.otherendId = otherendId
-    this.state = state
+    this.#record = { state, driver: null, otherendWatch: null, reference: null, gone: false }
+  }
+
+  /** Last state that was written. */
+  get state(): number {
+    return this.#record.state
+  }
+
+  /** It is being unregistered, or was: a second time is harmless (XW-trace-7). */
+  get gone(): boolean {
+    return this.#record.gone
   }
 }

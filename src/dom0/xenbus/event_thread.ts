@@ -10,7 +10,7 @@
 
 import { Queue } from '../../queue.js'
 import { DeadlockError, type Kernel, type Mutex, type Task, type Thread, type WaitQueue } from '../kernel/index.js'
-import type { XenbusWatch, XsWatchEvent } from './watch.js'
+import { watchRecord, type XenbusWatch, type XsWatchEvent } from './watch.js'
 
 /** What happens to events and threads; each is optional. For tests, figures and timelines. */
 export interface DeliveryObserver {
@@ -46,6 +46,10 @@ export interface EventThreadOptions {
   readonly report: Report
   /** Called each time that a callback has returned. */
   readonly onFinished: () => void
+  /** Where an event goes instead; asked when it is popped. Default: nowhere else. */
+  readonly route?: (event: XsWatchEvent) => EventThread | null
+  /** Called once, when it is DOWN and its list is empty. */
+  readonly onDrained?: (list: EventThread) => void
 }
 
 /** One list and its thread. */
@@ -54,18 +58,12 @@ export class EventThread {
   readonly name: string
   readonly mutex: Mutex
   readonly thread: Thread
-  state: ListState = 'up'
-  /** The event whose callback runs. */
-  current: XsWatchEvent | null = null
-  /** Where an event goes instead; asked when it is popped. */
-  route: ((event: XsWatchEvent) => EventThread | null) | null = null
-  /** Holds the thread off as long as it returns true; whoever changes that calls `wake`. */
-  held: (() => boolean) | null = null
-  /** Called once, when it is DOWN and its list is empty. */
-  onDrained: (() => void) | null = null
   readonly #options: EventThreadOptions
   readonly #wait: WaitQueue
   readonly #events = new Queue<XsWatchEvent>()
+  #state: ListState = 'up'
+  #current: XsWatchEvent | undefined
+  #held: (() => boolean) | undefined
 
   constructor(options: EventThreadOptions) {
     const { kernel, domid, name, fn } = options
@@ -75,6 +73,16 @@ export class EventThread {
     this.#wait = kernel.waitQueue()
     this.mutex = kernel.mutex(domid ? `mutex of ${name}` : 'xenwatch_mutex')
     this.thread = kernel.kthreadRun(name, fn, () => this.#loop())
+  }
+
+  /** Does it accept events? */
+  get state(): ListState {
+    return this.#state
+  }
+
+  /** The event whose callback runs; undefined if none does. */
+  get current(): XsWatchEvent | undefined {
+    return this.#current
   }
 
   /** Queued events, oldest first. */
@@ -91,6 +99,17 @@ export class EventThread {
     this.#wait.wakeAll()
   }
 
+  /** Holds the thread off as long as `held` returns true. Whoever changes that calls `wake`. */
+  holdWhile(held: () => boolean): void {
+    this.#held = held
+  }
+
+  /** Is it held off now? */
+  get held(): boolean {
+    return this.#held?.() ?? false
+  }
+
+  /** The thread looks again whether it may run. */
   wake(): void {
     this.#wait.wakeAll()
   }
@@ -104,20 +123,20 @@ export class EventThread {
   purge(watch: XenbusWatch): void {
     if (!this.length) return
     for (const event of this.extract((each) => each.watch === watch)) {
-      watch.nrPending--
+      watchRecord(watch).nrPending--
       this.#options.observer.purged?.(event, this)
     }
   }
 
   /** Accepts no more events; ends when those that it has are done (XW-life-2). */
   down(): void {
-    this.state = 'down'
+    this.#state = 'down'
     this.wake()
   }
 
   *#loop(): Task {
     for (;;) {
-      yield* this.#wait.until(() => (this.length > 0 || this.state === 'down') && !this.held?.(), {
+      yield* this.#wait.until(() => (this.length > 0 || this.#state === 'down') && !this.held, {
         state: 'S',
         what: 'watch events',
       })
@@ -130,22 +149,22 @@ export class EventThread {
       }
       yield* this.#options.kernel.scheduler.preemptionPoint()
     }
-    this.onDrained?.()
+    this.#options.onDrained?.(this)
   }
 
   *#handle(): Task {
     const event = this.#events.shift()
     if (!event) return
     const { observer, report, onFinished } = this.#options
-    const other = this.route?.(event) ?? null
+    const other = this.#options.route?.(event)
     if (other) {
       observer.moved?.(event, this, other)
       other.add(event)
       return
     }
     const { watch, path, token } = event
-    watch.nrPending--
-    this.current = event
+    watchRecord(watch).nrPending--
+    this.#current = event
     observer.started?.(event, this)
     try {
       yield* watch.callback(watch, path, token)
@@ -153,7 +172,7 @@ export class EventThread {
       if (error instanceof DeadlockError) report(error.message)
       else report(`the callback for ${path} failed: ${(error as Error).message}`)
     } finally {
-      this.current = null
+      this.#current = undefined
       observer.finished?.(event, this)
       onFinished()
     }

@@ -61,8 +61,8 @@ export abstract class MtwatchDelivery implements Delivery {
       observer,
       report,
       onFinished: () => this.callbackReturned(),
+      onDrained: (drained) => kernel.scheduleWork(() => this.#reap(drained)),
     })
-    list.onDrained = () => kernel.scheduleWork(() => this.#reap(list))
     this.#up.set(domid, list)
     this.#all.add(list)
     observer.threadUp?.(list)

@@ -61,9 +61,9 @@ export class OnDemandDelivery extends MtwatchDelivery {
       observer.moved?.(event, xenwatch, list)
       list.add(event)
     }
-    const maker = kernel.scheduler.current === xenwatch.thread ? xenwatch.current : null
+    const maker = kernel.scheduler.current === xenwatch.thread ? xenwatch.current : undefined
     if (maker) {
-      list.held = () => xenwatch.current === maker
+      list.holdWhile(() => xenwatch.current === maker)
       this.#held.add(list)
     }
     return list
@@ -73,8 +73,7 @@ export class OnDemandDelivery extends MtwatchDelivery {
   override callbackReturned(): void {
     super.callbackReturned()
     for (const list of this.#held) {
-      if (list.held?.()) continue
-      list.held = null
+      if (list.held) continue
       this.#held.delete(list)
       list.wake()
     }

@@ -21,6 +21,16 @@ export interface XenbusWatchOptions {
 /** The thread that a subscriber asks for when it registers (XW-ds-3); only the design of the session looks at it. */
 export type ThreadChoice = 'default' | 'domain'
 
+/** What xenbus keeps of a watch, and nobody else. */
+export interface WatchRecord {
+  nrPending: number
+  token: string
+  choice: ThreadChoice
+}
+
+/** The record behind a watch. */
+export let watchRecord: (watch: XenbusWatch) => WatchRecord
+
 /** A watch. */
 export class XenbusWatch {
   readonly node: string
@@ -28,11 +38,11 @@ export class XenbusWatch {
   readonly willHandle: XenbusWatchOptions['willHandle']
   readonly getDomid: XenbusWatchOptions['getDomid']
   readonly getOwner: XenbusWatchOptions['getOwner']
-  /** Events that are queued on any list (XW-thr-5). */
-  nrPending = 0
-  /** Set by registration. */
-  token = ''
-  choice: ThreadChoice = 'default'
+  readonly #record: WatchRecord = { nrPending: 0, token: '', choice: 'default' }
+
+  static {
+    watchRecord = (watch) => watch.#record
+  }
 
   constructor(options: XenbusWatchOptions) {
     this.node = options.node
@@ -40,6 +50,21 @@ export class XenbusWatch {
     this.willHandle = options.willHandle
     this.getDomid = options.getDomid
     this.getOwner = options.getOwner
+  }
+
+  /** Events that are queued on any list (XW-thr-5). */
+  get nrPending(): number {
+    return this.#record.nrPending
+  }
+
+  /** Set by registration; empty before. */
+  get token(): string {
+    return this.#record.token
+  }
+
+  /** The thread that was asked for at registration. */
+  get choice(): ThreadChoice {
+    return this.#record.choice
   }
 }
 

@@ -12,7 +12,7 @@ import type { Delivery, DeliveryHost, Design } from './delivery.js'
 import { makeDelivery } from './designs.js'
 import { type DeliveryObserver, EventThread } from './event_thread.js'
 import { StoreTasks, type TransactionId } from './store_tasks.js'
-import type { ThreadChoice, XenbusWatch } from './watch.js'
+import { type ThreadChoice, watchRecord, type XenbusWatch } from './watch.js'
 
 /** Options of a kernel's xenbus. */
 export interface XenbusOptions {
@@ -36,8 +36,7 @@ export class Xenbus extends StoreTasks {
   readonly kernel: Kernel
   readonly comms: XenbusComms
   readonly xenwatch: EventThread
-  /** Programming errors of subscribers, deadlocks, requests that failed where nothing could be done: in order. */
-  readonly reports: string[] = []
+  readonly #reports: string[] = []
   readonly #observer: DeliveryObserver
   readonly #host: DeliveryHost
   readonly #watches = new Map<string, XenbusWatch>()
@@ -57,7 +56,7 @@ export class Xenbus extends StoreTasks {
     this.#watchSemaphore = kernel.rwSemaphore('xs_watch_rwsem')
     this.#state = kernel.waitQueue()
     this.comms = new XenbusComms(kernel, options.peer, (path, token) => this.#watchMessage(path, token))
-    const report = (problem: string) => void this.reports.push(problem)
+    const report = (problem: string) => void this.#reports.push(problem)
     this.xenwatch = new EventThread({
       kernel,
       domid: 0,
@@ -66,8 +65,8 @@ export class Xenbus extends StoreTasks {
       observer: this.#observer,
       report,
       onFinished: () => this.#delivery.callbackReturned(),
+      route: (event) => this.#delivery.route(event),
     })
-    this.xenwatch.route = (event) => this.#delivery.route(event)
     this.#host = {
       kernel,
       store: this,
@@ -79,6 +78,11 @@ export class Xenbus extends StoreTasks {
       unregister: (watch) => this.unregister(watch),
     }
     this.#delivery = makeDelivery(options.xenMtwatch ? (options.design ?? 'on-demand') : 'single', this.#host)
+  }
+
+  /** Programming errors of subscribers, deadlocks, requests that failed where nothing could be done: in order. */
+  get reports(): readonly string[] {
+    return [...this.#reports]
   }
 
   /** The design in force. */
@@ -144,7 +148,7 @@ export class Xenbus extends StoreTasks {
   // --- watches -------------------------------------------------------------------------------------------------------
 
   /** Registered watches, in order of registration. */
-  get watches(): XenbusWatch[] {
+  get watches(): readonly XenbusWatch[] {
     return [...this.#watches.values()]
   }
 
@@ -153,9 +157,7 @@ export class Xenbus extends StoreTasks {
     if (watch.token && this.#watches.has(watch.token))
       throw new Error(`the watch on ${watch.node} is registered already`)
     this.#lastToken += TOKEN_STEP
-    watch.token = this.#lastToken.toString(16)
-    watch.nrPending = 0
-    watch.choice = choice
+    Object.assign(watchRecord(watch), { token: this.#lastToken.toString(16), nrPending: 0, choice })
     yield* this.#enter()
     yield* this.#watchSemaphore.downRead()
     // First: the initial event must find it.
@@ -182,7 +184,7 @@ export class Xenbus extends StoreTasks {
       yield* this.comms.talk(XS.UNWATCH, `${watch.node}\0${watch.token}\0`, 0)
     } catch (error) {
       if (!(error instanceof XenStoreError)) throw error
-      this.reports.push(`failed to release the watch on ${watch.node}: ${error.code}`)
+      this.#reports.push(`failed to release the watch on ${watch.node}: ${error.code}`)
     } finally {
       this.#watchSemaphore.upRead()
       this.#leave()
@@ -198,7 +200,7 @@ export class Xenbus extends StoreTasks {
       return
     }
     const event = { watch, path, token, seq: ++this.#arrived }
-    watch.nrPending++
+    watchRecord(watch).nrPending++
     const list = this.#delivery.enqueue(event)
     this.#observer.arrived?.(event, list)
   }
@@ -237,7 +239,7 @@ export class Xenbus extends StoreTasks {
       yield* this.comms.talk(XS.WATCH, `${node}\0${token}\0`, 0)
     } catch (error) {
       if (!(error instanceof XenStoreError)) throw error
-      if (error.code !== 'EEXIST') this.reports.push(`failed to set the watch on ${node} again: ${error.code}`)
+      if (error.code !== 'EEXIST') this.#reports.push(`failed to set the watch on ${node} again: ${error.code}`)
     }
   }
 }
