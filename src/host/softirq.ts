@@ -31,8 +31,8 @@ export const NR_SOFTIRQS = 11
 
 /** Softirqs served since the last reset of the statistics, and how long the slowest waited from its raise. */
 export interface SoftirqStats {
-  served: number
-  longestDelayNs: number
+  readonly served: number
+  readonly longestDelayNs: number
 }
 
 /** The softirqs of one processor of the host. */
@@ -42,8 +42,8 @@ export class Softirqs {
   readonly #raisedAtNs: number[] = []
   readonly #nowNs: () => number
   readonly #callouts: Callouts
-  /** Counted by every run. */
-  readonly stats: SoftirqStats = { served: 0, longestDelayNs: 0 }
+  #served = 0
+  #longestDelayNs = 0
 
   /** @internal */
   constructor(nowNs: () => number, callouts = new Callouts()) {
@@ -63,6 +63,17 @@ export class Softirqs {
     if (this.#pending.get(nr)) return
     this.#pending.set(nr, 1)
     this.#raisedAtNs[nr] = this.#nowNs()
+  }
+
+  /** What was served since the last `resetStats`, or since the start. */
+  get stats(): SoftirqStats {
+    return Object.freeze({ served: this.#served, longestDelayNs: this.#longestDelayNs })
+  }
+
+  /** Statistics begin again at 0. */
+  resetStats(): void {
+    this.#served = 0
+    this.#longestDelayNs = 0
   }
 
   /** True if any is pending (softirq_pending). */
@@ -85,8 +96,8 @@ export class Softirqs {
       const due = this.#pending.toArray().find((nr) => !(ignore & (1 << nr)))
       if (due === undefined) return
       this.#pending.set(due, 0)
-      this.stats.served++
-      this.stats.longestDelayNs = Math.max(this.stats.longestDelayNs, this.#nowNs() - this.#raisedAtNs[due]!)
+      this.#served++
+      this.#longestDelayNs = Math.max(this.#longestDelayNs, this.#nowNs() - this.#raisedAtNs[due]!)
       this.#callouts.run(`handler of softirq ${due}`, undefined, () => this.#handlers[due]?.())
     }
   }

@@ -210,7 +210,7 @@ export class PvcallsScenario {
   }
 
   #spread(): Spread {
-    const counts = this.host.pvcalls.policy.workers.map(({ sockets }) => sockets.size)
+    const counts = this.host.pvcalls.policy.workers.map(({ size }) => size)
     return {
       workers: counts.length,
       min: Math.min(...counts, counts.length ? counts[0]! : 0),

@@ -122,11 +122,10 @@ export class Scenario {
 
     const stalled = host.kernel.ps().filter(({ state }) => state === 'D')
     const list = host.complete('xl', host.toolstack.list())
-    const vifStats = host.netback.vif('vif1.0')?.stats ?? null
+    const stats = host.netback.vif('vif1.0')?.stats ?? null
     const queuedAtRelease = queuedEvents(host)
     const releasedNs = host.scheduler.nowNs
     const handled = recorder.counts.handled
-    const stats = vifStats && { ...vifStats }
     host.injector.release()
     host.pass(1)
     const handledAtRelease = recorder.counts.handled - handled

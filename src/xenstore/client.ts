@@ -250,7 +250,7 @@ export class XenStoreClient extends StoreAccess {
     }
     const close = () => void watch.close().catch(() => {})
     signal?.addEventListener('abort', close)
-    watch.onEnd = () => signal?.removeEventListener('abort', close)
+    watch.whenEnded(() => signal?.removeEventListener('abort', close))
     return watch
   }
 

@@ -24,19 +24,24 @@ export class StoreWatch implements AsyncIterable<WatchEvent> {
   readonly path: string
   readonly #onEvent: ((event: WatchEvent) => void) | undefined
   readonly #unwatch: () => Promise<void>
-  /** Called once, when the watch has ended by whatever cause. */
-  onEnd: () => void = () => {}
+  #onEnd = () => {}
   #waiting = new Map<string, WatchEvent>()
   #takers: ((result: IteratorResult<WatchEvent>) => void)[] = []
   #ended = false
 
+  /** @internal */
   constructor(path: string, onEvent: ((event: WatchEvent) => void) | undefined, unwatch: () => Promise<void>) {
     this.path = path
     this.#onEvent = onEvent
     this.#unwatch = unwatch
   }
 
-  /** Takes an event in. One that equals a waiting one is the same event; names beginning with `@` are counted. */
+  /** @internal Calls `callback` once, when the watch has ended by whatever cause. */
+  whenEnded(callback: () => void): void {
+    this.#onEnd = callback
+  }
+
+  /** @internal Takes an event in. One that equals a waiting one is the same event; names beginning with `@` are counted. */
   deliver(event: WatchEvent): void {
     if (this.#ended) return
     if (this.#onEvent) {
@@ -52,11 +57,11 @@ export class StoreWatch implements AsyncIterable<WatchEvent> {
     else this.#waiting.set(event.path.startsWith('@') ? `${event.path}\0${this.#waiting.size}` : event.path, event)
   }
 
-  /** No more events; what waits can still be taken. */
+  /** @internal No more events; what waits can still be taken. */
   end(): void {
     if (this.#ended) return
     this.#ended = true
-    this.onEnd()
+    this.#onEnd()
     for (const taker of this.#takers.splice(0)) taker({ done: true, value: undefined })
   }
 

@@ -104,7 +104,7 @@ export class PvcallsLab {
 
   /** Sockets of each worker, by CPU or in order. */
   get counts(): number[] {
-    return this.policy.workers.map(({ sockets }) => sockets.size)
+    return this.policy.workers.map(({ size }) => size)
   }
 
   /** vCPU of dom0 to which the event channel of a socket of d1 is delivered. */

@@ -216,7 +216,7 @@ describe.each(['bounded', 'per-socket'] as const)('the end, %s', (policy) => {
       // The response is here: from now on nothing is signalled.
       void socket.end.changed
       notified = inside(guest.domain).ports.activeEvtchns
-      expect([active.worker, active.released]).toEqual([null, true])
+      expect([active.worker, active.released]).toEqual([undefined, true])
       return answer
     })
     const before = socket.end.ring.readable

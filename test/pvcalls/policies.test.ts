@@ -1,6 +1,7 @@
 /** Which worker serves which socket: the two policies, their limits and their spread. */
 
-import { describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import { ActiveSocket, type Turn } from '../../src/dom0/backends/index.js'
 import type { PvSocket } from '../../src/dom0/frontends/index.js'
 import type { Task } from '../../src/dom0/kernel/index.js'
 import { accept, bytesOf, drain, PvcallsLab, SERVER, text } from './lab.js'
@@ -87,7 +88,7 @@ describe('policy bounded', () => {
     lab.dom0(lab.host.kernel.cpus.takeOffline(0))
     lab.dom0(lab.host.kernel.cpus.takeOffline(2))
     connect(lab, 5)
-    expect(lab.policy.workers.map(({ boundTo, sockets }) => [boundTo, sockets.size])).toEqual([
+    expect(lab.policy.workers.map(({ boundTo, size }) => [boundTo, size])).toEqual([
       [1, 3],
       [3, 2],
     ])
@@ -111,7 +112,7 @@ describe('policy bounded', () => {
     const [first, second] = idsOf(lab)
     const byId = (ids: readonly bigint[]) => sockets.filter(({ id }) => ids.includes(id))
     close(lab, byId([...first!, ...second!.slice(0, 7)]))
-    expect(lab.policy.workers.map(({ boundTo, sockets: { size } }) => [boundTo, size])).toEqual([
+    expect(lab.policy.workers.map(({ boundTo, size }) => [boundTo, size])).toEqual([
       [1, 3],
       [2, 10],
       [3, 10],
@@ -183,7 +184,7 @@ describe('policy per-socket', () => {
     lab.serve()
     const sockets = connect(lab, 100)
     expect([lab.counts.length, lab.threads('pvcalls_io').length]).toEqual([100, 100])
-    expect(lab.policy.workers.every(({ boundTo, sockets: { size } }) => boundTo === null && size === 1)).toBe(true)
+    expect(lab.policy.workers.every(({ boundTo, size }) => boundTo === null && size === 1)).toBe(true)
     close(lab, sockets)
     expect([lab.counts, lab.threads('pvcalls_io')]).toEqual([[], []])
   })
@@ -220,6 +221,18 @@ describe('policy per-socket', () => {
   })
 })
 
+/** Looks on at every turn of every socket until the test ends. */
+function onTurn(look: (socket: ActiveSocket, turn: Turn) => void): void {
+  const { turn } = ActiveSocket.prototype
+  vi.spyOn(ActiveSocket.prototype, 'turn').mockImplementation(function (this: ActiveSocket) {
+    const result = turn.call(this)
+    look(this, result)
+    return result
+  })
+}
+
+afterEach(() => void vi.restoreAllMocks())
+
 describe('a worker', () => {
   it('PV-11, PV-12: serves its sockets in the order of their wake-ups, one step each at a turn', () => {
     const lab = new PvcallsLab({ bufferBytes: 1 << 16 })
@@ -228,11 +241,7 @@ describe('a worker', () => {
     const peers = sockets.map(() => accept(listener))
     lab.run()
     const order: bigint[] = []
-    const turn = lab.policy.stats.turn.bind(lab.policy.stats)
-    lab.policy.stats.turn = (socket, result, cpu) => {
-      order.push(socket.id)
-      turn(socket, result, cpu)
-    }
+    onTurn((socket) => order.push(socket.id))
     for (const i of [2, 0, 3, 1]) peers[i]!.send(bytesOf('x'))
     lab.run()
     expect(order).toEqual([3n, 1n, 4n, 2n])
@@ -272,11 +281,9 @@ describe('a worker', () => {
     const [busyPeer, otherPeer] = [accept(listener), accept(listener)]
     lab.run()
     const order: bigint[] = []
-    const turn = lab.policy.stats.turn.bind(lab.policy.stats)
-    lab.policy.stats.turn = (socket, result, cpu) => {
-      if (result.bytesIn + result.bytesOut) order.push(socket.id)
-      turn(socket, result, cpu)
-    }
+    onTurn((socket, { bytesIn, bytesOut }) => {
+      if (bytesIn + bytesOut) order.push(socket.id)
+    })
     // Its frontend takes what comes, so that there is more at every turn.
     const job = lab.spawn(1, function* () {
       for (let left = 40_000; left > 0; ) left -= (yield* busy!.receive())!.length

@@ -2,6 +2,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { ActiveSocket, GrantTable, LocalSocket, MappedDataRing } from '../../src/dom0/backends/index.js'
+import { serviceOf } from '../../src/dom0/backends/pvcalls/active_socket.js'
 import { INDEX_WORD } from '../../src/dom0/io/index.js'
 import { pattern, same } from './lab.js'
 
@@ -28,7 +29,7 @@ function make(bufferBytes = 1 << 16) {
   const [near, peer] = LocalSocket.pair(bufferBytes)
   socket.attach(near)
   let enqueued = 0
-  socket.worker = { enqueue: () => void enqueued++ }
+  serviceOf(socket).worker = { enqueue: () => void enqueued++ }
   return {
     socket,
     peer,
@@ -74,7 +75,7 @@ describe('a socket’s wake-ups', () => {
   it('PV-8: between two workers wake-ups are counted, and nobody is called', () => {
     const lab = make()
     lab.socket.turn()
-    lab.socket.worker = null
+    serviceOf(lab.socket).worker = undefined
     lab.peer.send(pattern(1, 0, 10))
     expect([lab.socket.io, lab.enqueued]).toEqual([1, 0])
   })

@@ -212,7 +212,7 @@ describe('a guest that comes and goes', () => {
     expect(device.state).toBe(4)
     guest.netfront!.send()
     host.pass(1)
-    expect(guest.netfront!.port!.unanswered).toBe(0)
+    expect(guest.netfront!.unanswered).toBe(0)
   })
 
   it('XW-tool-9: a detach that the guest does not follow is repeated by force', () => {

@@ -64,7 +64,7 @@ export function dumpBusy(
     const extra = guest.kernel.allocUnbound(0, { handler: () => {} })
     guest.kernel.close(extra)
   })
-  Object.assign(xen.softirqs.stats, { served: 0, longestDelayNs: 0 })
+  xen.softirqs.resetStats()
   clock.every(() => xen.softirqs.raise(SOFTIRQ.TIMER))
   const stats = newDumpStats()
   const open = channels.local.length

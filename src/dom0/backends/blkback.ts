@@ -35,8 +35,19 @@ interface BlkRing {
   waiting: boolean
 }
 
+/** A block interface as it was when it was asked for. */
+export interface BlkifInfo {
+  /** `1.xvda`. */
+  readonly name: string
+  readonly domid: number
+  /** Requests that the disk has not completed. */
+  readonly inflight: number
+  /** Pages that stay mapped between requests. */
+  readonly persistentPages: number
+}
+
 /** A block interface. */
-export class Blkif {
+class Blkif {
   /** `1.xvda`. */
   readonly name: string
   readonly domid: number
@@ -50,14 +61,14 @@ export class Blkif {
     this.domid = domid
   }
 
-  /** Requests that the disk has not completed. */
-  get inflight(): number {
-    return this.ring?.inflight ?? 0
-  }
-
-  /** Pages that stay mapped between requests. */
-  get persistentPages(): number {
-    return this.ring?.persistent.size ?? 0
+  get info(): BlkifInfo {
+    const { name, domid, ring } = this
+    return Object.freeze({
+      name,
+      domid,
+      inflight: ring?.inflight ?? 0,
+      persistentPages: ring?.persistent.size ?? 0,
+    })
   }
 }
 
@@ -78,9 +89,9 @@ export class Blkback implements XenbusDriver {
     this.#pageFree = this.#bus.kernel.waitQueue()
   }
 
-  /** @internal Interfaces. */
-  get blkifs(): Blkif[] {
-    return [...this.#blkifs.values()]
+  /** Interfaces, in the order in which they were found. */
+  get blkifs(): readonly BlkifInfo[] {
+    return Object.freeze([...this.#blkifs.values()].map(({ info }) => info))
   }
 
   /** A page may have lost its last user. */

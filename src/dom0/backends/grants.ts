@@ -6,15 +6,49 @@
 /** What the host knows of a guest's memory. */
 export type GuestPage = (domid: number, gfn: number) => (() => Uint8Array) | null
 
+let markUnmapped: (page: MappedPage) => void
+
 /** A mapped page. */
-export interface MappedPage {
+export class MappedPage {
   readonly domid: number
   readonly gref: number
   /** Its bytes, as they are now. */
   readonly bytes: () => Uint8Array
+  #users = 0
+  #mapped = true
+
+  static {
+    markUnmapped = (page) => {
+      page.#mapped = false
+    }
+  }
+
+  /** @internal */
+  constructor(domid: number, gref: number, bytes: () => Uint8Array) {
+    this.domid = domid
+    this.gref = gref
+    this.bytes = bytes
+  }
+
   /** Users besides the mapping itself: gnttab_unmap_refs_sync waits until there are none. */
-  users: number
-  mapped: boolean
+  get users(): number {
+    return this.#users
+  }
+
+  get mapped(): boolean {
+    return this.#mapped
+  }
+
+  /** One more user. */
+  hold(): void {
+    this.#users++
+  }
+
+  /** One user less. @throws Error if there is none. */
+  release(): void {
+    if (this.#users === 0) throw new Error(`page ${this.gref} of d${this.domid} has no user`)
+    this.#users--
+  }
 }
 
 /** All grants of a host. */
@@ -56,7 +90,7 @@ export class GrantTable {
     const gfn = this.#granted.get(domid)?.get(gref)
     const bytes = gfn === undefined ? null : this.#page(domid, gfn)
     if (!bytes) return null
-    const page: MappedPage = { domid, gref, bytes, users: 0, mapped: true }
+    const page = new MappedPage(domid, gref, bytes)
     const pages = this.#mapped.get(domid) ?? new Set()
     this.#mapped.set(domid, pages.add(page))
     return page
@@ -66,7 +100,7 @@ export class GrantTable {
   unmap(page: MappedPage): void {
     if (page.users) throw new Error(`page ${page.gref} of d${page.domid} is still used`)
     if (!page.mapped) throw new Error(`page ${page.gref} of d${page.domid} is not mapped`)
-    page.mapped = false
+    markUnmapped(page)
     const pages = this.#mapped.get(page.domid)!
     pages.delete(page)
     if (pages.size) return

@@ -12,17 +12,26 @@ export const STALL_KINDS = ['netback', 'blkback', 'grant'] as const
 
 /** The injector of a host. */
 export class StallInjector {
-  /** What it did, as the kernel log would show it. */
-  readonly log: string[] = []
+  readonly #log: string[] = []
+  readonly #onPageFree: () => void
   #vifname = ''
   #armed: StallKind | null = null
   #dev = ''
   #held: (() => void) | null = null
 
-  constructor(lower: LowerDevices) {
-    lower.hooks.packet = (skb) => this.#packet(skb)
-    lower.hooks.io = (bio) => this.#io(bio)
-    lower.hooks.page = (bio) => this.#page(bio)
+  /** `onPageFree`: a page has lost a user, so who waits for that looks again. */
+  constructor(lower: LowerDevices, onPageFree: () => void) {
+    this.#onPageFree = onPageFree
+    lower.intercept({
+      packet: (skb) => this.#packet(skb),
+      io: (bio) => this.#io(bio),
+      page: (bio) => this.#page(bio),
+    })
+  }
+
+  /** What it did, as the kernel log would show it. */
+  get log(): readonly string[] {
+    return [...this.#log]
   }
 
   /** `echo NAME > vifname`: a trailing newline is dropped, and the name is compared exactly (XW-inj-6). */
@@ -63,7 +72,7 @@ export class StallInjector {
     // One, and no more (XW-inj-2).
     this.#armed = null
     this.#held = give
-    this.log.push(line)
+    this.#log.push(line)
     return true
   }
 
@@ -81,14 +90,11 @@ export class StallInjector {
   #page(bio: Bio): boolean {
     const { dev, page } = bio
     const give = () => {
-      page.users--
-      this.onPageFree?.()
+      page.release()
+      this.#onPageFree()
     }
     if (!this.#take('grant', dev, give, `${dev}: page held: domid=${page.domid} gref=${page.gref}`)) return false
-    page.users++
+    page.hold()
     return true
   }
-
-  /** A page has lost a user: who waits for that looks again. Set by blkback. */
-  onPageFree: (() => void) | null = null
 }

@@ -31,9 +31,9 @@ export interface Bio {
 
 /** Takes something away: true if it did, and then it is the taker's to release. */
 export interface LowerHooks {
-  packet?: (skb: Skb) => boolean
-  io?: (bio: Bio) => boolean
-  page?: (bio: Bio) => boolean
+  readonly packet?: (skb: Skb) => boolean
+  readonly io?: (bio: Bio) => boolean
+  readonly page?: (bio: Bio) => boolean
 }
 
 /** How long a disk takes for a request. */
@@ -41,24 +41,28 @@ const IO_NS = 100_000
 
 /** The devices below all backends of a host. */
 export class LowerDevices {
-  /** @internal */
-  readonly hooks: LowerHooks = {}
+  #hooks: LowerHooks = {}
   readonly #scheduler: Scheduler
 
   constructor(scheduler: Scheduler) {
     this.#scheduler = scheduler
   }
 
+  /** @internal Who looks at everything that passes; the last one counts. */
+  intercept(hooks: LowerHooks): void {
+    this.#hooks = hooks
+  }
+
   /** @internal netif_receive_skb: a packet goes up to dom0, which copies and frees it, unless somebody keeps it. */
   receive(skb: Skb): void {
-    if (!this.hooks.packet?.(skb)) skb.free(true)
+    if (!this.#hooks.packet?.(skb)) skb.free(true)
   }
 
   /** @internal submit_bio. */
   submit(bio: Bio): void {
-    if (this.hooks.io?.(bio)) return
+    if (this.#hooks.io?.(bio)) return
     // It counts as complete, and yet somebody holds on to its page: persistent pages are waited for later.
-    this.hooks.page?.(bio)
+    this.#hooks.page?.(bio)
     this.#scheduler.setTimer(this.#scheduler.nowNs + IO_NS, () => bio.complete())
   }
 }

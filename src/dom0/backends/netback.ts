@@ -76,8 +76,20 @@ class VifQueue {
   }
 }
 
+/** An interface as it was when it was asked for. */
+export interface VifInfo {
+  /** `vif1.0`. */
+  readonly name: string
+  readonly domid: number
+  /** State of the backend; the store has it too, but for what is held back. */
+  readonly state: number
+  /** Packets that are not yet freed. */
+  readonly inflightPackets: number
+  readonly stats: Readonly<VifStats>
+}
+
 /** An interface and its backend. */
-export class Vif {
+class Vif {
   /** `vif1.0`. */
   readonly name: string
   readonly domid: number
@@ -92,9 +104,10 @@ export class Vif {
     this.domid = domid
   }
 
-  /** Packets that are not yet freed. */
-  get inflightPackets(): number {
-    return this.queue?.inflightPackets ?? 0
+  get info(): VifInfo {
+    const { name, domid, state, queue } = this
+    const stats = Object.freeze({ ...this.stats })
+    return Object.freeze({ name, domid, state, inflightPackets: queue?.inflightPackets ?? 0, stats })
   }
 }
 
@@ -130,13 +143,13 @@ export class Netback implements XenbusDriver {
     this.#bus = host.bus
   }
 
-  /** @internal Interfaces by name. */
-  get vifs(): Vif[] {
-    return [...this.#vifs.values()].map(({ vif }) => vif)
+  /** Interfaces, in the order in which they were found. */
+  get vifs(): readonly VifInfo[] {
+    return Object.freeze([...this.#vifs.values()].map(({ vif }) => vif.info))
   }
 
-  /** @internal An interface. */
-  vif(name: string): Vif | undefined {
+  /** An interface by its name. */
+  vif(name: string): VifInfo | undefined {
     return this.vifs.find((vif) => vif.name === name)
   }
 

@@ -9,12 +9,9 @@ import { FrontPort } from './port.js'
 export class Blkfront implements Frontend {
   readonly nodename: string
   readonly backend: string
-  state: number = XenbusState.Initialising
-  /** @internal */
-  port: FrontPort | null = null
-  /** Size in sectors, once connected. */
-  sectors = 0
   readonly #bus: FrontendBus
+  #port: FrontPort | undefined
+  #sectors = 0
 
   constructor(bus: FrontendBus, nodename: string, backend: string) {
     this.#bus = bus
@@ -22,16 +19,30 @@ export class Blkfront implements Frontend {
     this.backend = backend
   }
 
+  get state(): number {
+    return this.#bus.stateOf(this)
+  }
+
+  /** Size in sectors, once connected; 0 before. */
+  get sectors(): number {
+    return this.#sectors
+  }
+
+  /** Requests that the backend has not answered. */
+  get unanswered(): number {
+    return this.#port?.unanswered ?? 0
+  }
+
   *backendChanged(state: number): Task {
     const { Initialising, InitWait, Initialised, Connected, Closing, Closed } = XenbusState
     if (state === InitWait && this.state === Initialising) yield* this.#offer()
     if (state === Connected && this.state === Initialised) {
-      this.sectors = Number(yield* this.#bus.host.xenbus.read(`${this.backend}/sectors`))
+      this.#sectors = Number(yield* this.#bus.host.xenbus.read(`${this.backend}/sectors`))
       yield* this.#bus.switchState(this, Connected)
     }
     if (state === Closing || (state === Closed && this.state === Closing)) {
-      this.port?.close()
-      this.port = null
+      this.#port?.close()
+      this.#port = undefined
       yield* this.#bus.switchState(this, Closed)
     }
   }
@@ -39,7 +50,7 @@ export class Blkfront implements Frontend {
   *#offer(): Task {
     const { host } = this.#bus
     const port = new FrontPort(host, this.nodename)
-    this.port = port
+    this.#port = port
     const { nodename } = this
     yield* host.xenbus.transaction(function* (tx) {
       yield* host.xenbus.write(`${nodename}/ring-ref`, port.ringRef, tx)
@@ -52,6 +63,6 @@ export class Blkfront implements Frontend {
 
   /** Writes a page; false if it is not connected or the ring is full. */
   write(): boolean {
-    return this.state === XenbusState.Connected && this.port !== null && this.port.request(1, 8) > 0
+    return this.state === XenbusState.Connected && this.#port !== undefined && this.#port.request(1, 8) > 0
   }
 }

@@ -36,7 +36,7 @@ export interface Frontend {
   /** Relative to the host; absolute. */
   readonly backend: string
   /** Own state, as last written. */
-  state: number
+  readonly state: number
   /** The backend's state is now this. */
   backendChanged(state: number): Task
 }
@@ -48,6 +48,7 @@ export type FrontendDriver = (bus: FrontendBus, nodename: string, backend: strin
 export class FrontendBus {
   readonly host: GuestHost
   readonly #drivers: Readonly<Record<string, FrontendDriver>>
+  readonly #states = new WeakMap<Frontend, number>()
   readonly #devices = new Map<string, { frontend: Frontend; watch: XenbusWatch }>()
 
   constructor(host: GuestHost, drivers: Readonly<Record<string, FrontendDriver>>) {
@@ -56,7 +57,7 @@ export class FrontendBus {
   }
 
   /** Frontends by node. */
-  get frontends(): Frontend[] {
+  get frontends(): readonly Frontend[] {
     return [...this.#devices.values()].map(({ frontend }) => frontend)
   }
 
@@ -118,10 +119,15 @@ export class FrontendBus {
     yield* frontend.backendChanged(parseState(value))
   }
 
+  /** The state of a frontend, as last written; at first Initialising. */
+  stateOf(frontend: Frontend): number {
+    return this.#states.get(frontend) ?? XenbusState.Initialising
+  }
+
   /** Writes a frontend's state. */
   *switchState(frontend: Frontend, state: number): Task {
     if (frontend.state === state) return
-    frontend.state = state
+    this.#states.set(frontend, state)
     yield* this.host.xenbus.write(`${frontend.nodename}/state`, state)
   }
 

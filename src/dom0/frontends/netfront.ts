@@ -12,10 +12,8 @@ const GSO_SIZE = 1448
 export class Netfront implements Frontend {
   readonly nodename: string
   readonly backend: string
-  state: number = XenbusState.Initialising
-  /** @internal */
-  port: FrontPort | null = null
   readonly #bus: FrontendBus
+  #port: FrontPort | undefined
 
   constructor(bus: FrontendBus, nodename: string, backend: string) {
     this.#bus = bus
@@ -23,11 +21,20 @@ export class Netfront implements Frontend {
     this.backend = backend
   }
 
+  get state(): number {
+    return this.#bus.stateOf(this)
+  }
+
+  /** Requests that the backend has not answered. */
+  get unanswered(): number {
+    return this.#port?.unanswered ?? 0
+  }
+
   *backendChanged(state: number): Task {
     if (state === XenbusState.InitWait && this.state === XenbusState.Initialising) yield* this.#connect()
     if (state === XenbusState.Closing || (state === XenbusState.Closed && this.state === XenbusState.Closing)) {
-      this.port?.close()
-      this.port = null
+      this.#port?.close()
+      this.#port = undefined
       yield* this.#bus.switchState(this, XenbusState.Closed)
     }
   }
@@ -35,7 +42,7 @@ export class Netfront implements Frontend {
   *#connect(): Task {
     const { host } = this.#bus
     const port = new FrontPort(host, this.nodename)
-    this.port = port
+    this.#port = port
     const { nodename } = this
     yield* host.xenbus.transaction(function* (tx) {
       yield* host.xenbus.write(`${nodename}/tx-ring-ref`, port.ringRef, tx)
@@ -47,6 +54,6 @@ export class Netfront implements Frontend {
 
   /** Sends a large packet; false if it is not connected or the ring is full. */
   send(): boolean {
-    return this.port !== null && this.port.request(4096, GSO_SIZE) > 0
+    return this.#port !== undefined && this.#port.request(4096, GSO_SIZE) > 0
   }
 }

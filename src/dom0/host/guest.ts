@@ -49,10 +49,10 @@ export class Guest implements GuestHost {
   readonly kernel: Kernel
   readonly memoryMiB: number
   readonly storePort: number
-  paused = true
   readonly #xen: Hypervisor
   readonly #lending: Lending
   readonly #levels: NonNullable<BootOptions['levels']>
+  #paused = true
   readonly #granted = new Map<number, number>()
   #channels: GuestKernel | null = null
   #xenbus: Xenbus | null = null
@@ -75,22 +75,26 @@ export class Guest implements GuestHost {
     this.storePort = given.storePort
   }
 
+  get paused(): boolean {
+    return this.#paused
+  }
+
   /** Runs for the first time, or again. */
   unpause(): void {
-    this.paused = false
+    this.#paused = false
     this.kernel.thaw()
     if (this.#channels) this.#channels.upcall()
     else this.#boot()
   }
 
   pause(): void {
-    this.paused = true
+    this.#paused = true
     this.kernel.freeze()
   }
 
   /** The hypervisor calls. */
   upcall(): void {
-    if (!this.paused) this.#channels?.upcall()
+    if (!this.#paused) this.#channels?.upcall()
   }
 
   #boot(): void {
@@ -126,7 +130,7 @@ export class Guest implements GuestHost {
 
   /** It is gone. */
   destroy(): void {
-    this.paused = true
+    this.#paused = true
     this.kernel.destroy()
   }
 

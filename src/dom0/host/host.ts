@@ -112,10 +112,9 @@ export class Host {
 
     this.bus = new BackendBus(this.xenbus)
     this.lower = new LowerDevices(this.scheduler)
-    this.injector = new StallInjector(this.lower)
     this.netback = new Netback(this, this.lower)
     this.blkback = new Blkback(this, this.lower)
-    this.injector.onPageFree = () => this.blkback.pageFreed()
+    this.injector = new StallInjector(this.lower, () => this.blkback.pageFreed())
     this.bus.addDriver(this.netback)
     this.bus.addDriver(this.blkback)
     this.pvcalls = new PvcallsBack(this, options.pvcalls)

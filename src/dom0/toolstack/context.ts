@@ -35,8 +35,7 @@ export class ToolstackContext {
   readonly xs: XsHandle
   readonly control: DomainControl
   readonly mtwatch: boolean
-  /** All errors so far. */
-  readonly errors: LibxlError[] = []
+  readonly #errors: LibxlError[] = []
   readonly #options: ToolstackOptions
 
   constructor(options: ToolstackOptions) {
@@ -47,6 +46,11 @@ export class ToolstackContext {
     this.xs = new XsHandle(options.kernel, options.transport)
   }
 
+  /** All errors so far, in order. */
+  get errors(): readonly LibxlError[] {
+    return [...this.#errors]
+  }
+
   get nowNs(): number {
     return this.kernel.scheduler.nowNs
   }
@@ -55,7 +59,7 @@ export class ToolstackContext {
   error(errors: LibxlError[], fn: LibxlFunction, domid: number, text: string): void {
     const error = libxlError(this.nowNs, fn, domid, text)
     errors.push(error)
-    this.errors.push(error)
+    this.#errors.push(error)
     this.#options.onError?.(error)
   }
 

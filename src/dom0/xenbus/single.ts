@@ -8,7 +8,7 @@ import type { XenbusWatch, XsWatchEvent } from './watch.js'
 /** One thread. */
 export class SingleDelivery implements Delivery {
   readonly design = 'single'
-  readonly domainLists: readonly EventThread[] = []
+  readonly domainLists: readonly EventThread[] = Object.freeze([])
   readonly #host: DeliveryHost
 
   constructor(host: DeliveryHost) {

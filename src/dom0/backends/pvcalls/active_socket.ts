@@ -20,7 +20,7 @@ import type { NetSocket } from './network.js'
 
 const { EAGAIN, EINVAL, ENOTCONN } = PVCALLS_ERRNO
 
-/** Who serves a socket; null while it moves from one worker to another. */
+/** Who serves a socket. */
 export interface SocketWorker {
   /** The socket has something to do. */
   enqueue(socket: ActiveSocket): void
@@ -40,25 +40,31 @@ export interface Turn {
   readonly bytesOut: number
 }
 
+/** What workers keep of a socket, and nobody else. */
+export interface ServiceRecord {
+  /** Undefined while it moves from one worker to another, and at the end. */
+  worker: SocketWorker | undefined
+  /** On its worker's list. */
+  queued: boolean
+  /** CPU of its last copy; -1 before the first. */
+  lastCpu: number
+}
+
+/** The record behind a socket. */
+export let serviceOf: (socket: ActiveSocket) => ServiceRecord
+
 /** A socket with a data ring. */
 export class ActiveSocket {
   readonly id: bigint
   /** `d1:5`, for people. */
   readonly name: string
+  /** @internal */
   readonly ring: MappedDataRing
-  /** Something may be there to receive. */
-  read = true
-  /** Something may be in the out array. */
-  write = true
-  /** Wake-ups since the last turn; it begins with one (PV-21). */
-  io = 1
-  /** It is being released: no turn does anything any more. */
-  released = false
-  worker: SocketWorker | null = null
-  /** On its worker's list. */
-  queued = false
-  /** CPU of its last copy; -1 before the first. */
-  lastCpu = -1
+  readonly #service: ServiceRecord = { worker: undefined, queued: false, lastCpu: -1 }
+  #read = true
+  #write = true
+  #io = 1
+  #released = false
   readonly #channel: SocketChannel
   #net: NetSocket | null = null
   #inProd: number
@@ -66,6 +72,11 @@ export class ActiveSocket {
   #inFailed = false
   #outFailed = false
 
+  static {
+    serviceOf = (socket) => socket.#service
+  }
+
+  /** @internal */
   constructor(id: bigint, name: string, ring: MappedDataRing, channel: SocketChannel) {
     this.id = id
     this.name = name
@@ -75,7 +86,37 @@ export class ActiveSocket {
     this.#outCons = ring.index.index(INDEX_WORD.out_cons)
   }
 
-  /** It is connected from now on. */
+  /** Something may be there to receive. */
+  get read(): boolean {
+    return this.#read
+  }
+
+  /** Something may be in the out array. */
+  get write(): boolean {
+    return this.#write
+  }
+
+  /** Wake-ups since the last turn; it begins with one (PV-21). */
+  get io(): number {
+    return this.#io
+  }
+
+  /** It is being released: no turn does anything any more. */
+  get released(): boolean {
+    return this.#released
+  }
+
+  /** Who serves it; undefined while it moves from one worker to another. */
+  get worker(): SocketWorker | undefined {
+    return this.#service.worker
+  }
+
+  /** CPU of its last copy; -1 before the first. */
+  get lastCpu(): number {
+    return this.#service.lastCpu
+  }
+
+  /** @internal It is connected from now on. */
   attach(net: NetSocket): void {
     this.#net = net
     net.onReadable = () => this.wakeRead()
@@ -91,21 +132,21 @@ export class ActiveSocket {
 
   /** The network has something: data, the end, an error. */
   wakeRead(): void {
-    this.read = true
+    this.#read = true
     this.#wake()
   }
 
   /** The frontend notified, or the network can take more. Room in the in array is announced the same way. */
   wakeWrite(): void {
-    this.write = true
+    this.#write = true
     this.#wake()
   }
 
   #wake(): void {
-    if (this.released) return
-    this.io++
+    if (this.#released) return
+    this.#io++
     // Between two workers the count is all that is needed: who takes the socket over looks at it (PV-8).
-    this.worker?.enqueue(this)
+    this.#service.worker?.enqueue(this)
   }
 
   // --- a turn (PV-22, PV-12) -----------------------------------------------------------------------------------------
@@ -113,10 +154,10 @@ export class ActiveSocket {
   /** At most one read and one write step. Runs to its end without sleeping: nobody sees a socket in the middle of it. */
   turn(): Turn {
     // Before the steps: what arrives while they run counts as new.
-    this.io = 0
-    if (this.released || !this.#net) return NOTHING
-    const bytesIn = this.read ? this.#readStep(this.#net) : 0
-    const bytesOut = this.write ? this.#writeStep(this.#net) : 0
+    this.#io = 0
+    if (this.#released || !this.#net) return NOTHING
+    const bytesIn = this.#read ? this.#readStep(this.#net) : 0
+    const bytesOut = this.#write ? this.#writeStep(this.#net) : 0
     return { bytesIn, bytesOut }
   }
 
@@ -124,7 +165,7 @@ export class ActiveSocket {
   #readStep(net: NetSocket): number {
     const { index, in: array } = this.ring
     if (this.#inFailed || index.error(INDEX_WORD.in_error)) {
-      this.read = false
+      this.#read = false
       return 0
     }
     // No byte is written before the frontend is known to have read the old one: the load of in_cons acquires, so the writes
@@ -133,7 +174,7 @@ export class ActiveSocket {
     if (used > array.size) return this.#failIn(EINVAL)
     // Full: `read` stays, and the frontend notifies when it has taken something.
     if (used === array.size) return 0
-    this.read = false
+    this.#read = false
     let got = 0
     let last = 0
     for (const segment of array.segments(this.#inProd, array.size - used)) {
@@ -155,7 +196,7 @@ export class ActiveSocket {
     if (last <= 0 && last !== EAGAIN) this.#failIn(last || ENOTCONN)
     else {
       // Filled to the brim: there may be more, for when the frontend has taken some.
-      if (last > 0) this.read = true
+      if (last > 0) this.#read = true
       if (got) this.#channel.notify()
     }
     return got
@@ -163,7 +204,7 @@ export class ActiveSocket {
 
   #failIn(error: number): 0 {
     this.#inFailed = true
-    this.read = false
+    this.#read = false
     this.ring.index.publish(INDEX_WORD.in_error, error)
     this.#channel.notify()
     return 0
@@ -173,7 +214,7 @@ export class ActiveSocket {
   #writeStep(net: NetSocket): number {
     const { index, out: array } = this.ring
     // Before the look at out_prod: a notification that comes after it is a new one.
-    this.write = false
+    this.#write = false
     if (this.#outFailed || index.error(INDEX_WORD.out_error)) return 0
     // No byte is read from the array before the index says that it is there: the load of out_prod acquires (PV-54).
     const queued = queuedBytes(index.index(INDEX_WORD.out_prod), this.#outCons)
@@ -209,16 +250,16 @@ export class ActiveSocket {
 
   // --- release (PV-27) -----------------------------------------------------------------------------------------------
 
-  /** First half: no wake-up counts any more. Then the worker lets go, then `dispose`. */
+  /** @internal First half: no wake-up counts any more. Then the worker lets go, then `dispose`. */
   release(): void {
-    this.released = true
+    this.#released = true
     if (this.#net) {
       this.#net.onReadable = null
       this.#net.onWritable = null
     }
   }
 
-  /** Last half, when no worker has it: unmaps, and closes the network's end. */
+  /** @internal Last half, when no worker has it: unmaps, and closes the network's end. */
   dispose(): void {
     this.ring.unmap()
     this.#net?.close()

@@ -13,12 +13,12 @@ import type { CpuSubscriber, Kernel, Task } from '../../kernel/index.js'
 import type { ActiveSocket } from './active_socket.js'
 import { IoWorker } from './io_worker.js'
 import { type IoPolicy, type IoPolicyContext, MAX_IOWORKERS } from './policy.js'
-import { IoStats } from './stats.js'
+import { type IoCounters, IoStats } from './stats.js'
 
 /** The policy. */
 export class BoundedPolicy implements IoPolicy, CpuSubscriber {
   readonly name = 'bounded'
-  readonly stats = new IoStats()
+  readonly #stats = new IoStats()
   /** Most workers, whatever the number of CPUs. */
   readonly maxIoworkers: number
   readonly #kernel: Kernel
@@ -40,6 +40,10 @@ export class BoundedPolicy implements IoPolicy, CpuSubscriber {
     kernel.cpus.subscribe(this)
   }
 
+  get stats(): IoCounters {
+    return this.#stats.counters
+  }
+
   /** Living workers, by CPU. */
   get workers(): IoWorker[] {
     return [...this.#workers.values()].sort((a, b) => a.boundTo! - b.boundTo!)
@@ -58,10 +62,10 @@ export class BoundedPolicy implements IoPolicy, CpuSubscriber {
   #choose(): IoWorker {
     let best: IoWorker | null = null
     for (const worker of this.#workers.values()) {
-      const order = best ? worker.sockets.size - best.sockets.size || worker.boundTo! - best.boundTo! : -1
+      const order = best ? worker.size - best.size || worker.boundTo! - best.boundTo! : -1
       if (order < 0) best = worker
     }
-    if (best && (best.sockets.size === 0 || this.#workers.size >= this.limit)) return best
+    if (best && (best.size === 0 || this.#workers.size >= this.limit)) return best
     return this.#make()
   }
 
@@ -69,9 +73,9 @@ export class BoundedPolicy implements IoPolicy, CpuSubscriber {
     const { cpus } = this.#kernel
     let cpu = 0
     while (!cpus.isOnline(cpu) || this.#workers.has(cpu)) cpu++
-    const worker = new IoWorker(this.#kernel, `pvcalls_io/${cpu}`, cpu, this.stats)
+    const worker = new IoWorker(this.#kernel, `pvcalls_io/${cpu}`, cpu, this.#stats)
     this.#workers.set(cpu, worker)
-    this.stats.made(this.#workers.size)
+    this.#stats.made(this.#workers.size)
     return worker
   }
 
@@ -79,7 +83,7 @@ export class BoundedPolicy implements IoPolicy, CpuSubscriber {
     const worker = this.#workerOf(socket)
     if (!worker) return
     worker.remove(socket)
-    if (worker.sockets.size || this.#workers.get(worker.boundTo!) !== worker) return
+    if (worker.size || this.#workers.get(worker.boundTo!) !== worker) return
     if (this.#idleNs === 0) {
       this.#workers.delete(worker.boundTo!)
       yield* worker.stop()
@@ -93,14 +97,14 @@ export class BoundedPolicy implements IoPolicy, CpuSubscriber {
 
   /** The idle time is over, unless the worker was used meanwhile: then a later timer is its own. */
   #expire(worker: IoWorker, since: number): void {
-    const used = worker.sockets.size > 0 || this.#idleSince.get(worker) !== since
+    const used = worker.size > 0 || this.#idleSince.get(worker) !== since
     if (used || this.#workers.get(worker.boundTo!) !== worker) return
     this.#workers.delete(worker.boundTo!)
     worker.retire()
   }
 
-  #workerOf(socket: ActiveSocket): IoWorker | null {
-    return socket.worker instanceof IoWorker ? socket.worker : null
+  #workerOf(socket: ActiveSocket): IoWorker | undefined {
+    return socket.worker instanceof IoWorker ? socket.worker : undefined
   }
 
   // --- CPUs come and go (PV-8, PV-9) ---------------------------------------------------------------------------------
@@ -111,7 +115,7 @@ export class BoundedPolicy implements IoPolicy, CpuSubscriber {
     // No new socket goes there from here on.
     this.#workers.delete(cpu)
     const { scheduler } = this.#kernel
-    for (const socket of [...old.sockets]) {
+    for (const socket of old.sockets) {
       // Released while another one was moved.
       if (socket.worker !== old) continue
       old.remove(socket)
@@ -119,7 +123,7 @@ export class BoundedPolicy implements IoPolicy, CpuSubscriber {
       yield* scheduler.preemptionPoint()
       if (socket.released) continue
       this.#choose().add(socket)
-      this.stats.moves++
+      this.#stats.moves++
     }
     yield* old.stop()
   }

@@ -17,4 +17,4 @@ export {
   type Placement,
 } from './policy.js'
 export { PvcallsBack } from './pvcalls_back.js'
-export type { IoCounters, IoStats } from './stats.js'
+export type { IoCounters } from './stats.js'

@@ -6,7 +6,7 @@
  */
 
 import type { Kernel, Task, Thread, WaitQueue } from '../../kernel/index.js'
-import type { ActiveSocket, SocketWorker } from './active_socket.js'
+import { type ActiveSocket, type SocketWorker, serviceOf } from './active_socket.js'
 import type { IoStats } from './stats.js'
 
 /** Where a worker runs: a CPU, or what chooses one at each wake-up; it is given the CPU of the last time, or -1. */
@@ -15,8 +15,7 @@ export type WorkerCpu = number | ((last: number) => number)
 /** One worker. */
 export class IoWorker implements SocketWorker {
   readonly name: string
-  /** Its sockets. */
-  readonly sockets = new Set<ActiveSocket>()
+  readonly #sockets = new Set<ActiveSocket>()
   /** The CPU that it is bound to; null if it is not. */
   readonly boundTo: number | null
   readonly thread: Thread
@@ -38,6 +37,16 @@ export class IoWorker implements SocketWorker {
     this.thread = kernel.kthreadRun(name, 'pvcalls_back_ioworker', (thread) => this.#run(thread))
   }
 
+  /** Its sockets, in the order in which they came. */
+  get sockets(): readonly ActiveSocket[] {
+    return [...this.#sockets]
+  }
+
+  /** How many sockets it has. */
+  get size(): number {
+    return this.#sockets.size
+  }
+
   /** CPU that it runs on, or ran on last; -1 before its first turn. */
   get cpu(): number {
     return this.#cpu
@@ -45,8 +54,8 @@ export class IoWorker implements SocketWorker {
 
   /** Takes a socket; what it was woken for meanwhile is done here (PV-acc-5). */
   add(socket: ActiveSocket): void {
-    this.sockets.add(socket)
-    socket.worker = this
+    this.#sockets.add(socket)
+    serviceOf(socket).worker = this
     // What was signalled on the old CPU is raised again on this one: no notification is lost on the way.
     if (this.boundTo !== null) socket.deliverTo(this.boundTo)
     if (socket.io > 0) this.enqueue(socket)
@@ -54,15 +63,17 @@ export class IoWorker implements SocketWorker {
 
   /** Lets go of a socket. No turn is under way: a turn does not sleep. */
   remove(socket: ActiveSocket): void {
-    this.sockets.delete(socket)
-    if (socket.queued) this.#list.splice(this.#list.indexOf(socket), 1)
-    socket.queued = false
-    socket.worker = null
+    this.#sockets.delete(socket)
+    const service = serviceOf(socket)
+    if (service.queued) this.#list.splice(this.#list.indexOf(socket), 1)
+    service.queued = false
+    service.worker = undefined
   }
 
   enqueue(socket: ActiveSocket): void {
-    if (socket.queued) return
-    socket.queued = true
+    const service = serviceOf(socket)
+    if (service.queued) return
+    service.queued = true
     this.#list.push(socket)
     if (this.#awake) return
     this.#awake = true
@@ -97,7 +108,7 @@ export class IoWorker implements SocketWorker {
         continue
       }
       const socket = this.#list.shift()!
-      socket.queued = false
+      serviceOf(socket).queued = false
       // Counted where they are handled, so that one that comes during a turn, or during a move, counts once.
       this.#stats.wakeups += socket.io
       // What wakes it meanwhile puts it at the end of the list.

@@ -13,7 +13,7 @@ import type { CpuSubscriber, Cpus, Kernel, Task } from '../../kernel/index.js'
 import type { ActiveSocket } from './active_socket.js'
 import { IoWorker } from './io_worker.js'
 import { type IoPolicy, type IoPolicyContext, PLACEMENTS } from './policy.js'
-import { IoStats } from './stats.js'
+import { type IoCounters, IoStats } from './stats.js'
 
 /** Picks the online CPU with the fewest threads; `last` wins a tie if it is given. */
 function leastLoaded(cpus: Cpus, last: number, choose: (n: number) => number): number {
@@ -31,7 +31,7 @@ function leastLoaded(cpus: Cpus, last: number, choose: (n: number) => number): n
 /** The policy. */
 export class PerSocketPolicy implements IoPolicy, CpuSubscriber {
   readonly name = 'per-socket'
-  readonly stats = new IoStats()
+  readonly #stats = new IoStats()
   readonly #kernel: Kernel
   readonly #place: (last: number) => number
   readonly #workers = new Map<ActiveSocket, IoWorker>()
@@ -48,14 +48,18 @@ export class PerSocketPolicy implements IoPolicy, CpuSubscriber {
     kernel.cpus.subscribe(this)
   }
 
+  get stats(): IoCounters {
+    return this.#stats.counters
+  }
+
   get workers(): IoWorker[] {
     return [...this.#workers.values()]
   }
 
   add(socket: ActiveSocket): void {
-    const worker = new IoWorker(this.#kernel, `pvcalls_io ${socket.name}`, this.#place, this.stats)
+    const worker = new IoWorker(this.#kernel, `pvcalls_io ${socket.name}`, this.#place, this.#stats)
     this.#workers.set(socket, worker)
-    this.stats.made(this.#workers.size)
+    this.#stats.made(this.#workers.size)
     worker.add(socket)
   }
 

@@ -8,7 +8,7 @@
 import type { Kernel, Task } from '../../kernel/index.js'
 import type { ActiveSocket } from './active_socket.js'
 import type { IoWorker } from './io_worker.js'
-import type { IoStats } from './stats.js'
+import type { IoCounters } from './stats.js'
 
 /** Names of the policies. */
 export const IO_POLICIES = ['bounded', 'per-socket'] as const
@@ -40,7 +40,8 @@ export interface IoPolicyOptions {
 /** A policy at work. */
 export interface IoPolicy {
   readonly name: IoPolicyName
-  readonly stats: IoStats
+  /** What its workers did since the start, as it is now. */
+  readonly stats: IoCounters
   /** Living workers. */
   readonly workers: readonly IoWorker[]
   /** Gives a socket that was just connected its worker. */

@@ -1,9 +1,9 @@
 /** What the workers of a policy did: the figures by which two policies are compared. */
 
-import type { ActiveSocket, Turn } from './active_socket.js'
+import { type ActiveSocket, serviceOf, type Turn } from './active_socket.js'
 
-/** The counters alone. */
-export type IoCounters = Readonly<Omit<IoStats, 'turn' | 'made'>>
+/** The counters as they were when they were asked for. */
+export type IoCounters = Readonly<Omit<IoStats, 'turn' | 'made' | 'counters'>>
 
 /** Counters of a policy. All since the start. */
 export class IoStats {
@@ -32,6 +32,11 @@ export class IoStats {
   /** Sockets that went to another worker because a CPU went offline. */
   moves = 0
 
+  /** A copy. */
+  get counters(): IoCounters {
+    return Object.freeze({ ...this })
+  }
+
   /** Takes down a turn on a CPU. */
   turn(socket: ActiveSocket, { bytesIn, bytesOut }: Turn, cpu: number): void {
     this.turns++
@@ -43,11 +48,12 @@ export class IoStats {
       return
     }
     this.copies += copies
-    if (socket.lastCpu >= 0) {
-      if (socket.lastCpu === cpu) this.copiesOnOwnCpu += copies
+    const service = serviceOf(socket)
+    if (service.lastCpu >= 0) {
+      if (service.lastCpu === cpu) this.copiesOnOwnCpu += copies
       else this.copiesElsewhere += copies
     }
-    socket.lastCpu = cpu
+    service.lastCpu = cpu
   }
 
   /** A worker was made; `now` is how many there are. */

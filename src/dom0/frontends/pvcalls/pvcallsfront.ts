@@ -49,9 +49,6 @@ interface Call {
 export class Pvcallsfront implements Frontend, SocketCalls {
   readonly nodename: string
   readonly backend: string
-  state: number = Initialising
-  /** Greatest order of a data ring that the backend takes. */
-  maxPageOrder = 0
   readonly #bus: FrontendBus
   readonly #changed: WaitQueue
   /** Commands without a response, by req_id. */
@@ -59,6 +56,7 @@ export class Pvcallsfront implements Frontend, SocketCalls {
   readonly #ends = new Set<SocketEnd>()
   #link: Link | null = null
   #lastReqId = 0
+  #maxPageOrder = 0
   #lastId = 0n
 
   constructor(bus: FrontendBus, nodename: string, backend: string) {
@@ -66,6 +64,15 @@ export class Pvcallsfront implements Frontend, SocketCalls {
     this.nodename = nodename
     this.backend = backend
     this.#changed = bus.host.kernel.waitQueue()
+  }
+
+  get state(): number {
+    return this.#bus.stateOf(this)
+  }
+
+  /** Greatest order of a data ring that the backend takes. */
+  get maxPageOrder(): number {
+    return this.#maxPageOrder
   }
 
   // --- the device ----------------------------------------------------------------------------------------------------
@@ -95,7 +102,7 @@ export class Pvcallsfront implements Frontend, SocketCalls {
     const { nodename, backend } = this
     const versions = yield* host.xenbus.readIfExists(`${backend}/versions`)
     const calls = yield* host.xenbus.readIfExists(`${backend}/function-calls`)
-    this.maxPageOrder = Number(yield* host.xenbus.readIfExists(`${backend}/max-page-order`))
+    this.#maxPageOrder = Number(yield* host.xenbus.readIfExists(`${backend}/max-page-order`))
     // A backend that speaks another version, or executes nothing, is not for this frontend.
     if (!versions?.split(',').includes(PVCALLS_VERSION) || calls !== '1' || !(this.maxPageOrder >= 1)) {
       yield* this.#bus.switchState(this, Closed)
