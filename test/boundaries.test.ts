@@ -33,11 +33,8 @@ const ROOMS: Record<string, readonly string[]> = {
   migration: [...FOUNDATION, 'abi', 'machine', 'domain', 'host', 'hypercalls'],
   dump: [...FOUNDATION, 'abi', 'domain', 'host'],
   guest: [...FOUNDATION, 'abi', 'machine'],
-  'parts.ts': [...FOUNDATION, 'abi', 'machine', 'trace/index.ts', 'domain', 'host', 'hypercalls', 'migration'],
-  'booting.ts': [...FOUNDATION, 'parts.ts', 'domain', 'host', 'guest/index.ts'],
-  'hypervisor.ts': [
+  hypervisor: [
     ...FOUNDATION,
-    'parts.ts',
     'abi',
     'machine',
     'trace/index.ts',
@@ -47,7 +44,6 @@ const ROOMS: Record<string, readonly string[]> = {
     'migration',
     'dump',
     'guest/index.ts',
-    'booting.ts',
   ],
   'index.ts': [
     ...FOUNDATION,
@@ -60,7 +56,7 @@ const ROOMS: Record<string, readonly string[]> = {
     'migration',
     'dump',
     'guest',
-    'hypervisor.ts',
+    'hypervisor/index.ts',
   ],
   xenstore: [...FOUNDATION, 'trace/index.ts'],
   'dom0/kernel': [...FOUNDATION, 'trace/index.ts'],
@@ -76,7 +72,7 @@ const ROOMS: Record<string, readonly string[]> = {
     'machine',
     'domain',
     'guest/index.ts',
-    'hypervisor.ts',
+    'hypervisor/index.ts',
     'xenstore/index.ts',
     'dom0/backends/index.ts',
     'dom0/frontends/index.ts',
@@ -84,7 +80,7 @@ const ROOMS: Record<string, readonly string[]> = {
   ],
   dom0: ['dom0/io', ...XENBUS, 'dom0/backends', 'dom0/frontends', 'dom0/toolstack', 'dom0/host'],
   scenarios: [...FOUNDATION, 'dom0'],
-  node: [...FOUNDATION, 'dom0', 'xenstore/index.ts', 'hypervisor.ts'],
+  node: [...FOUNDATION, 'dom0', 'xenstore/index.ts', 'hypervisor/index.ts'],
   // Commands use what a user of the package has, and the scenarios.
   cli: [
     ...FOUNDATION,

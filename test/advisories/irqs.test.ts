@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { type Bits, HYPERVISOR, VIRQ } from '../../src/abi/index.js'
 import { PHYSDEVOP } from '../../src/abi/physdev.js'
 import { inside } from '../../src/domain/handles.js'
-import { worldOf } from '../../src/hypervisor.js'
+import { worldOf } from '../../src/hypervisor/index.js'
 
 import { ARGUMENT, type Guest, host } from '../ops/raw.js'
 

@@ -17,7 +17,7 @@ import {
 import { inside } from '../../src/domain/handles.js'
 import { PortTable } from '../../src/domain/port_table.js'
 import { Summary } from '../../src/domain/summary.js'
-import { worldOf } from '../../src/hypervisor.js'
+import { worldOf } from '../../src/hypervisor/index.js'
 import { type Domain, Hypervisor, RestoreError, type Vcpu } from '../../src/index.js'
 import { enough, memoryFor } from '../machine/scarce.js'
 import { FREE_GFN, host, nameOf, SHARED_INFO } from '../ops/raw.js'

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { type Bits, HYPERVISOR, PAGE_SIZE } from '../../src/abi/index.js'
 import { PHYSDEVOP } from '../../src/abi/physdev.js'
 import { inside } from '../../src/domain/handles.js'
-import { worldOf } from '../../src/hypervisor.js'
+import { worldOf } from '../../src/hypervisor/index.js'
 import { frameRefs } from '../../src/machine/memory.js'
 
 import { ARGUMENT, END, FREE_GFN, Guest, host, NOWHERE, READ_ONLY } from '../ops/raw.js'

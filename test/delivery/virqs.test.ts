@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest'
 import { HYPERVISOR, SCHEDOP, SHUTDOWN, VCPUOP, VIRQ } from '../../src/abi/index.js'
 import { inside } from '../../src/domain/handles.js'
-import { worldOf } from '../../src/hypervisor.js'
+import { worldOf } from '../../src/hypervisor/index.js'
 
 import { ARGUMENT, codeOf, FREE_GFN, type Guest, host, Guest as NewGuest } from '../ops/raw.js'
 

@@ -12,7 +12,7 @@
  */
 
 import { inside } from '../../src/domain/handles.js'
-import { worldOf } from '../../src/hypervisor.js'
+import { worldOf } from '../../src/hypervisor/index.js'
 import { readFileSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
 import { reset, resetCont } from '../../src/hypercalls/evtchn/close.js'

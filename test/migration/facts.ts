@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { expect } from 'vitest'
 import { ECS, NR_VIRQS, PAGE_SIZE, sharedInfo } from '../../src/abi/index.js'
 import { inside } from '../../src/domain/handles.js'
-import { worldOf } from '../../src/hypervisor.js'
+import { worldOf } from '../../src/hypervisor/index.js'
 import type { Domain, Hypervisor, SavedDomain } from '../../src/index.js'
 import { frameRefs } from '../../src/machine/memory.js'
 

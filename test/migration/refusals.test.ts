@@ -3,7 +3,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { VIRQ } from '../../src/abi/index.js'
 import { inside } from '../../src/domain/handles.js'
-import { worldOf } from '../../src/hypervisor.js'
+import { worldOf } from '../../src/hypervisor/index.js'
 import { Errno, errnoName, type HypervisorOptions, type RestoreOptions } from '../../src/index.js'
 import { domainFacts, throughJson } from './facts.js'
 import { Host, machine } from './machines.js'

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest'
 import { ECS, VIRQ } from '../../src/abi/index.js'
 import { inside } from '../../src/domain/handles.js'
-import { worldOf } from '../../src/hypervisor.js'
+import { worldOf } from '../../src/hypervisor/index.js'
 
 import { END, host, NOWHERE, READ_ONLY } from './raw.js'
 

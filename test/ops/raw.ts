@@ -27,7 +27,7 @@ import {
 import { inside } from '../../src/domain/handles.js'
 import { toRegister } from '../../src/errno.js'
 import { runOperation } from '../../src/hypercalls/evtchn/index.js'
-import { worldOf } from '../../src/hypervisor.js'
+import { worldOf } from '../../src/hypervisor/index.js'
 import {
   type Domain,
   type DomainOptions,

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest'
 import { type Bits, DOMID_SELF, ECS, VIRQ } from '../../src/abi/index.js'
 import { inside } from '../../src/domain/handles.js'
-import { worldOf } from '../../src/hypervisor.js'
+import { worldOf } from '../../src/hypervisor/index.js'
 import { type HypervisorOptions, SOFTIRQ } from '../../src/index.js'
 import { END, Guest, host, NOWHERE } from './raw.js'
 

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { diskSpec, nicSpec } from '../../src/dom0/toolstack/index.js'
 import { type OnDemandDelivery, XenbusWatch } from '../../src/dom0/xenbus/index.js'
 import { inside } from '../../src/domain/handles.js'
-import { worldOf } from '../../src/hypervisor.js'
+import { worldOf } from '../../src/hypervisor/index.js'
 import {
   ALL,
   create,

@@ -5,7 +5,7 @@
 
 import { DOMID_FIRST_RESERVED, PAGE_SIZE } from '../../abi/index.js'
 import type { Domain } from '../../domain/handles.js'
-import type { Hypervisor } from '../../hypervisor.js'
+import type { Hypervisor } from '../../hypervisor/index.js'
 import type { WasmMemory } from '../../machine/core.js'
 import type { GrantTable } from '../backends/index.js'
 import type { Scheduler } from '../kernel/index.js'

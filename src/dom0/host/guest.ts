@@ -3,7 +3,7 @@
 import { type Bits, PAGE_SIZE } from '../../abi/index.js'
 import type { Domain } from '../../domain/handles.js'
 import { type BootOptions, GuestKernel } from '../../guest/index.js'
-import type { Hypervisor } from '../../hypervisor.js'
+import type { Hypervisor } from '../../hypervisor/index.js'
 import type { GuestMemory } from '../../machine/memory.js'
 import { Blkfront, FrontendBus, type GrantedPage, type GuestHost, Netfront, Pvcallsfront } from '../frontends/index.js'
 import { Kernel, type Scheduler } from '../kernel/index.js'

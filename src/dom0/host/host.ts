@@ -14,7 +14,7 @@ import { VIRQ } from '../../abi/index.js'
 import { type Clock, ManualClock } from '../../clock.js'
 import type { Domain } from '../../domain/handles.js'
 import { GuestKernel } from '../../guest/index.js'
-import { Hypervisor } from '../../hypervisor.js'
+import { Hypervisor } from '../../hypervisor/index.js'
 import { InProcessTransport, type RingPeer, XenStored } from '../../xenstore/index.js'
 import {
   Blkback,

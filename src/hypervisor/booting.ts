@@ -3,10 +3,10 @@
  * which then takes the domain's upcalls.
  */
 
-import { known, object, ParameterError } from './check.js'
-import type { Domain } from './domain/domain.js'
-import { BOOT_OPTION_NAMES, type BootOptions, GuestKernel, type GuestPlatform } from './guest/index.js'
-import { DOMAIN_OPTIONS, type DomainOptions } from './host/options.js'
+import { known, object, ParameterError } from '../check.js'
+import type { Domain } from '../domain/domain.js'
+import { BOOT_OPTION_NAMES, type BootOptions, GuestKernel, type GuestPlatform } from '../guest/index.js'
+import { DOMAIN_OPTIONS, type DomainOptions } from '../host/options.js'
 import type { Parts } from './parts.js'
 
 const DOMAIN_OPTION_NAMES = Object.keys(DOMAIN_OPTIONS) as (keyof DomainOptions)[]

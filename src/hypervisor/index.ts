@@ -1,0 +1,3 @@
+/** The public face: `Hypervisor` creates, boots, kills, saves and restores domains. The parts behind it are put together here. */
+
+export { Hypervisor, worldOf } from './hypervisor.js'
