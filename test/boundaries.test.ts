@@ -145,12 +145,6 @@ describe('boundaries', () => {
           expect(allowed(room, path), `${file} imports ${path}`).toBe(true)
   })
 
-  it('no file is over 400 lines', () => {
-    const all = ['src', 'assembly'].flatMap(files).filter((file) => !file.startsWith('src/generated/'))
-    const long = all.map((file) => [file, readFileSync(join(ROOT, file), 'utf8').split('\n').length - 1] as const)
-    expect(long.filter(([, lines]) => lines > 400)).toEqual([])
-  })
-
   it('the table has no circle: each room stands above all that it imports', () => {
     const done = new Set<string>()
     const visit = (room: string, trail: readonly string[]) => {

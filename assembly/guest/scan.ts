@@ -231,7 +231,6 @@ function scan<T>(n: u32, d: usize, out: usize, max: i32): i32 {
   let index: u32 = 0
   let served: i32 = 0
   let wrapped = false
-
   // `rest` holds level k's bits of word `index`; the levels above wait in the scratch.
   while (served < max) {
     if (!rest) {
@@ -256,7 +255,6 @@ function scan<T>(n: u32, d: usize, out: usize, max: i32): i32 {
       rest = enter<T>(n, k, d, rest, child, start, wrapped)
       continue
     }
-
     const pendingWords = leafWords<T>(n, load<u32>(d, PENDING), index)
     const maskWords = leafWords<T>(n, load<u32>(d, MASK), index)
     const filterWords = filter ? leafWords<T>(n, n == 2 ? load<u32>(filter) : filter, index) : 0

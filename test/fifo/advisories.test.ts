@@ -12,9 +12,10 @@ import {
 } from '../../src/abi/index.js'
 import { inside } from '../../src/domain/handles.js'
 import { type Domain, Errno, Hypervisor, type Vcpu, type XenError } from '../../src/index.js'
+import { LINKED, PENDING } from './event_word.js'
 import { exploreRuns } from './runs.js'
 import { runThrough } from './steps.js'
-import { FifoWorld, LINKED, PENDING } from './world.js'
+import { FifoWorld } from './world.js'
 
 const BLOCK = 3
 const PAGE = 4

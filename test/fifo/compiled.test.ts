@@ -10,8 +10,8 @@ import { HostCore } from '../../src/machine/host_core.js'
 import { ABI_QUEUES, DOMAIN, DOMAIN_BYTES, SLOTS, VCPU, VCPU_SHIFT } from '../../src/machine/host_layout.js'
 import { GuestMemory } from '../../src/machine/memory.js'
 import { seedOr } from '../settings.js'
+import { BUSY, LINKED, MASKED, PENDING } from './event_word.js'
 import { runThrough, SteppedMemory, shipped } from './steps.js'
-import { BUSY, LINKED, MASKED, PENDING } from './world.js'
 
 const seed = seedOr(Date.now() % 2 ** 31)
 const PORTS = 8

@@ -10,9 +10,10 @@ import { type Args, DOMID_SELF, type EvtchnOpName, PAGE_SIZE } from '../../src/a
 import { GuestKernel, Hypervisor, XenError } from '../../src/index.js'
 import { coreOf, createMemory } from '../../src/machine/core.js'
 import { seedOr } from '../settings.js'
+import { BUSY, LINK, LINKED, MASKED, PENDING } from './event_word.js'
 import { exploreRuns } from './runs.js'
 import { runThrough, SteppedMemory, shipped } from './steps.js'
-import { BUSY, FifoWorld, LINK, LINKED, MASKED, PENDING } from './world.js'
+import { FifoWorld } from './world.js'
 
 const seed = seedOr(Date.now() % 2 ** 31)
 

@@ -4,9 +4,10 @@
  */
 
 import { describe, expect, it } from 'vitest'
+import { LINKED, MASKED, PENDING } from './event_word.js'
 import { exploreRuns } from './runs.js'
 import { type Edit, readSources, type Sources } from './steps.js'
-import { FifoWorld, LINKED, MASKED, PENDING } from './world.js'
+import { FifoWorld } from './world.js'
 
 /** Each scenario by name: a world and its threads. Small, but every pair of places meets. */
 const SCENARIOS: Record<string, (sources?: Sources) => FifoWorld> = {

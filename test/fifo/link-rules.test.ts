@@ -3,9 +3,10 @@
 import { describe, expect, it } from 'vitest'
 import { inside } from '../../src/domain/handles.js'
 import { QUEUES_SHIFT } from '../../src/machine/host_layout.js'
+import { BUSY, LINK, LINKED, MASKED, PENDING } from './event_word.js'
 import { runThrough } from './steps.js'
 import { at, consume, fifo, has, head, send, setWord, word } from './words.js'
-import { BUSY, FifoWorld, LINK, LINKED, MASKED, PENDING } from './world.js'
+import { FifoWorld } from './world.js'
 
 describe('queue locks', () => {
   it('EC-lock-5: a raise locks the old queue and the new one, one queue once, and leaves none locked', () => {

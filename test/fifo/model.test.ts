@@ -229,7 +229,6 @@ const step = fc.oneof(
 function both(real: Real, model: Reference, [what, a, b]: readonly [string, number, number]): [unknown, unknown] {
   const open = model.events.flatMap(({ kind }, port) => (kind === 'free' ? [] : [port]))
   const port = open[a % Math.max(1, open.length)] ?? 0
-  const event = model.events[port]!
   const vcpu = a % VCPUS
   switch (what) {
     case 'open':
@@ -270,7 +269,13 @@ function both(real: Real, model: Reference, [what, a, b]: readonly [string, numb
       if (!model.blocks[vcpu]) return [0, 0]
       return [real.scan(vcpu, 1 + (b % 4)), model.scan(vcpu, 1 + (b % 4))]
   }
-  if (!port) return [0, 0]
+  if (port) onPort(real, model, port, what, b)
+  return [0, 0]
+}
+
+/** A step about one open port, on both. */
+function onPort(real: Real, model: Reference, port: number, what: string, b: number): void {
+  const event = model.events[port]!
   switch (what) {
     case 'close':
       real.close(port, event.kind)
@@ -303,7 +308,6 @@ function both(real: Real, model: Reference, [what, a, b]: readonly [string, numb
       real.domain.eventChannelOp('bind_vcpu', { port, vcpu: b % VCPUS })
       event.notify = b % VCPUS
   }
-  return [0, 0]
 }
 
 /** What can be told of both: as plain data, so that one comparison covers it. */

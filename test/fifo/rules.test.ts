@@ -5,6 +5,7 @@ import { PAGE_SIZE } from '../../src/abi/index.js'
 import { inside } from '../../src/domain/handles.js'
 import { frameRefs } from '../../src/machine/memory.js'
 import { host } from '../ops/raw.js'
+import { LINKED, MASKED, PENDING } from './event_word.js'
 import {
   ARRAY,
   BLOCKS,
@@ -20,7 +21,6 @@ import {
   setWord,
   word,
 } from './words.js'
-import { LINKED, MASKED, PENDING } from './world.js'
 
 describe('geometry', () => {
   it('EC-fifo-1: port p is word p % 1024 of page p / 1024, up to 131,072 ports; the block has ready, then 16 heads', () => {

@@ -3,7 +3,7 @@
 import { PAGE_SIZE } from '../../src/abi/index.js'
 import type { DomainOptions, Vcpu } from '../../src/index.js'
 import { FREE_GFN, type Guest, host } from '../ops/raw.js'
-import { LINK, LINKED, PENDING } from './world.js'
+import { LINK, LINKED, PENDING } from './event_word.js'
 
 export const BLOCKS = FREE_GFN
 /** Frames of the event array, as many as a test asks for. */

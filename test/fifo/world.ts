@@ -21,6 +21,7 @@ import {
 } from '../../src/machine/host_layout.js'
 import { GuestMemory } from '../../src/machine/memory.js'
 import { PrivateMemory } from '../../src/machine/private_memory.js'
+import { BUSY, LINKED, MASKED, PENDING } from './event_word.js'
 import type { Thread, World } from './runs.js'
 import {
   type Sources,
@@ -31,12 +32,6 @@ import {
   type Steps,
   shipped,
 } from './steps.js'
-
-export const PENDING = 1 << 31
-export const MASKED = 1 << 30
-export const LINKED = 1 << 29
-export const BUSY = 1 << 28
-export const LINK = 0x1_ffff
 
 const BLOCKS = 256
 const FLAGS = 512

@@ -12,8 +12,9 @@
 import { describe, expect, it } from 'vitest'
 import { type Case, losesAnEvent, losesNothing } from './check.js'
 import { type Depth, selectorLevels, Tree } from './model.js'
+import { activate, activateSteps, climb, send, sendSteps } from './operations.js'
 import { Scanner } from './scanner.js'
-import { activate, activateSteps, climb, type Step, StepThread, send, sendSteps } from './steps.js'
+import { type Step, StepThread } from './steps.js'
 
 const last = (n: Depth) => (1 << n) - 1
 

@@ -14,8 +14,10 @@
 import { describe, it } from 'vitest'
 import { type Case, losesAnEvent, losesNothing, neverEnds } from './check.js'
 import { type Depth, Tree } from './model.js'
-import { type Back, backSteps, Scanner, type ScanOptions } from './scanner.js'
-import { StepThread, send } from './steps.js'
+import { send } from './operations.js'
+import { type Back, backSteps, type ScanOptions } from './scan_options.js'
+import { Scanner } from './scanner.js'
+import { StepThread } from './steps.js'
 
 const last = (n: Depth) => (1 << n) - 1
 const every = (n: Depth) => Array.from({ length: 1 << n }, (_, port) => port)

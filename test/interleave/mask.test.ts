@@ -11,19 +11,19 @@
 import { describe, it } from 'vitest'
 import { type Case, losesAnEvent, losesNothing } from './check.js'
 import { type Depth, Tree } from './model.js'
-import { Scanner, type ScanOptions } from './scanner.js'
 import {
   localUnmask,
   localUnmaskSteps,
   mask,
   type Operation,
-  type Step,
-  StepThread,
   send,
   sendSteps,
   unmask,
   unmaskSteps,
-} from './steps.js'
+} from './operations.js'
+import type { ScanOptions } from './scan_options.js'
+import { Scanner } from './scanner.js'
+import { type Step, StepThread } from './steps.js'
 
 /** A thread a list. Port 0 is masked from the start and bound to vCPU 0. */
 function masked(n: Depth, lists: Operation[][], how: ScanOptions = {}, vcpus = 1): Case {

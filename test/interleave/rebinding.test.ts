@@ -11,7 +11,6 @@
 import { describe, expect, it } from 'vitest'
 import { type Case, losesAnEvent, losesNothing } from './check.js'
 import { type Depth, Tree } from './model.js'
-import { Scanner, type ScanOptions } from './scanner.js'
 import {
   bindVcpu,
   bindVcpuSteps,
@@ -20,11 +19,12 @@ import {
   mask,
   type Operation,
   refilter,
-  type Step,
-  StepThread,
   send,
   unmask,
-} from './steps.js'
+} from './operations.js'
+import type { ScanOptions } from './scan_options.js'
+import { Scanner } from './scanner.js'
+import { type Step, StepThread } from './steps.js'
 
 interface Options extends ScanOptions {
   readonly masked?: boolean

@@ -14,8 +14,10 @@
 import { describe, expect, it } from 'vitest'
 import { type Case, losesAnEvent, losesNothing } from './check.js'
 import { type Depth, type Level, selectorLevels, Tree } from './model.js'
-import { Scanner, type ScanOptions } from './scanner.js'
-import { climb, type Step, StepThread, send, sendSteps } from './steps.js'
+import { climb, send, sendSteps } from './operations.js'
+import type { ScanOptions } from './scan_options.js'
+import { Scanner } from './scanner.js'
+import { type Step, StepThread } from './steps.js'
 
 const last = (n: Depth) => (1 << n) - 1
 

@@ -10,8 +10,10 @@
 import { describe, it } from 'vitest'
 import { type Case, losesAnEvent, losesNothing } from './check.js'
 import { type Depth, Tree } from './model.js'
-import { Scanner, type ScanOptions } from './scanner.js'
-import { StepThread, send } from './steps.js'
+import { send } from './operations.js'
+import type { ScanOptions } from './scan_options.js'
+import { Scanner } from './scanner.js'
+import { StepThread } from './steps.js'
 
 /** A sender a list; both ports have been sent before. */
 function shared(n: Depth, ports: number[][], how: ScanOptions = {}): Case {

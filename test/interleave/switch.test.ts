@@ -15,8 +15,9 @@
 import { describe, it } from 'vitest'
 import { type Case, losesAnEvent, losesNothing } from './check.js'
 import { type Depth, Tree } from './model.js'
+import { activate, activateSteps, climb, moveSteps, type Operation } from './operations.js'
 import { Scanner } from './scanner.js'
-import { activate, activateSteps, climb, moveSteps, type Operation, type Step, StepThread } from './steps.js'
+import { type Step, StepThread } from './steps.js'
 
 const settle: Step[] = ['deactivate', 'zero 1']
 const LOCK: readonly Step[] = ['lock', ...moveSteps, ...settle, 'new depth', 'unlock']

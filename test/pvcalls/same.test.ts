@@ -32,22 +32,23 @@ const step = fc.oneof(
 )
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never
 
+/** What a data ring holds: its indexes, and sums of both arrays. */
+function ringOf({ end: { ring: each } }: PvSocket): string {
+  const page = each.indexPage.bytes()
+  const sum = (bytes: Uint8Array) => bytes.reduce((hash, byte) => (Math.imul(hash, 31) + byte) | 0, 7)
+  const arrays = [each.in, each.out].map((array) => array.segments(0, array.size).map(sum).join())
+  return `${[...page.subarray(0, 12)]} ${[...page.subarray(64, 76)]} ${arrays}`
+}
+
 /** Runs a script; all that a guest could see, and what its peers saw. */
 function transcript(policy: IoPolicyName, script: readonly Step[]): string[] {
   const lab = new PvcallsLab({ dom0Cpus: 3, bufferBytes: 5000, pvcalls: { policy } })
-  const { host } = lab
   const lines: string[] = []
   const peers: LocalSocket[] = []
   const sockets: PvSocket[] = []
   const server = lab.serve()
   server.onConnection = () => peers.push(server.accept() as LocalSocket)
   const own = lab.guest(1, (front) => front.listen(ADDRESS))
-  const ring = ({ end: { ring: each } }: PvSocket): string => {
-    const page = each.indexPage.bytes()
-    const sum = (bytes: Uint8Array) => bytes.reduce((hash, byte) => (Math.imul(hash, 31) + byte) | 0, 7)
-    const arrays = [each.in, each.out].map((array) => array.segments(0, array.size).map(sum).join())
-    return `${[...page.subarray(0, 12)]} ${[...page.subarray(64, 76)]} ${arrays}`
-  }
   const note = (line: string, attempt: () => unknown) => {
     let result: unknown
     try {
@@ -57,7 +58,7 @@ function transcript(policy: IoPolicyName, script: readonly Step[]): string[] {
     }
     lab.run()
     lines.push(`${line}: ${result}`)
-    for (const socket of sockets) if (!socket.closed) lines.push(`  ${socket.id} ${ring(socket)}`)
+    for (const socket of sockets) if (!socket.closed) lines.push(`  ${socket.id} ${ringOf(socket)}`)
   }
   for (const each of script) {
     const at = 'socket' in each ? each.socket : 0
@@ -92,10 +93,9 @@ function transcript(policy: IoPolicyName, script: readonly Step[]): string[] {
         if (peer) note('peer reads', () => drain(peer, 4000).join())
         break
       case 'peer closes':
-        peer?.close()
-        break
       case 'peer breaks off':
-        peer?.abort()
+        if (each.what === 'peer closes') peer?.close()
+        else peer?.abort()
         break
       case 'release':
         if (socket) note('release', () => lab.guest(1, (front) => front.command(PVCALLS.RELEASE, { id: socket.id })))
@@ -108,7 +108,7 @@ function transcript(policy: IoPolicyName, script: readonly Step[]): string[] {
       }
     }
   }
-  lines.push(`${host.pvcalls.connection(1)!.sockets.size} sockets`)
+  lines.push(`${lab.host.pvcalls.connection(1)!.sockets.size} sockets`)
   return lines
 }
 

@@ -9,16 +9,11 @@
  * differ, for the real daemon lives through many sequences; they are compared by the order in which they appear.
  */
 
-import {
-  encodeText,
-  splitStrings,
-  typeName,
-  type XenStoredOptions,
-  XS,
-  type XsTypeName,
-} from '../../../src/xenstore/index.js'
+import { encodeText, splitStrings, typeName, type XenStoredOptions, XS } from '../../../src/xenstore/index.js'
 import { toLatin1 } from '../../../src/xenstore/text.js'
-import { describeStep, type RequestStep, type Step, shown } from './operations.js'
+import { clean } from './clean.js'
+import { type Difference, outcome } from './difference.js'
+import type { RequestStep, Step } from './operations.js'
 import { OurSide } from './our_side.js'
 import { type RealOptions, RealSide } from './real_side.js'
 import { DOMAINS, DYING, type Message, RUNS } from './side.js'
@@ -43,42 +38,11 @@ export interface RigOptions extends RealOptions {
   readonly known?: (difference: Difference) => 'pass' | 'end' | undefined
 }
 
-/** The first message in which the two differ. */
-export interface Difference {
-  /** Index of the step after which it was seen. */
-  readonly at: number
-  readonly who: string
-  /** The request that the message replies to. */
-  readonly step: Step | undefined
-  readonly real: Message | string | undefined
-  readonly ours: Message | string | undefined
-  /** Equal for differences of one kind. */
-  readonly kind: string
-}
-
 /** What was compared. */
 export interface Counts {
   sequences: number
   requests: number
   events: number
-}
-
-function outcome(message: Message | string | undefined): string {
-  if (message === undefined || typeof message === 'string') return message ?? 'nothing'
-  if (message.type === XS.ERROR) return message.body.slice(0, -1)
-  return message.type === XS.WATCH_EVENT ? 'an event' : 'a reply'
-}
-
-function text(message: Message | string | undefined): string {
-  if (message === undefined || typeof message === 'string') return message ?? 'nothing'
-  return `${typeName(message.type)} ${message.reqId} ${message.txId} ${shown(message.body)}`
-}
-
-/** A difference in words, with the steps that lead to it. */
-export function describeDifference(difference: Difference, steps: readonly Step[]): string {
-  const { who, real, ours, kind } = difference
-  const lines = steps.map((step, i) => `  ${i + 1}. ${describeStep(step)}`)
-  return `${kind}\n${lines.join('\n')}\n  ${who} got\n    real: ${text(real)}\n    ours: ${text(ours)}`
 }
 
 /** A guest or a socket, and the transactions that it named. */
@@ -127,44 +91,10 @@ export class Rig {
     this.#generations = { real: new Map(), ours: new Map() }
     this.#ours = new OurSide(this.#options.ours ?? {})
     this.#advance(60_000)
-    await this.#clean()
+    await clean(this.#real)
     this.#real.clearRings()
     for (const domid of AT_FIRST) this.#setState(domid, RUNS)
     for (const name of SOCKETS) await this.#openSocket(name)
-  }
-
-  /** Ends all domains of the real daemon and brings its tree into the first state. */
-  async #clean(): Promise<void> {
-    const real = this.#real
-    await real.openSocket('cleaner')
-    const stream = real.stream('cleaner')
-    const ask = async (...requests: (readonly [XsTypeName, string])[]) => {
-      const wanted = stream.log.length + requests.length
-      for (const [type, payload] of requests) await real.send('cleaner', encodeText(XS[type], 0, 0, payload))
-      await real.until(() => stream.log.length >= wanted, 20_000)
-      return stream.log.slice(-requests.length).map(({ body }) => body)
-    }
-    const own = (path: string) => ['SET_PERMS', `${path}\0n0\0`] as const
-    // The root must not belong to a domain that ends now.
-    await ask(own('/'), own('/tool'), own('/tool/xenstored'))
-    for (let domid = 1; domid < DOMAINS; domid++) real.setState(domid, 0)
-    await real.domainsChanged()
-    await ask(['READ', '/\0'])
-    const [root, tool] = (await ask(['DIRECTORY', '/\0'], ['DIRECTORY', '/tool\0'])).map((body) => body.split('\0'))
-    const remove = [
-      ...root!.filter((name) => name && name !== 'tool').map((name) => `/${name}`),
-      ...tool!.filter((name) => name).map((name) => `/tool/${name}`),
-    ]
-    const blank = (path: string) => [['WRITE', `${path}\0`] as const, own(path)]
-    await ask(
-      ...remove.map((path) => ['RM', `${path}\0`] as const),
-      ...blank('/'),
-      ...blank('/tool'),
-      ...blank('/tool/xenstored'),
-      own('@introduceDomain'),
-      own('@releaseDomain'),
-    )
-    real.close('cleaner')
   }
 
   #advance(ms: number): void {
@@ -436,34 +366,5 @@ export class Rig {
       level = next
     }
     return undefined
-  }
-
-  // --- shrinking -----------------------------------------------------------------------------------------------------
-
-  /** Leaves out steps as long as a difference of the same kind remains. */
-  async shrink(
-    steps: readonly Step[],
-    kind: string,
-    seconds: number,
-  ): Promise<{ steps: readonly Step[]; found?: Difference }> {
-    const end = performance.now() + seconds * 1000
-    const fails = async (candidate: readonly Step[]) => {
-      const difference = await this.run(candidate)
-      return difference?.kind === kind ? difference : undefined
-    }
-    let best = steps
-    let found = await fails(best)
-    if (!found) return { steps }
-    if (found.at >= 0) best = best.slice(0, found.at + 1)
-    for (let size = best.length >> 1; size >= 1; size >>= 1)
-      for (let i = best.length - size; i >= 0; i -= size) {
-        if (performance.now() > end) return { steps: best, found }
-        const candidate = [...best.slice(0, i), ...best.slice(i + size)]
-        const difference = await fails(candidate)
-        if (!difference) continue
-        best = candidate
-        found = difference
-      }
-    return { steps: best, found }
   }
 }

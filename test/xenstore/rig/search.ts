@@ -1,8 +1,10 @@
 /** Runs a mode from seed to seed until enough requests were compared, and reports each kind of difference once. */
 
+import { describeDifference } from './difference.js'
 import { generate } from './generate.js'
 import type { Mode } from './modes.js'
-import { type Counts, describeDifference, Rig } from './rig.js'
+import { type Counts, Rig } from './rig.js'
+import { shrink } from './shrink.js'
 
 /** How much is run. */
 export interface SearchOptions {
@@ -36,7 +38,7 @@ export async function search(mode: Mode, options: SearchOptions): Promise<Search
       events += rig.counts.events
       rig.counts.requests = rig.counts.events = 0
       if (!difference || differences.has(difference.kind)) continue
-      const { steps: fewest, found } = await rig.shrink(steps, difference.kind, options.shrinkSeconds)
+      const { steps: fewest, found } = await shrink(rig, steps, difference.kind, options.shrinkSeconds)
       rig.counts.requests = rig.counts.events = 0
       const again = found ? '' : ', not seen again'
       differences.set(difference.kind, `seed ${seed}${again}: ${describeDifference(found ?? difference, fewest)}`)
