@@ -37,7 +37,7 @@ function memoryOf(domid: number): Uint8Array {
 // The daemon, and what it needs of the hypervisor.
 const store = new XenStored({
   host: {
-    state: (domid) => (xen.domain(domid) ? { shutdown: false, dying: false } : null),
+    state: (domid) => (xen.domain(domid) ? { shutdown: false, dying: false } : undefined),
     connect: (domid, gfn, port) =>
       ringEnd(dom0Kernel, domid, gfn, (binding) => dom0Kernel.bindInterdomain(domid, port, binding)),
   },

@@ -17,9 +17,9 @@ interface Waiter {
 
 /** Drives one scheduler. */
 export class NodeLoop {
-  #scheduler: Scheduler | null = null
-  #immediate: NodeJS.Immediate | null = null
-  #timer: NodeJS.Timeout | null = null
+  #scheduler: Scheduler | undefined
+  #immediate: NodeJS.Immediate | undefined
+  #timer: NodeJS.Timeout | undefined
   #lastNs = 0
   readonly #waiting = new Set<Waiter>()
 
@@ -37,7 +37,7 @@ export class NodeLoop {
   }
 
   #turn(): void {
-    this.#immediate = null
+    this.#immediate = undefined
     const scheduler = this.#scheduler
     if (!scheduler) return
     const now = nowNs()
@@ -59,7 +59,7 @@ export class NodeLoop {
     }
     if (this.#timer) clearTimeout(this.#timer)
     const next = scheduler.nextTimerNs
-    this.#timer = next === undefined ? null : setTimeout(this.kick, Math.max(0, (next - scheduler.nowNs) / 1e6))
+    this.#timer = next === undefined ? undefined : setTimeout(this.kick, Math.max(0, (next - scheduler.nowNs) / 1e6))
   }
 
   /** Runs until `done` holds; asked after every turn. Rejects if a thread fails, of which the loop ends. */
@@ -75,9 +75,9 @@ export class NodeLoop {
   stop(): void {
     if (this.#immediate) clearImmediate(this.#immediate)
     if (this.#timer) clearTimeout(this.#timer)
-    this.#immediate = null
-    this.#timer = null
-    this.#scheduler = null
+    this.#immediate = undefined
+    this.#timer = undefined
+    this.#scheduler = undefined
     this.#waiting.clear()
   }
 }

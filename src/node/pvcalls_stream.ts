@@ -53,11 +53,11 @@ class Source {
     for (let i = 0; i < PATTERN; i++) this.#pattern[i] = Math.imul(i, 0x9e3779b1) >>> 13
   }
 
-  /** The next piece; null at the end. */
-  next(): Uint8Array | null {
+  /** The next piece; undefined at the end. */
+  next(): Uint8Array | undefined {
     const from = this.#at % PATTERN
     const length = Math.min(PATTERN - from, this.#total - this.#at)
-    if (!length) return null
+    if (!length) return undefined
     this.#at += length
     const piece = this.#pattern.subarray(from, from + length)
     this.hash.update(piece)
@@ -74,7 +74,7 @@ export async function listenLocally(onConnection: (socket: Socket) => void): Pro
 }
 
 /** Writes a source to a socket as fast as it takes it, and ends. */
-function pour(source: { next(): Uint8Array | null }, socket: Socket): void {
+function pour(source: { next(): Uint8Array | undefined }, socket: Socket): void {
   const more = () => {
     for (let piece = source.next(); piece; piece = source.next())
       if (!socket.write(piece)) {

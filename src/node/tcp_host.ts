@@ -42,7 +42,7 @@ export class TcpHost {
 
   /** Runs a program in the guest until it ends; rejects with what it threw. If the host is closed first it does neither. */
   async guest<T>(program: () => Task<T>): Promise<T> {
-    let ended: { value: T } | { error: unknown } | null = null
+    let ended: { value: T } | { error: unknown } | undefined
     this.host.guest(1).kernel.process('program', function* () {
       try {
         ended = { value: yield* program() }
@@ -50,7 +50,7 @@ export class TcpHost {
         ended = { error }
       }
     })
-    await this.loop.until(() => ended !== null)
+    await this.loop.until(() => ended !== undefined)
     const end = ended! as { value: T } | { error: unknown }
     if ('error' in end) throw end.error
     return end.value

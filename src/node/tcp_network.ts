@@ -32,8 +32,8 @@ function ret(error: unknown): number {
 
 /** A connected stream of the host's. */
 class TcpSocket implements NetSocket {
-  onReadable: (() => void) | null = null
-  onWritable: (() => void) | null = null
+  onReadable: (() => void) | undefined
+  onWritable: (() => void) | undefined
   readonly #socket: Socket
   readonly #kick: () => void
   readonly #pieces: Buffer[] = []
@@ -116,8 +116,8 @@ class TcpSocket implements NetSocket {
   close(): void {
     if (this.#closed) return
     this.#closed = true
-    this.onReadable = null
-    this.onWritable = null
+    this.onReadable = undefined
+    this.onWritable = undefined
     this.#pieces.length = 0
     // What was sent still goes out; what comes is not wanted any more. A peer that takes nothing does not keep it for ever.
     this.#socket.setTimeout(this.#lingerMs, () => this.#socket.destroy())
@@ -128,12 +128,12 @@ class TcpSocket implements NetSocket {
 
 /** A listening socket of the host's. */
 class TcpListener implements NetListener {
-  onConnection: (() => void) | null = null
+  onConnection: (() => void) | undefined
   readonly #network: TcpNetwork
   readonly #address: InetAddress
   readonly #options: TcpOptions
   readonly #queue: TcpSocket[] = []
-  #server: Server | null = null
+  #server: Server | undefined
 
   constructor(network: TcpNetwork, address: InetAddress, options: TcpOptions) {
     this.#network = network
@@ -163,7 +163,7 @@ class TcpListener implements NetListener {
       // A connection that fails while it waits to be accepted is seen by whoever accepts it.
       server.on('error', () => {})
       if (this.#server !== server) return
-      if (result < 0) this.#server = null
+      if (result < 0) this.#server = undefined
       done(result)
       this.#options.kick()
     }
@@ -180,14 +180,14 @@ class TcpListener implements NetListener {
     return this.#queue.length > 0
   }
 
-  accept(): NetSocket | null {
-    return this.#queue.shift() ?? null
+  accept(): NetSocket | undefined {
+    return this.#queue.shift()
   }
 
   close(): void {
-    this.onConnection = null
+    this.onConnection = undefined
     this.#server?.close()
-    this.#server = null
+    this.#server = undefined
     this.#network.listens(this.#address, 0)
     this.#network.forget(this)
     for (const socket of this.#queue.splice(0)) socket.close()

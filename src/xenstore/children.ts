@@ -43,7 +43,7 @@ const isBucket = <T>(slot: Slot<T>): slot is readonly Entry<T>[] => Array.isArra
 
 /** The order of creation, shared by all versions with the same names. */
 interface Order {
-  names: readonly string[] | null
+  names: readonly string[] | undefined
   /** The names as a DIRECTORY reply holds them, once somebody has asked. */
   listing?: string
 }
@@ -55,17 +55,17 @@ export class Children<T> {
   /** Bytes of all names with their nuls: what a DIRECTORY reply holds, and what they count in a node's size. */
   readonly bytes: number
   readonly #order: Order
-  /** Flat: nodes in the order of names. Else null. */
-  readonly #flat: readonly T[] | null
-  readonly #root: Branch<T> | null
+  /** Flat: nodes in the order of names. Else undefined. */
+  readonly #flat: readonly T[] | undefined
+  readonly #root: Branch<T> | undefined
   readonly #nextSeq: number
 
   private constructor(
     size: number,
     bytes: number,
     order: Order,
-    flat: readonly T[] | null,
-    root: Branch<T> | null,
+    flat: readonly T[] | undefined,
+    root: Branch<T> | undefined,
     nextSeq: number,
   ) {
     this.size = size
@@ -80,7 +80,7 @@ export class Children<T> {
 
   /** No children. */
   static none<T>(): Children<T> {
-    Children.#none ??= new Children<never>(0, 0, { names: [] }, [], null, 0)
+    Children.#none ??= new Children<never>(0, 0, { names: [] }, [], undefined, 0)
     return Children.#none
   }
 
@@ -101,25 +101,32 @@ export class Children<T> {
     if (at >= 0) {
       const flat = this.#flat.slice()
       flat[at] = node
-      return new Children(this.size, this.bytes, this.#order, flat, null, 0)
+      return new Children(this.size, this.bytes, this.#order, flat, undefined, 0)
     }
     const bytes = this.bytes + name.length + 1
     const order = { names: [...names, name] }
     const flat = [...this.#flat, node]
-    if (this.size < FLAT_MAX) return new Children(this.size + 1, bytes, order, flat, null, 0)
+    if (this.size < FLAT_MAX) return new Children(this.size + 1, bytes, order, flat, undefined, 0)
     let root: Branch<T> = { bitmap: 0, slots: [] }
     order.names.forEach((each, seq) => {
       root = insert(root, { hash: hashOf(each), name: each, node: flat[seq]!, seq }, 0)
     })
-    return new Children(this.size + 1, bytes, order, null, root, this.size + 1)
+    return new Children(this.size + 1, bytes, order, undefined, root, this.size + 1)
   }
 
   #withHashed(name: string, node: T): Children<T> {
     const old = find(this.#root!, name)
     const hash = old ? old.hash : hashOf(name)
     const root = insert(this.#root!, { hash, name, node, seq: old ? old.seq : this.#nextSeq }, 0)
-    if (old) return new Children(this.size, this.bytes, this.#order, null, root, this.#nextSeq)
-    return new Children(this.size + 1, this.bytes + name.length + 1, { names: null }, null, root, this.#nextSeq + 1)
+    if (old) return new Children(this.size, this.bytes, this.#order, undefined, root, this.#nextSeq)
+    return new Children(
+      this.size + 1,
+      this.bytes + name.length + 1,
+      { names: undefined },
+      undefined,
+      root,
+      this.#nextSeq + 1,
+    )
   }
 
   /** Without one child. */
@@ -131,12 +138,12 @@ export class Children<T> {
       if (this.size === 1) return Children.none()
       const keep = (_: unknown, i: number) => i !== at
       const order = { names: this.#order.names!.filter(keep) }
-      return new Children(this.size - 1, bytes, order, this.#flat.filter(keep), null, 0)
+      return new Children(this.size - 1, bytes, order, this.#flat.filter(keep), undefined, 0)
     }
     const old = find(this.#root!, name)
     if (!old) return this
     const root = erase(this.#root!, old, 0) as Branch<T>
-    return new Children(this.size - 1, bytes, { names: null }, null, root, this.#nextSeq)
+    return new Children(this.size - 1, bytes, { names: undefined }, undefined, root, this.#nextSeq)
   }
 
   /** Names in order of creation. Do not change the array. */
@@ -198,11 +205,11 @@ function insertInto<T>(slot: Slot<T>, entry: Entry<T>, shift: number): Slot<T> {
   return insert(insert({ bitmap: 0, slots: [] }, slot, shift), entry, shift)
 }
 
-function erase<T>(branch: Branch<T>, entry: Entry<T>, shift: number): Slot<T> | null {
+function erase<T>(branch: Branch<T>, entry: Entry<T>, shift: number): Slot<T> | undefined {
   const bit = 1 << ((entry.hash >>> shift) & 31)
   const at = bitCount(branch.bitmap & (bit - 1))
   const slot = branch.slots[at]!
-  let rest: Slot<T> | null = null
+  let rest: Slot<T> | undefined
   if (isBucket(slot)) {
     const others = slot.filter((other) => other !== entry)
     rest = others.length > 1 ? others : others[0]!
@@ -210,6 +217,6 @@ function erase<T>(branch: Branch<T>, entry: Entry<T>, shift: number): Slot<T> | 
   const slots = branch.slots.slice()
   if (rest) slots[at] = rest
   else slots.splice(at, 1)
-  if (!slots.length && shift > 0) return null
+  if (!slots.length && shift > 0) return undefined
   return { bitmap: rest ? branch.bitmap : branch.bitmap & ~bit, slots }
 }

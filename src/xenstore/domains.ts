@@ -16,19 +16,19 @@ export interface DomainState {
 
 /** What the daemon asks of the hypervisor. */
 export interface DomainHost {
-  /** State of a domain; null if there is none of this number. */
-  state(domid: number): DomainState | null
+  /** State of a domain; undefined if there is none of this number. */
+  state(domid: number): DomainState | undefined
   /**
-   * Maps a domain's ring page and binds its port (XS-dom-1); null if that cannot be done. The frame number is passed on
+   * Maps a domain's ring page and binds its port (XS-dom-1); undefined if that cannot be done. The frame number is passed on
    * for embedders without grants.
    */
-  connect(domid: number, gfn: number, port: number): RingPeer | null
+  connect(domid: number, gfn: number, port: number): RingPeer | undefined
 }
 
 /** A host that has every domain and maps none: the daemon on a socket alone. */
 export const NO_HYPERVISOR: DomainHost = {
   state: () => ({ shutdown: false, dying: false }),
-  connect: () => null,
+  connect: () => undefined,
 }
 
 /** One domain. */
@@ -65,11 +65,11 @@ export class Domains {
   }
 
   /** A domain, made known if the hypervisor has it. */
-  know(domid: number): KnownDomain | null {
+  know(domid: number): KnownDomain | undefined {
     const known = this.#known.get(domid)
     if (known) return known
     const state = this.#host.state(domid)
-    if (!state) return null
+    if (!state) return undefined
     const domain: KnownDomain = {
       domid,
       born: domid === 0 ? 0 : this.#store.nextGeneration(),

@@ -83,7 +83,7 @@ export function mkdir(scene: Scene, path: string): void {
 function create(scene: Scene, path: string, value: string): void {
   const { who, view, rules } = scene
   const above = nearest(scene, path)
-  const owner = who.privileged || rules.profile.newNodeOwner === 'inherited' ? null : who.domid
+  const owner = who.privileged || rules.profile.newNodeOwner === 'inherited' ? undefined : who.domid
   const perms = inherit(settle(above.node, rules.birth), owner)
   const prefix = above.path === '/' ? 1 : above.path.length + 1
   let parent = above.path

@@ -22,16 +22,16 @@ export function isSpecial(path: string): boolean {
   return path.charCodeAt(0) === 0x40
 }
 
-/** The absolute form of a path that a domain gave (XS-path-2), or null if it is not valid (XS-path-1, XS-path-3). */
-export function absolutePath(given: string, domid: number, pathMax: number): string | null {
+/** The absolute form of a path that a domain gave (XS-path-2), or undefined if it is not valid (XS-path-1, XS-path-3). */
+export function absolutePath(given: string, domid: number, pathMax: number): string | undefined {
   const first = given.charCodeAt(0)
   const path = first === 0x2f || first === 0x40 ? given : `/local/domain/${domid}/${given}`
   if (path === '/') return path
   // A name that stands for an event may have any characters (XS-path-4).
-  if (path.length > ABS_PATH_MAX || (first !== 0x40 && !VALID.test(path))) return null
+  if (path.length > ABS_PATH_MAX || (first !== 0x40 && !VALID.test(path))) return undefined
   if (path.length > pathMax) {
     const home = DOMAIN_PATH.exec(path)
-    if (path.length - (home ? home[0].length : 0) > pathMax) return null
+    if (path.length - (home ? home[0].length : 0) > pathMax) return undefined
   }
   return path
 }

@@ -52,12 +52,12 @@ export function formatPermission({ letter, domid }: Permission): string {
 }
 
 /**
- * Reads `r5`; null for anything else. The number is what C's strtol reads to the end of the text, also octal and hex, cut
+ * Reads `r5`; undefined for anything else. The number is what C's strtol reads to the end of the text, also octal and hex, cut
  * to 32 bits with a sign.
  */
-export function parsePermission(text: string): Permission | null {
+export function parsePermission(text: string): Permission | undefined {
   const match = /^([nrwb])[ \t-\r]*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9]\d*)$/.exec(text)
-  if (!match) return null
+  if (!match) return undefined
   const digits = match[3]!
   const size = BigInt(/^0[0-7]/.test(digits) ? `0o${digits.slice(1)}` : digits)
   const domid = Number(BigInt.asIntN(32, BigInt.asIntN(64, match[2] === '-' ? -size : size)))
@@ -104,8 +104,8 @@ export function settle({ perms, generation }: Guarded, birth: Birth): Permission
 }
 
 /** Permissions of a new node: its parent's; a guest becomes the owner (XS-perm-5). */
-export function inherit(parent: Permissions, owner: number | null): Permissions {
+export function inherit(parent: Permissions, owner: number | undefined): Permissions {
   const first = parent[0]!
-  if (owner === null || first.domid === owner) return parent
+  if (owner === undefined || first.domid === owner) return parent
   return [{ letter: first.letter, domid: owner }, ...parent.slice(1)]
 }

@@ -126,7 +126,7 @@ function unwatch(call: Call): undefined {
   const { server, connection } = call
   // The C daemon does not look at the path: none that is not valid can have been watched.
   const path = absolutePath(given, connection.domid, Number.POSITIVE_INFINITY)
-  if (path === null || !server.watches.remove(connection, path, token)) refuse('ENOENT')
+  if (path === undefined || !server.watches.remove(connection, path, token)) refuse('ENOENT')
 }
 
 function transactionEnd(call: Call): undefined {

@@ -196,7 +196,7 @@ class Restore {
         continue
       }
       // A domain's part of a store begins below what the other host has.
-      for (const missing of missingAbove(path, (each) => view.get(each) !== null)) {
+      for (const missing of missingAbove(path, (each) => view.get(each) !== undefined)) {
         if (all) throw new StoreStateError(`${path} comes before its parent`)
         view.create(missing, '', [{ letter: 'n', domid: 0 }])
       }
@@ -230,7 +230,7 @@ class Restore {
     const connection = this.#connections.get(id)
     if (!connection) return
     const path = absolutePath(this.#path(given), connection.domid, Number.POSITIVE_INFINITY)
-    if (path === null) throw new StoreStateError(`a watch on ${given}`)
+    if (path === undefined) throw new StoreStateError(`a watch on ${given}`)
     this.#daemon.watches.set(connection, { path, token, relative: path !== this.#path(given), depth: undefined })
   }
 

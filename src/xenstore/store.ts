@@ -30,8 +30,8 @@ export class Store {
     return this.#root
   }
 
-  /** A node, or null. */
-  get(path: string): StoreNode | null {
+  /** A node, or undefined. */
+  get(path: string): StoreNode | undefined {
     return findNode(this.#root, path)
   }
 

@@ -13,7 +13,7 @@ export function fromLatin1(bytes: Uint8Array, start = 0, end = bytes.length): st
   let text = ''
   for (let at = start; at < end; at += MAX_RUN) {
     const run = bytes.subarray(at, Math.min(end, at + MAX_RUN))
-    text += String.fromCharCode.apply(null, run as unknown as number[])
+    text += String.fromCharCode.apply(undefined, run as unknown as number[])
   }
   return text
 }

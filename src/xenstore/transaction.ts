@@ -25,7 +25,7 @@ const CELL_BYTES = 64
 /** What a transaction knows of one path. */
 class Cell implements NodeView {
   readonly path: string
-  readonly base: StoreNode | null
+  readonly base: StoreNode | undefined
   exists: boolean
   value = ''
   perms: Permissions = []
@@ -33,17 +33,17 @@ class Cell implements NodeView {
   modified = false
   event: 'none' | 'exact' | 'subtree' = 'none'
   /** Permissions before a SET_PERMS. */
-  before: Guarded | null = null
+  before: Guarded | undefined
   /** Made here: the base's children are not its children. */
   #remade = false
   readonly #removed = new Set<string>()
   readonly #added = new Set<string>()
   #nameBytes = 0
 
-  constructor(path: string, base: StoreNode | null) {
+  constructor(path: string, base: StoreNode | undefined) {
     this.path = path
     this.base = base
-    this.exists = base !== null
+    this.exists = base !== undefined
     if (!base) return
     this.value = base.value
     this.perms = base.perms
@@ -117,7 +117,7 @@ class Cell implements NodeView {
 export interface AccessedNode {
   readonly path: string
   /** In the store, when it was accessed first. */
-  readonly base: StoreNode | null
+  readonly base: StoreNode | undefined
   readonly exists: boolean
   readonly modified: boolean
   readonly value: string
@@ -172,9 +172,9 @@ export class Transaction implements View {
     return cell
   }
 
-  get(path: string): NodeView | null {
+  get(path: string): NodeView | undefined {
     const cell = this.#cell(path)
-    return cell.exists ? cell : null
+    return cell.exists ? cell : undefined
   }
 
   change(path: string, value: string, perms: Permissions): void {

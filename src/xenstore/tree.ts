@@ -64,14 +64,14 @@ export function nodeCost(node: NodeView): { owner: number; bytes: number } {
 }
 
 /** Looks a node up. */
-export function findNode(root: StoreNode, path: string): StoreNode | null {
+export function findNode(root: StoreNode, path: string): StoreNode | undefined {
   let node: StoreNode | undefined = root
   let from = 1
   while (from < path.length) {
     let to = path.indexOf('/', from)
     if (to < 0) to = path.length
     node = node.children.get(path.slice(from, to))
-    if (!node) return null
+    if (!node) return undefined
     from = to + 1
   }
   return node

@@ -21,8 +21,8 @@ export interface Change {
 
 /** The store as one operation sees it. */
 export interface View {
-  /** A node, or null if there is none. In a transaction this counts as an access either way (XS-tx-4). */
-  get(path: string): NodeView | null
+  /** A node, or undefined if there is none. In a transaction this counts as an access either way (XS-tx-4). */
+  get(path: string): NodeView | undefined
   /** Gives an existing node this value and these permissions. */
   change(path: string, value: string, perms: Permissions): void
   /** Makes a node below an existing one. */
@@ -53,7 +53,7 @@ export class DirectView implements View {
     this.#topFirst = topFirst
   }
 
-  get(path: string): StoreNode | null {
+  get(path: string): StoreNode | undefined {
     return findNode(this.#root, path)
   }
 
@@ -63,7 +63,7 @@ export class DirectView implements View {
     // The rights before the change count as well (XS-watch-8); they differ for SET_PERMS only.
     this.#before = old
   }
-  #before: Guarded | null = null
+  #before: Guarded | undefined
 
   create(path: string, value: string, perms: Permissions): void {
     const above = parentPath(path)

@@ -108,7 +108,7 @@ export class PacketReader {
   #at = 0
   #tooLong = false
 
-  /** Adds bytes. They must stay as they are until `next` has returned null. */
+  /** Adds bytes. They must stay as they are until `next` has returned undefined. */
   push(bytes: Uint8Array): void {
     const left = this.#bytes.length - this.#at
     if (left === 0) {
@@ -122,16 +122,16 @@ export class PacketReader {
     this.#at = 0
   }
 
-  /** The next packet; null if more bytes are needed or a header was refused. */
-  next(): Packet | null {
+  /** The next packet; undefined if more bytes are needed or a header was refused. */
+  next(): Packet | undefined {
     const bytes = this.#bytes
     const at = this.#at
-    if (this.#tooLong) return null
+    if (this.#tooLong) return undefined
     if (bytes.length - at < HEADER_SIZE) return this.#keep()
     const length = getU32(bytes, at + 12)
     if (length > PAYLOAD_MAX) {
       this.#tooLong = true
-      return null
+      return undefined
     }
     const end = at + HEADER_SIZE + length
     if (bytes.length < end) return this.#keep()
@@ -145,10 +145,10 @@ export class PacketReader {
   }
 
   /** Copies the incomplete rest, for the pushed bytes may be written over now. */
-  #keep(): null {
+  #keep(): undefined {
     this.#bytes = this.#at === this.#bytes.length ? NOTHING : this.#bytes.slice(this.#at)
     this.#at = 0
-    return null
+    return undefined
   }
 
   /** A header announced more than 4096 bytes: nothing behind it can be understood (XS-wire-6). */
@@ -162,8 +162,8 @@ export class PacketReader {
   }
 
   /** The header of a packet that was too long, for a daemon that replies to it. */
-  get refusedHeader(): Packet | null {
-    if (!this.#tooLong) return null
+  get refusedHeader(): Packet | undefined {
+    if (!this.#tooLong) return undefined
     const at = this.#at
     const u32 = (offset: number) => getU32(this.#bytes, at + offset)
     return { type: u32(0), reqId: u32(4), txId: u32(8), body: NOTHING }
@@ -203,17 +203,17 @@ export class PacketReader {
   }
 }
 
-/** The payload as strings that each end in a nul; null if the last one does not. */
-export function splitStrings(body: Uint8Array): string[] | null {
+/** The payload as strings that each end in a nul; undefined if the last one does not. */
+export function splitStrings(body: Uint8Array): string[] | undefined {
   if (body.length === 0) return []
-  if (body[body.length - 1] !== 0) return null
+  if (body[body.length - 1] !== 0) return undefined
   return fromLatin1(body, 0, body.length - 1).split('\0')
 }
 
-/** The payload as exactly one nul-terminated string (XS-wire-10); null if it is anything else. */
-export function oneString(body: Uint8Array): string | null {
+/** The payload as exactly one nul-terminated string (XS-wire-10); undefined if it is anything else. */
+export function oneString(body: Uint8Array): string | undefined {
   const end = body.length - 1
-  return end >= 0 && body.indexOf(0) === end ? fromLatin1(body, 0, end) : null
+  return end >= 0 && body.indexOf(0) === end ? fromLatin1(body, 0, end) : undefined
 }
 
 /** Strings as a payload, each with its nul. */

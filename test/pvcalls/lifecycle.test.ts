@@ -8,7 +8,7 @@ import { inside } from '../../src/domain/handles.js'
 import { differences, inventory } from '../../src/scenarios/inventory.js'
 import { accept, bytesOf, PvcallsLab, SERVER } from './lab.js'
 
-const node = (lab: PvcallsLab, path: string): string | null =>
+const node = (lab: PvcallsLab, path: string): string | undefined =>
   lab.dom0(lab.host.toolstack.xs.readIfExists(`/local/domain/${path}`))
 const BACK = '0/backend/pvcalls/1/0'
 const FRONT = '1/device/pvcalls/0'

@@ -184,7 +184,7 @@ describe('policy per-socket', () => {
     lab.serve()
     const sockets = connect(lab, 100)
     expect([lab.counts.length, lab.threads('pvcalls_io').length]).toEqual([100, 100])
-    expect(lab.policy.workers.every(({ boundTo, size }) => boundTo === null && size === 1)).toBe(true)
+    expect(lab.policy.workers.every(({ boundTo, size }) => boundTo === undefined && size === 1)).toBe(true)
     close(lab, sockets)
     expect([lab.counts, lab.threads('pvcalls_io')]).toEqual([[], []])
   })

@@ -67,10 +67,10 @@ describe('requests and responses', () => {
     const bytes = encodeAddress({ ip: '10.1.2.3', port: 0x1234 })
     expect([...bytes.subarray(0, 8)]).toEqual([2, 0, 0x12, 0x34, 10, 1, 2, 3])
     expect(decodeAddress(bytes, 16)).toEqual({ ip: '10.1.2.3', port: 0x1234 })
-    expect(decodeAddress(bytes, 28)).not.toBeNull()
-    for (const len of [0, 7, 29, 0xffffffff]) expect(decodeAddress(bytes, len), `len ${len}`).toBeNull()
+    expect(decodeAddress(bytes, 28)).not.toBeUndefined()
+    for (const len of [0, 7, 29, 0xffffffff]) expect(decodeAddress(bytes, len), `len ${len}`).toBeUndefined()
     bytes[0] = 10
-    expect(decodeAddress(bytes, 16), 'AF_INET6').toBeNull()
+    expect(decodeAddress(bytes, 16), 'AF_INET6').toBeUndefined()
   })
 
   it.each(['1.2.3', '1.2.3.256', 'localhost', '1.2.3.4.5'])('%s is no address', (ip) => {
@@ -98,11 +98,9 @@ describe('the command ring', () => {
     const { front, back } = make()
     expect(front.push(slot(1)), 'the first is asked for').toBe(true)
     expect(front.push(slot(2)), 'it has not slept since').toBe(false)
-    expect([back.pull(), back.pull(), back.pull()].map((each) => (each as Uint8Array | null)?.[0] ?? null)).toEqual([
-      1,
-      2,
-      null,
-    ])
+    expect(
+      [back.pull(), back.pull(), back.pull()].map((each) => (each as Uint8Array | undefined)?.[0] ?? undefined),
+    ).toEqual([1, 2, undefined])
     expect(front.push(slot(3))).toBe(true)
   })
 
@@ -113,7 +111,7 @@ describe('the command ring', () => {
     expect(back.push(slot(9, 24))).toBe(true)
     expect(front.pull()?.[0]).toBe(9)
     expect(front.full).toBe(false)
-    expect(front.pull()).toBeNull()
+    expect(front.pull()).toBeUndefined()
   })
 
   it('goes round, past 2^32 requests', () => {

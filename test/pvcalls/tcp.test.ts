@@ -89,7 +89,7 @@ describe('a guest’s client', () => {
   })
 
   it('is slowed down by a server that does not read, and loses nothing', async () => {
-    let deaf: Socket | null = null
+    let deaf: Socket | undefined
     const server = createTcpServer({ pauseOnConnect: true }, (socket) => {
       deaf = socket
     })

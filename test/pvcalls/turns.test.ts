@@ -88,7 +88,7 @@ describe('a turn', () => {
     words[INDEX_WORD.out_prod] = 100
     // The peer answers while the turn is under way.
     peer.onReadable = () => {
-      peer.onReadable = null
+      peer.onReadable = undefined
       peer.send(pattern(2, 0, 7))
     }
     expect(socket.turn()).toEqual({ bytesIn: 0, bytesOut: 100 })

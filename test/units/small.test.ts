@@ -252,6 +252,6 @@ describe('device states', () => {
     ])
     expect(Object.values(XenbusState).map(stateName)).toEqual(Object.keys(XenbusState))
     expect(Object.values(XenbusState)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8])
-    expect([null, '', 'x', '-1', '4 ', '4', '99999'].map(parseState)).toEqual([0, 0, 0, 0, 0, 4, 0])
+    expect([undefined, '', 'x', '-1', '4 ', '4', '99999'].map(parseState)).toEqual([0, 0, 0, 0, 0, 4, 0])
   })
 })

@@ -201,8 +201,8 @@ const headline = title('the tools of Xen', have, 'xenstore-utils, xen-utils or t
 describe.skipIf(!have && !required)(headline, () => {
   beforeAll(async () => {
     theirs = await startCDaemon(place.path)
-    const state = (domid: number) => (domid < 10 ? { shutdown: false, dying: false } : null)
-    ours = await serveSocket(new XenStored({ host: { state, connect: () => null } }), join(place.path, 'ours'))
+    const state = (domid: number) => (domid < 10 ? { shutdown: false, dying: false } : undefined)
+    ours = await serveSocket(new XenStored({ host: { state, connect: () => undefined } }), join(place.path, 'ours'))
   })
   afterAll(async () => {
     await ours?.close()

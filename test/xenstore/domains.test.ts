@@ -15,10 +15,10 @@ function makeHost() {
     run: (domid: number) => states.set(domid, { shutdown: false, dying: false }),
     shut: (domid: number) => states.set(domid, { shutdown: true, dying: false }),
     host: {
-      state: (domid: number) => states.get(domid) ?? null,
+      state: (domid: number) => states.get(domid) ?? undefined,
       connect: (domid: number, gfn: number, port: number) => {
         calls.push(`connect ${domid} ${gfn} ${port}`)
-        if (port === 666) return null
+        if (port === 666) return undefined
         const page = new Uint8Array(4096)
         new Uint32Array(page.buffer).set([7, 8, 9, 10, 0, 1, 0], 512)
         return {

@@ -143,7 +143,7 @@ class Fuzz {
       now: () => this.now,
       host: {
         state: () => ({ shutdown: false, dying: false }),
-        connect: (domid) => this.guests[domid - FIRST_GUEST]?.peer ?? null,
+        connect: (domid) => this.guests[domid - FIRST_GUEST]?.peer ?? undefined,
       },
     })
     for (let i = 0; i < CLIENTS; i++) this.open(i)

@@ -30,11 +30,11 @@ export class Machine {
     const host: DomainHost = {
       state: (domid) => {
         const domain = this.xen.domain(domid)
-        return domain ? { shutdown: inside(domain).shutdownCode >= 0, dying: domain.dying !== 'alive' } : null
+        return domain ? { shutdown: inside(domain).shutdownCode >= 0, dying: domain.dying !== 'alive' } : undefined
       },
       connect: (domid, gfn, port) => {
         const domain = this.xen.domain(domid)
-        if (!domain || domain.memory.frame(gfn) < 0) return null
+        if (!domain || domain.memory.frame(gfn) < 0) return undefined
         const bound = this.xen.domain(0)!.eventChannelOp('bind_interdomain', { remote_dom: domid, remote_port: port })
         return this.#peer(0, domid, gfn, Number(bound.local_port))
       },

@@ -42,7 +42,7 @@ describe('packets', () => {
     const header = encodeText(2, 5, 6, '')
     header[15] = 0xff
     reader.push(header)
-    expect(reader.next()).toBeNull()
+    expect(reader.next()).toBeUndefined()
     expect(reader.tooLong).toBe(true)
     expect(reader.refusedHeader).toMatchObject({ type: 2, reqId: 5, txId: 6 })
   })
@@ -53,7 +53,7 @@ describe('packets', () => {
     for (let at = 0; at < bytes.length; at++) {
       expect(reader.wanted).toBe(at < 16 ? 16 - at : bytes.length - at)
       reader.push(bytes.slice(at, at + 1))
-      if (at < bytes.length - 1) expect(reader.next()).toBeNull()
+      if (at < bytes.length - 1) expect(reader.next()).toBeUndefined()
     }
     expect(reader.next()?.reqId).toBe(1)
     expect(reader.wanted).toBe(16)
@@ -63,7 +63,7 @@ describe('packets', () => {
     const bytes = (text: string) => toUtf8(text)
     expect(splitStrings(bytes(''))).toEqual([])
     expect(splitStrings(bytes('a\0\0b\0'))).toEqual(['a', '', 'b'])
-    expect(splitStrings(bytes('a'))).toBeNull()
+    expect(splitStrings(bytes('a'))).toBeUndefined()
     expect([' 12x', 'x', '-3', ''].map(atoi)).toEqual([12, 0, -3, 0])
   })
 

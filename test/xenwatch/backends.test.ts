@@ -8,7 +8,7 @@ import { BackendBus, backendPathDomid } from '../../src/dom0/xenbus/index.js'
 import { create, createGuests, destroy, EventTrace, hostOf, MULTITHREADED, stall, texts, threadsLike } from './lab.js'
 
 /** A host with one guest that does nothing more by itself; the test writes its states. */
-function frozen(): { host: Host; written: number[]; front(state: number | null): number[] } {
+function frozen(): { host: Host; written: number[]; front(state: number | undefined): number[] } {
   const host = hostOf('single')
   createGuests(host, 1)
   host.guest(1).kernel.freeze()
@@ -27,7 +27,7 @@ function frozen(): { host: Host; written: number[]; front(state: number | null):
       written.length = 0
       const { xs } = host.toolstack
       const node = '/local/domain/1/device/vif/0/state'
-      host.complete('x', state === null ? xs.rm(node) : xs.write(node, state))
+      host.complete('x', state === undefined ? xs.rm(node) : xs.write(node, state))
       host.pass(0.1)
       return [...written]
     },
@@ -49,7 +49,7 @@ describe('netback', () => {
     expect(front(6), 'InitWait to Closed').toEqual([5, 6])
     expect(front(4), 'Closed to Connected').toEqual([2, 4])
     expect(host.bus.devices).toHaveLength(2)
-    expect(front(null), 'gone').toEqual([5, 6])
+    expect(front(undefined), 'gone').toEqual([5, 6])
     expect(host.bus.device('backend/vif/1/0')).toBeUndefined()
   })
 

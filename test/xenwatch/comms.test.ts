@@ -121,7 +121,7 @@ describe('xenbus_thread', () => {
     send(encodeText(XS.READ, 3, 0, 'three'))
     send(encodeText(XS.ERROR, 1, 0, 'ENOENT\0'))
     send(encodeText(XS.READ, 2, 0, 'two'))
-    expect(got).toEqual(['/c three', '/a null', '/b two'])
+    expect(got).toEqual(['/c three', '/a undefined', '/b two'])
     expect(xenbus.comms.pending).toBe(0)
   })
 

@@ -239,7 +239,7 @@ describe('on-demand', () => {
     expect(delivery.count(5)).toBe(1)
     delivery.put(reference)
     delivery.put(reference)
-    delivery.put(null)
+    delivery.put(undefined)
     lab.host.run()
     expect(lab.host.xenbus.reports).toEqual([
       'put() of xen-mtwatch-5 without a get()',

@@ -98,10 +98,10 @@ export class SmallLab {
 
   /** A watch without get_domid. */
   plainWatch(name: string, body: (path: string) => Task = nothing): XenbusWatch {
-    return this.#watch(`/plain/${name}`, body, null, 0)
+    return this.#watch(`/plain/${name}`, body, undefined, 0)
   }
 
-  #watch(node: string, body: (path: string) => Task, domid: ((path: string) => number) | null, owner: number) {
+  #watch(node: string, body: (path: string) => Task, domid: ((path: string) => number) | undefined, owner: number) {
     const lab = this
     return new XenbusWatch({
       node,

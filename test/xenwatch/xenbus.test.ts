@@ -27,7 +27,7 @@ describe('xenbus', () => {
     expect([reads, device.state, host.complete('x', xs.read(node))]).toEqual([2, 5, '5'])
     host.complete('x', xs.rm(node))
     host.complete('x', host.bus.switchState(device, 6))
-    expect([device.state, host.complete('x', xs.readIfExists(node))]).toEqual([5, null])
+    expect([device.state, host.complete('x', xs.readIfExists(node))]).toEqual([5, undefined])
   })
 
   it.each(DESIGNS)(

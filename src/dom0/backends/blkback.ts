@@ -28,7 +28,7 @@ interface BlkRing {
   readonly page: MappedPage
   readonly wait: WaitQueue
   readonly persistent: Map<number, MappedPage>
-  worker: Thread | null
+  worker: Thread | undefined
   port: number
   inflight: number
   /** The guest has put requests into the ring. */
@@ -51,10 +51,10 @@ class Blkif {
   /** `1.xvda`. */
   readonly name: string
   readonly domid: number
-  ring: BlkRing | null = null
+  ring: BlkRing | undefined
   /** `major:minor` of the open disk; empty = not yet. */
   physicalDevice = ''
-  watch: XenbusWatch | null = null
+  watch: XenbusWatch | undefined
 
   constructor(name: string, domid: number) {
     this.name = name
@@ -124,7 +124,7 @@ export class Blkback implements XenbusDriver {
 
   *#backendChanged(device: XenbusDevice, blkif: Blkif): Task {
     const text = yield* this.#bus.xenbus.readIfExists(`${device.nodename}/physical-device`)
-    if (text === null || blkif.physicalDevice || device.gone) return
+    if (text === undefined || blkif.physicalDevice || device.gone) return
     if (!/^[0-9a-f]+:[0-9a-f]+$/.test(text)) {
       yield* this.#bus.fatal(device, 'reading physical-device')
       return
@@ -198,7 +198,7 @@ export class Blkback implements XenbusDriver {
     const { xenbus, kernel } = this.#bus
     const ref = Number(yield* xenbus.readIfExists(`${device.otherend}/ring-ref`))
     const remotePort = Number(yield* xenbus.readIfExists(`${device.otherend}/event-channel`))
-    let page: MappedPage | null = null
+    let page: MappedPage | undefined
     try {
       page = this.#host.grants.map(blkif.domid, ref)
       const ring: BlkRing = {
@@ -206,7 +206,7 @@ export class Blkback implements XenbusDriver {
         page,
         wait: kernel.waitQueue(),
         persistent: new Map(),
-        worker: null,
+        worker: undefined,
         port: 0,
         inflight: 0,
         waiting: false,
@@ -280,12 +280,12 @@ export class Blkback implements XenbusDriver {
     if (ring.worker) {
       yield* kernel.kthreadStop(ring.worker)
       // Else a second stop would wait for a thread that is no more (XS-adv-350).
-      ring.worker = null
+      ring.worker = undefined
     }
     if (ring.inflight) return false
     yield* kernel.call('xen_blkbk_free_caches', kernel.call('free_persistent_gnts', this.#freePersistent(ring)))
     if (blkif.ring !== ring) return true
-    blkif.ring = null
+    blkif.ring = undefined
     this.#host.channels.close(ring.port)
     this.#host.grants.unmap(ring.page)
     return true

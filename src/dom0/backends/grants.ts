@@ -4,7 +4,7 @@
  */
 
 /** What the host knows of a guest's memory. */
-export type GuestPage = (domid: number, gfn: number) => (() => Uint8Array) | null
+export type GuestPage = (domid: number, gfn: number) => (() => Uint8Array) | undefined
 
 let markUnmapped: (page: MappedPage) => void
 
@@ -85,11 +85,11 @@ export class GrantTable {
     return page
   }
 
-  /** Maps a page; null for an invalid reference. */
-  tryMap(domid: number, gref: number): MappedPage | null {
+  /** Maps a page; undefined for an invalid reference. */
+  tryMap(domid: number, gref: number): MappedPage | undefined {
     const gfn = this.#granted.get(domid)?.get(gref)
-    const bytes = gfn === undefined ? null : this.#page(domid, gfn)
-    if (!bytes) return null
+    const bytes = gfn === undefined ? undefined : this.#page(domid, gfn)
+    if (!bytes) return undefined
     const page = new MappedPage(domid, gref, bytes)
     const pages = this.#mapped.get(domid) ?? new Set()
     this.#mapped.set(domid, pages.add(page))

@@ -15,9 +15,9 @@ export class StallInjector {
   readonly #log: string[] = []
   readonly #onPageFree: () => void
   #vifname = ''
-  #armed: StallKind | null = null
+  #armed: StallKind | undefined
   #dev = ''
-  #held: (() => void) | null = null
+  #held: (() => void) | undefined
 
   /** `onPageFree`: a page has lost a user, so who waits for that looks again. */
   constructor(lower: LowerDevices, onPageFree: () => void) {
@@ -56,21 +56,21 @@ export class StallInjector {
 
   /** True while something is held. */
   get holding(): boolean {
-    return this.#held !== null
+    return this.#held !== undefined
   }
 
   /** Gives back what is held, and is no longer armed (XW-inj-4). */
   release(): void {
-    this.#armed = null
+    this.#armed = undefined
     const held = this.#held
-    this.#held = null
+    this.#held = undefined
     held?.()
   }
 
   #take(kind: StallKind, dev: string, give: () => void, line: string): boolean {
     if (this.#armed !== kind || this.#dev !== dev) return false
     // One, and no more (XW-inj-2).
-    this.#armed = null
+    this.#armed = undefined
     this.#held = give
     this.#log.push(line)
     return true

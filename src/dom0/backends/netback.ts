@@ -96,8 +96,8 @@ class Vif {
   readonly stats: VifStats = { tx_zerocopy_sent: 0, tx_zerocopy_success: 0, tx_zerocopy_fail: 0 }
   /** State of the backend; the store has it too, but for what is held back. */
   state: number = Initialising
-  queue: VifQueue | null = null
-  hotplugWatch: XenbusWatch | null = null
+  queue: VifQueue | undefined
+  hotplugWatch: XenbusWatch | undefined
 
   constructor(name: string, domid: number) {
     this.name = name
@@ -112,8 +112,8 @@ class Vif {
 }
 
 /** What to do in `from` on the way to `target`: one step (XW-net-3). */
-function step(from: number, target: number): { to: number; act?: 'connect' | 'disconnect' } | null {
-  if (from === target) return null
+function step(from: number, target: number): { to: number; act?: 'connect' | 'disconnect' } | undefined {
+  if (from === target) return undefined
   switch (from) {
     case Initialising:
       return { to: target === Closed ? Closed : InitWait }
@@ -165,7 +165,7 @@ export class Netback implements XenbusDriver {
         yield* xenbus.write(`${nodename}/${feature}`, 1, tx)
     })
     const handle = yield* xenbus.readIfExists(`${nodename}/handle`)
-    if (handle === null || !/^[0-9]+$/.test(handle)) throw new Error('no handle')
+    if (handle === undefined || !/^[0-9]+$/.test(handle)) throw new Error('no handle')
     const name = `vif${device.otherendId}.${handle}`
     if (this.vif(name)) throw new Error(`there is a ${name} already`)
     this.#vifs.set(nodename, { vif: new Vif(name, device.otherendId), device })
@@ -251,7 +251,7 @@ export class Netback implements XenbusDriver {
 
   *#unwatchHotplug(vif: Vif): Task {
     const watch = vif.hotplugWatch
-    vif.hotplugWatch = null
+    vif.hotplugWatch = undefined
     if (watch) yield* this.#bus.xenbus.unregister(watch)
   }
 
@@ -305,7 +305,7 @@ export class Netback implements XenbusDriver {
     const { queue } = vif
     if (!queue) return
     for (const thread of queue.threads) yield* this.#bus.kernel.kthreadStop(thread)
-    vif.queue = null
+    vif.queue = undefined
     if (queue.port) this.#host.channels.close(queue.port)
     this.#host.grants.unmap(queue.ringPage)
   }

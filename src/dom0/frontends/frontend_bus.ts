@@ -110,7 +110,7 @@ export class FrontendBus {
   }
 
   *#backendChanged(frontend: Frontend): Task {
-    let value: string | null = null
+    let value: string | undefined
     try {
       value = yield* this.host.xenbus.readIfExists(`${frontend.backend}/state`)
     } catch (error) {

@@ -147,9 +147,9 @@ export class DomainList implements DomainControl {
     this.#windows.give(domain.memory.memory, domain.memory.base)
   }
 
-  info(domid: number): DomainInfo | null {
+  info(domid: number): DomainInfo | undefined {
     const domain = this.#xen.domain(domid)
-    if (!domain) return null
+    if (!domain) return undefined
     const guest = this.#guests.get(domid)
     const dying = domain.dying !== 'alive'
     return {

@@ -54,9 +54,9 @@ export class Guest implements GuestHost {
   readonly #levels: NonNullable<BootOptions['levels']>
   #paused = true
   readonly #granted = new Map<number, number>()
-  #channels: GuestKernel | null = null
-  #xenbus: Xenbus | null = null
-  #bus: FrontendBus | null = null
+  #channels: GuestKernel | undefined
+  #xenbus: Xenbus | undefined
+  #bus: FrontendBus | undefined
 
   constructor(
     xen: Hypervisor,

@@ -81,7 +81,7 @@ export class Host {
   readonly domains: DomainList
   readonly toolstack: Toolstack
   /** dom0's driver, once it has booted: it is upcalled while it boots. */
-  #dom0Ready: GuestKernel | null = null
+  #dom0Ready: GuestKernel | undefined
 
   constructor(options: HostOptions = {}) {
     const clock = options.clock ?? new ManualClock()
@@ -95,7 +95,7 @@ export class Host {
     this.grants = new GrantTable(
       (domid, gfn) => {
         const domain = this.xen.domain(domid)
-        return domain ? pageOf(domain.memory, gfn) : null
+        return domain ? pageOf(domain.memory, gfn) : undefined
       },
       (domid) => this.domains.pagesUnmapped(domid),
     )
@@ -144,15 +144,15 @@ export class Host {
     else this.domains.guest(domid)?.upcall()
   }
 
-  #domainState(domid: number): { shutdown: boolean; dying: boolean } | null {
+  #domainState(domid: number): { shutdown: boolean; dying: boolean } | undefined {
     const domain = this.xen.domain(domid)
-    return domain ? { shutdown: domain.shutdownCode !== undefined, dying: domain.dying !== 'alive' } : null
+    return domain ? { shutdown: domain.shutdownCode !== undefined, dying: domain.dying !== 'alive' } : undefined
   }
 
   /** The daemon's end of a ring; its port is dom0's. */
-  #storePeer(domid: number, gfn: number, remotePort: number): RingPeer | null {
+  #storePeer(domid: number, gfn: number, remotePort: number): RingPeer | undefined {
     const domain = this.xen.domain(domid)
-    if (!domain) return null
+    if (!domain) return undefined
     let onEvent = () => {}
     const name = `xenstored d${domid}`
     const port = this.channels.bindInterdomain(domid, remotePort, { name, handler: () => onEvent() })

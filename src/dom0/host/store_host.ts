@@ -111,7 +111,7 @@ export class StoreHost {
 
   /** Runs something in a process to its end. */
   complete<T>(task: Task<T>): T {
-    let result: { value: T } | null = null
+    let result: { value: T } | undefined
     this.kernel.process('process', function* () {
       result = { value: yield* task }
     })

@@ -90,15 +90,15 @@ export class CommandFrontRing {
     return asked(this.#page.load(REQ_EVENT), from, this.#requests)
   }
 
-  /** Takes a response; null if there is none, after asking to be notified of the next. */
-  pull(): Uint8Array | null {
+  /** Takes a response; undefined if there is none, after asking to be notified of the next. */
+  pull(): Uint8Array | undefined {
     for (let again = false; ; again = true) {
       if (this.#page.load(RSP_PROD) !== this.#responses) {
         const response = this.#page.slot(this.#responses).slice(0, RESPONSE_BYTES)
         this.#responses = (this.#responses + 1) >>> 0
         return response
       }
-      if (again) return null
+      if (again) return undefined
       this.#page.store(RSP_EVENT, (this.#responses + 1) >>> 0)
     }
   }
@@ -118,10 +118,10 @@ export class CommandBackRing {
   }
 
   /**
-   * Takes a request, as a copy that the guest cannot change any more; null if there is none, after asking to be notified
+   * Takes a request, as a copy that the guest cannot change any more; undefined if there is none, after asking to be notified
    * of the next; 'broken' if the guest claims more requests than the ring has slots.
    */
-  pull(): Uint8Array | null | 'broken' {
+  pull(): Uint8Array | undefined | 'broken' {
     for (let again = false; ; again = true) {
       const produced = this.#page.load(REQ_PROD)
       if ((produced - this.#responses) >>> 0 > COMMAND_SLOTS || this.#ahead(produced)) return 'broken'
@@ -130,7 +130,7 @@ export class CommandBackRing {
         this.#requests = (this.#requests + 1) >>> 0
         return request
       }
-      if (again) return null
+      if (again) return undefined
       this.#page.store(REQ_EVENT, (this.#requests + 1) >>> 0)
     }
   }

@@ -29,7 +29,7 @@ export const INDEX_WORD = {
 /** The index page; its view is renewed when its memory has grown. */
 export class IndexPage {
   readonly #page: () => Uint8Array
-  #bytes: Uint8Array | null = null
+  #bytes: Uint8Array | undefined
   #words: Int32Array = new Int32Array(0)
 
   /** `page`: its 4096 bytes as they are now. */
@@ -69,7 +69,7 @@ export class CircularArray {
   readonly #pages: readonly (() => Uint8Array)[]
   /** Pages that are neighbours in memory, as one piece. */
   #runs: { readonly start: number; readonly bytes: Uint8Array }[] = []
-  #buffer: ArrayBufferLike | null = null
+  #buffer: ArrayBufferLike | undefined
 
   /** `pages` in sequence, 4096 bytes each; their number is a power of two. */
   constructor(pages: readonly (() => Uint8Array)[]) {

@@ -219,11 +219,11 @@ export interface InetAddress {
 /** Bytes of an AF_INET address before its padding: family, port, address. */
 const INET_BYTES = 8
 
-/** Reads an address; null for another family, or a length that cannot be (PV-44: -EINVAL). */
-export function decodeAddress(addr: Uint8Array, len: number): InetAddress | null {
-  if (addr.length < ADDRESS_BYTES || len < INET_BYTES || len > ADDRESS_BYTES) return null
+/** Reads an address; undefined for another family, or a length that cannot be (PV-44: -EINVAL). */
+export function decodeAddress(addr: Uint8Array, len: number): InetAddress | undefined {
+  if (addr.length < ADDRESS_BYTES || len < INET_BYTES || len > ADDRESS_BYTES) return undefined
   const view = viewOf(addr)
-  if (view.getUint16(0, true) !== AF_INET) return null
+  if (view.getUint16(0, true) !== AF_INET) return undefined
   return { ip: addr.subarray(4, 8).join('.'), port: view.getUint16(2) }
 }
 

@@ -45,10 +45,10 @@ class RingSide {
     Atomics.store(words, index, this.#produced | 0)
   }
 
-  protected consume(index: number): Slot | null {
+  protected consume(index: number): Slot | undefined {
     const words = this.#words()
     const filled = ((Atomics.load(words, index) >>> 0) - this.#consumed) >>> 0
-    if (filled === 0 || filled > RING_SLOTS) return null
+    if (filled === 0 || filled > RING_SLOTS) return undefined
     const at = FIRST_SLOT + (this.#consumed % RING_SLOTS) * SLOT_WORDS
     this.#consumed = (this.#consumed + 1) >>> 0
     return { id: words[at]! >>> 0, gref: words[at + 1]! >>> 0, a: words[at + 2]! >>> 0, b: words[at + 3]! >>> 0 }
@@ -68,15 +68,15 @@ export class FrontRing extends RingSide {
     return true
   }
 
-  /** Takes a response; null if there is none. */
-  response(): Slot | null {
+  /** Takes a response; undefined if there is none. */
+  response(): Slot | undefined {
     return this.consume(RSP_PROD)
   }
 }
 
 /** The backend's side. */
 export class BackRing extends RingSide {
-  request(): Slot | null {
+  request(): Slot | undefined {
     return this.consume(REQ_PROD)
   }
 

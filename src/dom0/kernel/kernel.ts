@@ -34,7 +34,7 @@ export class Kernel implements ThreadOwner {
   readonly #workQueue: WaitQueue
   #lastPid = KTHREADD
   #frozen = false
-  #worker: Thread | null = null
+  #worker: Thread | undefined
 
   /** `name` is for messages: `d0`. `cpus`: how many it has. Default 1. */
   constructor(scheduler: Scheduler, name: string, cpus = 1) {

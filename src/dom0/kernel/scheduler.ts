@@ -113,7 +113,7 @@ export class Scheduler {
     record.waiting = waiting
     this.#setState(thread, state)
     yield
-    record.waiting = null
+    record.waiting = undefined
     this.#setState(thread, 'R')
   }
 
@@ -148,14 +148,14 @@ export class Scheduler {
   /** Ends a thread where it is; nothing of it runs any more, not even its clean-up: its domain is gone. */
   kill(thread: Thread): void {
     if (thread.state === 'X') return
-    recordOf(thread).body = null
+    recordOf(thread).body = undefined
     this.#end(thread)
   }
 
   #end(thread: Thread): void {
     const record = recordOf(thread)
     record.frames.length = 0
-    record.waiting = null
+    record.waiting = undefined
     this.#setState(thread, 'X')
     thread.owner.exited(thread)
   }

@@ -10,7 +10,7 @@ export interface Waiting {
   /** In words, for people. */
   readonly what: string
   /** Threads that this one waits for, if it waits for threads; used to find circles. */
-  readonly on: (() => Iterable<Thread>) | null
+  readonly on: (() => Iterable<Thread>) | undefined
 }
 
 /** What a thread asks of the kernel it belongs to. */
@@ -27,7 +27,7 @@ export interface ThreadRecord {
   /** Frames, outermost first. */
   readonly frames: string[]
   state: ThreadState
-  waiting: Waiting | null
+  waiting: Waiting | undefined
   /** Set by kthread_stop, never cleared. */
   shouldStop: boolean
   switches: number
@@ -36,7 +36,7 @@ export interface ThreadRecord {
   /** Woken while it is frozen. */
   parked: boolean
   /** Null once it was killed. */
-  body: Task<unknown> | null
+  body: Task<unknown> | undefined
 }
 
 /** The record behind a thread. */
@@ -61,12 +61,12 @@ export class Thread {
     this.#record = {
       frames,
       state: 'R',
-      waiting: null,
+      waiting: undefined,
       shouldStop: false,
       switches: 0,
       ready: false,
       parked: false,
-      body: null,
+      body: undefined,
     }
   }
 
@@ -76,7 +76,7 @@ export class Thread {
 
   /** What it sleeps for; undefined while it does not sleep. */
   get waiting(): Waiting | undefined {
-    return this.#record.waiting ?? undefined
+    return this.#record.waiting
   }
 
   /** kthread_should_stop: true since kthread_stop. */
@@ -111,10 +111,10 @@ export class DeadlockError extends Error {
   }
 }
 
-/** The circle that `thread` closes if it waits for `on`; null if there is none. */
-export function findCircle(thread: Thread, on: Iterable<Thread>): Thread[] | null {
+/** The circle that `thread` closes if it waits for `on`; undefined if there is none. */
+export function findCircle(thread: Thread, on: Iterable<Thread>): Thread[] | undefined {
   const seen = new Set<Thread>()
-  const walk = (next: Iterable<Thread>, trail: Thread[]): Thread[] | null => {
+  const walk = (next: Iterable<Thread>, trail: Thread[]): Thread[] | undefined => {
     for (const each of next) {
       if (each === thread) return trail
       if (seen.has(each)) continue
@@ -123,7 +123,7 @@ export function findCircle(thread: Thread, on: Iterable<Thread>): Thread[] | nul
       const found = further && walk(further, [...trail, each])
       if (found) return found
     }
-    return null
+    return undefined
   }
   return walk(on, [thread])
 }

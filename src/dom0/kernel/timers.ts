@@ -5,7 +5,7 @@ interface Entry {
   readonly ns: number
   readonly seq: number
   /** Null once it has fired or was cancelled; such a timer leaves the heap when it comes to its top. */
-  fire: (() => void) | null
+  fire: (() => void) | undefined
 }
 
 /** A timer that was set. */
@@ -24,7 +24,7 @@ export class Timer {
 
   /** It does not fire any more. Harmless for one that has fired. */
   cancel(): void {
-    this.#entry.fire = null
+    this.#entry.fire = undefined
   }
 }
 
@@ -63,7 +63,7 @@ export class Timers {
     for (let next = this.nextNs; next !== undefined && next <= now; next = this.nextNs) {
       const timer = this.#pop()
       const { fire } = timer
-      timer.fire = null
+      timer.fire = undefined
       fire!()
       fired++
     }

@@ -35,7 +35,7 @@ export class WaitQueue {
     if (holds()) return true
     const scheduler = this.#scheduler
     const thread = scheduler.running
-    const { state = 'D', what = 'an event', on = null, timeoutNs } = options
+    const { state = 'D', what = 'an event', on, timeoutNs } = options
     const deadline = timeoutNs === undefined ? Number.POSITIVE_INFINITY : scheduler.nowNs + timeoutNs
     const timer = timeoutNs === undefined ? undefined : scheduler.setTimer(deadline, () => scheduler.wake(thread))
     try {

@@ -97,7 +97,7 @@ function* askToClose({ xs }: ToolstackContext, paths: DevicePaths, forced: boole
   return yield* xs.transaction(function* (tx) {
     if (forced) yield* xs.pathCleanup(paths.frontend, tx)
     const state = yield* xs.readIfExists(`${paths.backend}/state`, tx)
-    if (state === null) return true
+    if (state === undefined) return true
     yield* xs.write(`${paths.backend}/online`, 0, tx)
     if (state === String(CLOSED)) return true
     yield* xs.write(`${paths.backend}/state`, CLOSING, tx)

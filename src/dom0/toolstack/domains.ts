@@ -23,6 +23,6 @@ export interface DomainControl {
   pause(domid: number): void
   /** Kills it. It stays, dying, as long as its pages are mapped. */
   destroy(domid: number): void
-  info(domid: number): DomainInfo | null
+  info(domid: number): DomainInfo | undefined
   list(): DomainInfo[]
 }

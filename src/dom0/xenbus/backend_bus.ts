@@ -121,7 +121,7 @@ export class BackendBus {
 
   /** It stays a device, but without driver, and does not keep its domain's thread (XW-acc-28). */
   *#probeFailed(device: XenbusDevice, error: Error): Task {
-    deviceRecord(device).driver = null
+    deviceRecord(device).driver = undefined
     this.#putReference(device)
     yield* this.#writeError(device, `xenbus_dev_probe on ${device.nodename}: ${error.message}`)
     yield* this.switchState(device, XenbusState.Closed)
@@ -130,7 +130,7 @@ export class BackendBus {
   #putReference(device: XenbusDevice): void {
     const record = deviceRecord(device)
     if (record.reference) this.xenbus.delivery.put(record.reference)
-    record.reference = null
+    record.reference = undefined
   }
 
   *#writeError(device: XenbusDevice, text: string): Task {
@@ -183,7 +183,7 @@ export class BackendBus {
     const node = `${device.nodename}/state`
     const { xenbus } = this
     const written = yield* xenbus.transaction(function* (tx) {
-      if ((yield* xenbus.readIfExists(node, tx)) === null) return false
+      if ((yield* xenbus.readIfExists(node, tx)) === undefined) return false
       yield* xenbus.write(node, state, tx)
       return true
     })
@@ -227,7 +227,7 @@ export class BackendBus {
   *#devRemove(device: XenbusDevice): Task {
     const record = deviceRecord(device)
     if (record.otherendWatch) yield* this.xenbus.unregister(record.otherendWatch)
-    record.otherendWatch = null
+    record.otherendWatch = undefined
     if (record.driver) yield* record.driver.remove(device)
     yield* this.switchState(device, XenbusState.Closed)
   }

@@ -51,7 +51,7 @@ export class XenbusComms {
   }
 
   /** After a suspend: what was in the old ring is gone (XW-base-10). Needs the response mutex. */
-  reinitialise(peer: RingPeer | null): void {
+  reinitialise(peer: RingPeer | undefined): void {
     if (peer && peer !== this.#peer) this.#peer.channel.onEvent(() => {})
     this.#peer = peer ?? this.#peer
     this.#ring = this.#attach(this.#peer)

@@ -29,8 +29,8 @@ export interface DeliveryHost {
   unregister(watch: XenbusWatch): Task
 }
 
-/** A domain's use of its thread, from get() to put(); null where a design does not count. */
-export type ThreadReference = EventThread | null
+/** A domain's use of its thread, from get() to put(); undefined where a design does not count. */
+export type ThreadReference = EventThread | undefined
 
 /** A way of delivering events. */
 export interface Delivery {
@@ -39,8 +39,8 @@ export interface Delivery {
   readonly domainLists: readonly EventThread[]
   /** xs_watch_msg: puts an event on its first list and returns that list. Must not sleep. */
   enqueue(event: XsWatchEvent): EventThread
-  /** Where the default thread forwards an event to; null: it runs it. */
-  route(event: XsWatchEvent): EventThread | null
+  /** Where the default thread forwards an event to; undefined: it runs it. */
+  route(event: XsWatchEvent): EventThread | undefined
   /** Unregistering, when no new event can come: removes what is queued and waits for what runs. */
   purge(watch: XenbusWatch): Task
   /** A callback has returned, in any thread. */

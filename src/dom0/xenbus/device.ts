@@ -24,9 +24,9 @@ export interface XenbusDriver {
 /** What the bus keeps of a device, and nobody else. */
 export interface DeviceRecord {
   state: number
-  driver: XenbusDriver | null
-  otherendWatch: XenbusWatch | null
-  /** Its part in keeping the thread of its domain; null where a design does not count. */
+  driver: XenbusDriver | undefined
+  otherendWatch: XenbusWatch | undefined
+  /** Its part in keeping the thread of its domain; undefined where a design does not count. */
   reference: ThreadReference
   gone: boolean
 }
@@ -56,7 +56,7 @@ export class XenbusDevice {
     this.name = name
     this.otherend = otherend
     this.otherendId = otherendId
-    this.#record = { state, driver: null, otherendWatch: null, reference: null, gone: false }
+    this.#record = { state, driver: undefined, otherendWatch: undefined, reference: undefined, gone: false }
   }
 
   /** Last state that was written. */

@@ -16,8 +16,8 @@ import { watchRecord, type XenbusWatch, type XsWatchEvent } from './watch.js'
 export interface DeliveryObserver {
   /** It was queued on its first list. */
   arrived?(event: XsWatchEvent, list: EventThread): void
-  /** It is not wanted (`will_handle`) or its watch is gone; then `watch` is null. */
-  dropped?(watch: XenbusWatch | null, path: string): void
+  /** It is not wanted (`will_handle`) or its watch is gone; then `watch` is undefined. */
+  dropped?(watch: XenbusWatch | undefined, path: string): void
   moved?(event: XsWatchEvent, from: EventThread, to: EventThread): void
   started?(event: XsWatchEvent, list: EventThread): void
   finished?(event: XsWatchEvent, list: EventThread): void
@@ -47,7 +47,7 @@ export interface EventThreadOptions {
   /** Called each time that a callback has returned. */
   readonly onFinished: () => void
   /** Where an event goes instead; asked when it is popped. Default: nowhere else. */
-  readonly route?: (event: XsWatchEvent) => EventThread | null
+  readonly route?: (event: XsWatchEvent) => EventThread | undefined
   /** Called once, when it is DOWN and its list is empty. */
   readonly onDrained?: (list: EventThread) => void
 }

@@ -15,7 +15,7 @@ export abstract class ForwardingDelivery extends MtwatchDelivery {
     return xenwatch
   }
 
-  route(event: XsWatchEvent): EventThread | null {
+  route(event: XsWatchEvent): EventThread | undefined {
     return this.listOf(event)
   }
 }

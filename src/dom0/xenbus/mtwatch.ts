@@ -26,7 +26,7 @@ export abstract class MtwatchDelivery implements Delivery {
   }
 
   abstract enqueue(event: XsWatchEvent): EventThread
-  abstract route(event: XsWatchEvent): EventThread | null
+  abstract route(event: XsWatchEvent): EventThread | undefined
   abstract start(): Task
   protected abstract stopWatching(): Task
 
@@ -44,10 +44,10 @@ export abstract class MtwatchDelivery implements Delivery {
     return this.#up.get(domid)
   }
 
-  /** The list of the domain that an event is about; null: the default list (XW-thr-3). */
-  protected listOf({ watch, path, token }: XsWatchEvent): EventThread | null {
+  /** The list of the domain that an event is about; undefined: the default list (XW-thr-3). */
+  protected listOf({ watch, path, token }: XsWatchEvent): EventThread | undefined {
     const domid = watch.getDomid?.(watch, path, token) ?? 0
-    return (domid > 0 && this.#up.get(domid)) || null
+    return (domid > 0 && this.#up.get(domid)) || undefined
   }
 
   /** Makes a domain's thread. */
@@ -104,7 +104,7 @@ export abstract class MtwatchDelivery implements Delivery {
   }
 
   get(_domid: number): ThreadReference {
-    return null
+    return undefined
   }
 
   put(_reference: ThreadReference): void {}

@@ -32,8 +32,8 @@ export class OnDemandDelivery extends MtwatchDelivery {
     return list
   }
 
-  route(): null {
-    return null
+  route(): undefined {
+    return undefined
   }
 
   override get(domid: number): ThreadReference {

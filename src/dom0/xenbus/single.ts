@@ -21,8 +21,8 @@ export class SingleDelivery implements Delivery {
     return xenwatch
   }
 
-  route(): null {
-    return null
+  route(): undefined {
+    return undefined
   }
 
   /** Takes the mutex, and so waits for the running callback of any owner, unless it is called from one. */
@@ -36,8 +36,8 @@ export class SingleDelivery implements Delivery {
 
   callbackReturned(): void {}
 
-  get(): null {
-    return null
+  get(): undefined {
+    return undefined
   }
 
   put(): void {}

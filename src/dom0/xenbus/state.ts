@@ -20,6 +20,6 @@ export function stateName(state: number): string {
 }
 
 /** A node's value as a state: a missing node reads as 0, and so does nonsense. */
-export function parseState(value: string | null): number {
-  return value !== null && /^[0-9]{1,2}$/.test(value) ? Number(value) : XenbusState.Unknown
+export function parseState(value: string | undefined): number {
+  return value !== undefined && /^[0-9]{1,2}$/.test(value) ? Number(value) : XenbusState.Unknown
 }

@@ -42,19 +42,19 @@ export abstract class StoreTasks {
     return fromLatin1(yield* this.#ask(asks.read(path), tx))
   }
 
-  /** Value of a node, or null if there is none. */
-  *readIfExists(path: string, tx: TransactionId = 0): Task<string | null> {
+  /** Value of a node, or undefined if there is none. */
+  *readIfExists(path: string, tx: TransactionId = 0): Task<string | undefined> {
     try {
       return yield* this.read(path, tx)
     } catch (error) {
-      if (asks.isRefusal(error, 'ENOENT')) return null
+      if (asks.isRefusal(error, 'ENOENT')) return undefined
       throw error
     }
   }
 
   /** Is there such a node? */
   *exists(path: string, tx: TransactionId = 0): Task<boolean> {
-    return (yield* this.readIfExists(path, tx)) !== null
+    return (yield* this.readIfExists(path, tx)) !== undefined
   }
 
   *write(path: string, value: string | number, tx: TransactionId = 0): Task {

@@ -194,7 +194,7 @@ export class Xenbus extends StoreTasks {
 
   /** xs_watch_msg, in the thread `xenbus` (XW-base-5). */
   #watchMessage(path: string, token: string): void {
-    const watch = this.#watches.get(token) ?? null
+    const watch = this.#watches.get(token)
     if (!watch || (watch.willHandle && !watch.willHandle(watch, path, token))) {
       this.#observer.dropped?.(watch, path)
       return
@@ -224,7 +224,7 @@ export class Xenbus extends StoreTasks {
   }
 
   /** On the new host: with the ring as it is there, and every watch set again under its old token (XS-linux-3). */
-  *resume(peer: RingPeer | null = null): Task {
+  *resume(peer?: RingPeer): Task {
     this.comms.reinitialise(peer)
     this.comms.responseMutex.unlock()
     for (const watch of this.watches) yield* this.#rewatch(watch)

@@ -101,7 +101,7 @@ export class OurSide implements Side {
       host: {
         state: (domid) => {
           const state = this.#states[domid] ?? 0
-          return state ? { shutdown: (state & SHUTDOWN) !== 0, dying: (state & DYING) !== 0 } : null
+          return state ? { shutdown: (state & SHUTDOWN) !== 0, dying: (state & DYING) !== 0 } : undefined
         },
         connect: (domid) => this.#map(domid),
       },
@@ -109,9 +109,9 @@ export class OurSide implements Side {
     })
   }
 
-  #map(domid: number): RingPeer | null {
+  #map(domid: number): RingPeer | undefined {
     const state = this.#states[domid] ?? 0
-    if (!state || state & DYING) return null
+    if (!state || state & DYING) return undefined
     return {
       page: () => this.#pages[domid]!,
       channel: {

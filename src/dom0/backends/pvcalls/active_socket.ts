@@ -66,7 +66,7 @@ export class ActiveSocket {
   #io = 1
   #released = false
   readonly #channel: SocketChannel
-  #net: NetSocket | null = null
+  #net: NetSocket | undefined
   #inProd: number
   #outCons: number
   #inFailed = false
@@ -254,8 +254,8 @@ export class ActiveSocket {
   release(): void {
     this.#released = true
     if (this.#net) {
-      this.#net.onReadable = null
-      this.#net.onWritable = null
+      this.#net.onReadable = undefined
+      this.#net.onWritable = undefined
     }
   }
 

@@ -60,7 +60,7 @@ export class BoundedPolicy implements IoPolicy, CpuSubscriber {
 
   /** PV-6. */
   #choose(): IoWorker {
-    let best: IoWorker | null = null
+    let best: IoWorker | undefined
     for (const worker of this.#workers.values()) {
       const order = best ? worker.size - best.size || worker.boundTo! - best.boundTo! : -1
       if (order < 0) best = worker

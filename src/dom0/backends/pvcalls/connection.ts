@@ -64,7 +64,7 @@ export class PvcallsConnection {
         }
         const request = decodeRequest(slot)
         const ret = yield* this.sockets.execute(request)
-        if (ret !== null) this.#respond(request, ret)
+        if (ret !== undefined) this.#respond(request, ret)
         yield
       }
     }

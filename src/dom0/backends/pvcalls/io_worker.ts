@@ -16,8 +16,8 @@ export type WorkerCpu = number | ((last: number) => number)
 export class IoWorker implements SocketWorker {
   readonly name: string
   readonly #sockets = new Set<ActiveSocket>()
-  /** The CPU that it is bound to; null if it is not. */
-  readonly boundTo: number | null
+  /** The CPU that it is bound to; undefined if it is not. */
+  readonly boundTo: number | undefined
   readonly thread: Thread
   readonly #place: (last: number) => number
   readonly #kernel: Kernel
@@ -31,7 +31,7 @@ export class IoWorker implements SocketWorker {
     this.#kernel = kernel
     this.#stats = stats
     this.name = name
-    this.boundTo = typeof cpu === 'number' ? cpu : null
+    this.boundTo = typeof cpu === 'number' ? cpu : undefined
     this.#place = typeof cpu === 'number' ? () => cpu : cpu
     this.#wait = kernel.waitQueue()
     this.thread = kernel.kthreadRun(name, 'pvcalls_back_ioworker', (thread) => this.#run(thread))
@@ -57,7 +57,7 @@ export class IoWorker implements SocketWorker {
     this.#sockets.add(socket)
     serviceOf(socket).worker = this
     // What was signalled on the old CPU is raised again on this one: no notification is lost on the way.
-    if (this.boundTo !== null) socket.deliverTo(this.boundTo)
+    if (this.boundTo !== undefined) socket.deliverTo(this.boundTo)
     if (socket.io > 0) this.enqueue(socket)
   }
 

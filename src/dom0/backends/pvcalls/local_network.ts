@@ -60,11 +60,11 @@ class Pipe {
 
 /** One end. */
 export class LocalSocket implements NetSocket {
-  onReadable: (() => void) | null = null
-  onWritable: (() => void) | null = null
+  onReadable: (() => void) | undefined
+  onWritable: (() => void) | undefined
   readonly #in: Pipe
   readonly #out: Pipe
-  #peer: LocalSocket | null = null
+  #peer: LocalSocket | undefined
   #closed = false
 
   private constructor(incoming: Pipe, outgoing: Pipe) {
@@ -115,8 +115,8 @@ export class LocalSocket implements NetSocket {
   close(): void {
     if (this.#closed) return
     this.#closed = true
-    this.onReadable = null
-    this.onWritable = null
+    this.onReadable = undefined
+    this.onWritable = undefined
     // Notify whoever still sends to it, and whoever waits for room.
     this.#in.reset = true
     this.#out.ended = true
@@ -137,7 +137,7 @@ interface Waiting {
 }
 
 class LocalListener implements NetListener {
-  onConnection: (() => void) | null = null
+  onConnection: (() => void) | undefined
   readonly #network: LocalNetwork
   readonly #key: string
   readonly #queue: LocalSocket[] = []
@@ -190,14 +190,14 @@ class LocalListener implements NetListener {
     return this.#queue.length > 0
   }
 
-  accept(): NetSocket | null {
-    const socket = this.#queue.shift() ?? null
+  accept(): NetSocket | undefined {
+    const socket = this.#queue.shift()
     this.#admit()
     return socket
   }
 
   close(): void {
-    this.onConnection = null
+    this.onConnection = undefined
     this.#network.forget(this.#key, this)
     for (const socket of this.#queue.splice(0)) socket.abort()
     for (const waiting of this.#waiting) {

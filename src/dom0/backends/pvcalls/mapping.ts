@@ -29,22 +29,22 @@ export class MappedDataRing {
     this.out = new CircularArray(data.slice(data.length / 2))
   }
 
-  /** Maps the ring whose index page is `ref`; null if a page is not granted or the order is out of range. */
-  static map(grants: GrantTable, domid: number, ref: number, maxOrder: number): MappedDataRing | null {
+  /** Maps the ring whose index page is `ref`; undefined if a page is not granted or the order is out of range. */
+  static map(grants: GrantTable, domid: number, ref: number, maxOrder: number): MappedDataRing | undefined {
     const pages: MappedPage[] = []
     const map = (gref: number): boolean => {
       const page = grants.tryMap(domid, gref)
       if (page) pages.push(page)
-      return page !== null
+      return page !== undefined
     }
-    if (!map(ref)) return null
+    if (!map(ref)) return undefined
     const index = new IndexPage(pages[0]!.bytes)
     const order = index.index(INDEX_WORD.ring_order)
     let ok = order >= 1 && order <= maxOrder
     for (let i = 0; ok && i < 1 << order; i++) ok = map(index.index(INDEX_WORD.ref + i))
     if (ok) return new MappedDataRing(grants, index, order, pages)
     for (const page of pages) grants.unmap(page)
-    return null
+    return undefined
   }
 
   unmap(): void {

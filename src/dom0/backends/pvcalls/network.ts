@@ -17,9 +17,9 @@ export interface NetSocket {
   /** Takes bytes to be sent, as many as it can: how many; -EAGAIN for none; another negative error. It copies them. */
   send(from: Uint8Array): number
   /** `receive` may have something new: bytes, the end, an error. */
-  onReadable: (() => void) | null
+  onReadable: (() => void) | undefined
   /** After a `send` that took less than all: it can take more, or has failed. */
-  onWritable: (() => void) | null
+  onWritable: (() => void) | undefined
   /** What was sent still arrives; nothing is received any more. No callback follows. */
   close(): void
 }
@@ -31,12 +31,12 @@ export interface NetListener {
    * at once; not any more after `close`.
    */
   listen(backlog: number, done: (ret: number) => void): void
-  /** Takes a connection that waits; null if there is none. */
-  accept(): NetSocket | null
+  /** Takes a connection that waits; undefined if there is none. */
+  accept(): NetSocket | undefined
   /** A connection waits? */
   readonly pending: boolean
   /** A connection came. */
-  onConnection: (() => void) | null
+  onConnection: (() => void) | undefined
   /** Connections that wait are refused. */
   close(): void
 }

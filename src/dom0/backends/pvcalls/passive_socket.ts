@@ -12,7 +12,7 @@ import type { NetListener, NetSocket } from './network.js'
 /** An accept, with the socket that it is to become; or a poll, without. */
 export interface WaitingCall {
   readonly request: PvcallsRequest
-  readonly socket: ActiveSocket | null
+  readonly socket: ActiveSocket | undefined
 }
 
 /** A bound socket. */
@@ -21,12 +21,12 @@ export class PassiveSocket {
   readonly net: NetListener
   listening = false
   /** A LISTEN that the network has not answered. */
-  pendingListen: PvcallsRequest | null = null
-  waiting: WaitingCall | null = null
-  readonly #answer: (call: WaitingCall, net: NetSocket | null) => void
+  pendingListen: PvcallsRequest | undefined
+  waiting: WaitingCall | undefined
+  readonly #answer: (call: WaitingCall, net: NetSocket | undefined) => void
 
-  /** `answer` is called when a waiting call can be answered: an accept with its connection, a poll with null. */
-  constructor(id: bigint, net: NetListener, answer: (call: WaitingCall, net: NetSocket | null) => void) {
+  /** `answer` is called when a waiting call can be answered: an accept with its connection, a poll with undefined. */
+  constructor(id: bigint, net: NetListener, answer: (call: WaitingCall, net: NetSocket | undefined) => void) {
     this.id = id
     this.net = net
     this.#answer = answer
@@ -43,8 +43,8 @@ export class PassiveSocket {
     const call = this.waiting
     if (!call || !this.net.pending) return
     // Before the connection is taken: the room that this makes may let another one in, which calls this again.
-    this.waiting = null
-    const net = call.socket ? this.net.accept() : null
+    this.waiting = undefined
+    const net = call.socket ? this.net.accept() : undefined
     if (call.socket && !net) this.waiting = call
     else this.#answer(call, net)
   }

@@ -33,11 +33,11 @@ const MOST_WAITING = 4096
 interface ActiveEntry {
   readonly socket: ActiveSocket
   readonly port: number
-  connecting: { readonly request: PvcallsRequest; giveUp: () => void } | null
+  connecting: { readonly request: PvcallsRequest; giveUp: () => void } | undefined
 }
 
 /** The result of a command: now, or not yet. */
-type Answer = number | null
+type Answer = number | undefined
 
 /** All sockets of a guest. */
 export class SocketTable {
@@ -71,7 +71,7 @@ export class SocketTable {
     return this.#active.size + this.#passive.size + this.#accepting.size
   }
 
-  /** Executes a command; null: it is answered later. Never throws, whatever the request says. */
+  /** Executes a command; undefined: it is answered later. Never throws, whatever the request says. */
   *execute(request: PvcallsRequest): Task<Answer> {
     switch (request.cmd) {
       case PVCALLS.SOCKET:
@@ -112,12 +112,12 @@ export class SocketTable {
     this.#active.set(id, entry)
     const giveUp = this.#shared.network.connect(address, (result) => this.#connected(entry, result))
     if (entry.connecting) entry.connecting.giveUp = giveUp
-    return null
+    return undefined
   }
 
   #connected(entry: ActiveEntry, result: NetSocket | number): void {
     const { socket, port, connecting } = entry
-    entry.connecting = null
+    entry.connecting = undefined
     if (typeof result === 'number') {
       this.#active.delete(socket.id)
       this.#close(socket, port)
@@ -178,7 +178,7 @@ export class SocketTable {
     const { socket, port, connecting } = entry
     this.#active.delete(socket.id)
     if (connecting) {
-      entry.connecting = null
+      entry.connecting = undefined
       connecting.giveUp()
       this.#respond(connecting.request, EBADF)
     }
@@ -207,11 +207,11 @@ export class SocketTable {
     if (!passive || passive.pendingListen) return EINVAL
     passive.pendingListen = request
     passive.net.listen(Math.min(request.backlog, MOST_WAITING), (ret) => {
-      passive.pendingListen = null
+      passive.pendingListen = undefined
       if (ret === 0) passive.listening = true
       this.#respond(request, ret)
     })
-    return null
+    return undefined
   }
 
   #accept(request: PvcallsRequest): Answer {
@@ -224,7 +224,7 @@ export class SocketTable {
     if (typeof opened === 'number') return opened
     this.#accepting.set(opened.socket, opened.port)
     passive.wait({ request, socket: opened.socket })
-    return null
+    return undefined
   }
 
   /** Is it the id of a socket that an ACCEPT waits for? */
@@ -237,16 +237,16 @@ export class SocketTable {
     const passive = this.#passive.get(request.id)
     if (!passive?.listening) return EINVAL
     if (passive.waiting) return EINTR
-    passive.wait({ request, socket: null })
-    return null
+    passive.wait({ request, socket: undefined })
+    return undefined
   }
 
   /** A waiting call has what it waited for. */
-  #arrived({ request, socket }: WaitingCall, net: NetSocket | null): void {
+  #arrived({ request, socket }: WaitingCall, net: NetSocket | undefined): void {
     if (socket && net) {
       const port = this.#accepting.get(socket)!
       this.#accepting.delete(socket)
-      this.#active.set(socket.id, { socket, port, connecting: null })
+      this.#active.set(socket.id, { socket, port, connecting: undefined })
       this.#start(socket, net)
     }
     this.#respond(request, 0)
@@ -256,7 +256,7 @@ export class SocketTable {
   #releasePassive(passive: PassiveSocket): void {
     this.#passive.delete(passive.id)
     const { waiting, pendingListen } = passive
-    passive.waiting = null
+    passive.waiting = undefined
     passive.net.close()
     if (waiting?.socket) {
       this.#close(waiting.socket, this.#accepting.get(waiting.socket)!)

@@ -14,7 +14,7 @@ export interface SocketCalls {
   accept(id: bigint, ringOrder?: number): Task<PvSocket>
   /** Waits for a connection, and leaves it where it is. */
   poll(id: bigint): Task
-  release(id: bigint, end: SocketEnd | null): Task
+  release(id: bigint, end: SocketEnd | undefined): Task
 }
 
 /** A connected socket. */
@@ -87,11 +87,11 @@ export class PvSocket {
     }
   }
 
-  /** Waits for bytes: a piece of at most `max`; null at the orderly end. @throws RangeError, PvcallsError as above */
-  *receive(max = 65536): Task<Uint8Array | null> {
+  /** Waits for bytes: a piece of at most `max`; undefined at the orderly end. @throws RangeError, PvcallsError as above */
+  *receive(max = 65536): Task<Uint8Array | undefined> {
     const piece = new Uint8Array(Math.min(max, this.end.ring.in.size))
     const got = yield* this.receiveInto(piece)
-    return got ? piece.subarray(0, got) : null
+    return got ? piece.subarray(0, got) : undefined
   }
 
   /** Everything up to the orderly end. @throws PvcallsError */
@@ -149,6 +149,6 @@ export class PvListener {
 
   /** Closes it. */
   *close(): Task {
-    yield* this.#front.release(this.id, null)
+    yield* this.#front.release(this.id, undefined)
   }
 }

@@ -41,7 +41,7 @@ interface Link {
 
 /** A command that was given. */
 interface Call {
-  ret: number | null
+  ret: number | undefined
   readonly answered: WaitQueue
 }
 
@@ -54,7 +54,7 @@ export class Pvcallsfront implements Frontend, SocketCalls {
   /** Commands without a response, by req_id. */
   readonly #calls = new Map<number, Call>()
   readonly #ends = new Set<SocketEnd>()
-  #link: Link | null = null
+  #link: Link | undefined
   #lastReqId = 0
   #maxPageOrder = 0
   #lastId = 0n
@@ -89,7 +89,7 @@ export class Pvcallsfront implements Frontend, SocketCalls {
 
   /** Commands can be given. */
   get connected(): boolean {
-    return this.state === Connected && this.#link !== null
+    return this.state === Connected && this.#link !== undefined
   }
 
   /** Waits until they can. */
@@ -123,7 +123,7 @@ export class Pvcallsfront implements Frontend, SocketCalls {
   /** The backend has let go of all pages and ports. */
   #dismantle(): void {
     const link = this.#link
-    this.#link = null
+    this.#link = undefined
     if (!link) return
     for (const end of [...this.#ends]) this.#freeEnd(end)
     this.#bus.host.close(link.port)
@@ -160,10 +160,10 @@ export class Pvcallsfront implements Frontend, SocketCalls {
     const link = this.#link!
     this.#lastReqId = (this.#lastReqId + 1) >>> 0
     const reqId = this.#lastReqId
-    const call: Call = { ret: null, answered: this.#bus.host.kernel.waitQueue() }
+    const call: Call = { ret: undefined, answered: this.#bus.host.kernel.waitQueue() }
     this.#calls.set(reqId, call)
     if (link.ring.push(encodeRequest(reqId, cmd, fields))) this.#bus.host.send(link.port)
-    yield* call.answered.until(() => call.ret !== null || this.#link !== link, {
+    yield* call.answered.until(() => call.ret !== undefined || this.#link !== link, {
       state: 'S',
       what: `the response to command ${cmd}`,
     })
@@ -237,7 +237,7 @@ export class Pvcallsfront implements Frontend, SocketCalls {
     try {
       yield* this.must('LISTEN', PVCALLS.LISTEN, { id, backlog: options.backlog ?? BACKLOG })
     } catch (error) {
-      yield* this.release(id, null)
+      yield* this.release(id, undefined)
       throw error
     }
     return new PvListener(this, id, address)
@@ -261,7 +261,7 @@ export class Pvcallsfront implements Frontend, SocketCalls {
   }
 
   /** Releases a socket, and takes its pages and port back when the backend has answered. */
-  *release(id: bigint, end: SocketEnd | null): Task {
+  *release(id: bigint, end: SocketEnd | undefined): Task {
     yield* this.command(PVCALLS.RELEASE, { id })
     if (end) this.#freeEnd(end)
   }
