@@ -44,7 +44,7 @@ export {
   type SaveMode,
 } from './migration/format.js'
 export type { Committed, Migration, MigrationStatus } from './migration/handle.js'
-export type { RestoreOptions } from './migration/options.js'
+export type { RestoreOptions, SaveOptions } from './migration/options.js'
 export type { SavedRun } from './migration/ram.js'
 export {
   type ChromeEvent,

@@ -19,10 +19,10 @@ import type { Register } from '../hypercalls/dispatch.js'
 import type { Trigger, XenPortOptions } from '../hypercalls/raise.js'
 import type { SchedWorld } from '../hypercalls/sched_op.js'
 import { checkRegisters } from '../hypercalls/typed_args.js'
-import type { SavedCooperative, SavedDomain, SavedTransparent, SaveMode } from '../migration/format.js'
+import type { SavedCooperative, SavedDomain, SavedTransparent } from '../migration/format.js'
 import type { Migration } from '../migration/handle.js'
 import { readSaveOptions } from '../migration/migrations.js'
-import type { RestoreOptions } from '../migration/options.js'
+import type { RestoreOptions, SaveOptions } from '../migration/options.js'
 import { Booting } from './booting.js'
 import { Parts } from './parts.js'
 
@@ -276,32 +276,32 @@ export class Hypervisor {
   // --- migration -----------------------------------------------------------------------------------------------------
 
   /**
-   * A domain as plain data (saved_state.ts). With `freeze` this begins a migration, whose handle `migrationOf` gives; without, it
+   * A domain as plain data (migration/format.ts). With `freeze` this begins a migration, whose handle `migrationOf` gives; without, it
    * is a copy, and the domain runs on. Default: true in transparent mode, where a source that ran on would be a second
    * owner of its channels; false in cooperative mode, which carries none.
    * @throws XenError ESRCH if there is no such domain; EBUSY in the middle of its hypercall, upcall or reset, or if it is
    * frozen already; EINVAL if it is dying; EOPNOTSUPP for an ABI that a transparent state cannot carry.
    */
-  saveDomain(domain: Domain, options?: { mode?: 'cooperative'; freeze?: boolean }): SavedCooperative
-  saveDomain(domain: Domain, options: { mode: 'transparent'; freeze?: boolean }): SavedTransparent
-  saveDomain(domain: Domain, options: { mode?: SaveMode; freeze?: boolean }): SavedDomain
-  saveDomain(domain: Domain, options: { mode?: SaveMode; freeze?: boolean } = {}): SavedDomain {
+  saveDomain(domain: Domain, options?: SaveOptions & { mode?: 'cooperative'; freeze?: boolean }): SavedCooperative
+  saveDomain(domain: Domain, options: SaveOptions & { mode: 'transparent'; freeze?: boolean }): SavedTransparent
+  saveDomain(domain: Domain, options: SaveOptions & { freeze?: boolean }): SavedDomain
+  saveDomain(domain: Domain, options: SaveOptions & { freeze?: boolean } = {}): SavedDomain {
     const inner = this.#domain('saveDomain', domain)
-    const { mode, freeze } = readSaveOptions('saveDomain', options)
+    const { freeze, ...how } = readSaveOptions('saveDomain', options)
     return freeze
-      ? this.#parts.moving.begin('saveDomain', inner, mode).state
-      : this.#parts.moving.save('saveDomain', inner, mode)
+      ? this.#parts.moving.begin('saveDomain', inner, how).state
+      : this.#parts.moving.save('saveDomain', inner, how)
   }
 
   /** Freezes a domain and saves it. It stands still until the handle's `commit` or `abort`. @throws as saveDomain. */
-  beginMigration(domain: Domain, options?: { mode?: 'cooperative' }): Migration<SavedCooperative>
-  beginMigration(domain: Domain, options: { mode: 'transparent' }): Migration<SavedTransparent>
-  beginMigration(domain: Domain, options: { mode?: SaveMode }): Migration
-  beginMigration(domain: Domain, options: { mode?: SaveMode } = {}): Migration {
+  beginMigration(domain: Domain, options?: SaveOptions & { mode?: 'cooperative' }): Migration<SavedCooperative>
+  beginMigration(domain: Domain, options: SaveOptions & { mode: 'transparent' }): Migration<SavedTransparent>
+  beginMigration(domain: Domain, options: SaveOptions): Migration
+  beginMigration(domain: Domain, options: SaveOptions = {}): Migration {
     const inner = this.#domain('beginMigration', domain)
-    const { mode } = readSaveOptions('beginMigration', options)
-    this.#parts.tell(inner, `is frozen for a ${mode} move`)
-    return this.#parts.moving.begin('beginMigration', inner, mode)
+    const how = readSaveOptions('beginMigration', options)
+    this.#parts.tell(inner, `is frozen for a ${how.mode} move`)
+    return this.#parts.moving.begin('beginMigration', inner, how)
   }
 
   /** The migration that a frozen domain is the source of. */

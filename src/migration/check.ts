@@ -23,18 +23,17 @@ import {
   PIRQ_COLUMNS,
   PORT_COLUMNS,
   type PortState,
+  READ_VERSIONS,
   SAVE_VERSION,
   type SavedCommon,
   type SavedTransparent,
   type SavedVcpu,
   type SaveMode,
 } from './format.js'
-import { type CheckedRun, readRam } from './ram.js'
+import { readRam } from './ram.js'
 
 /** Both modes after every check, RAM as bytes. */
-export interface CheckedCommon extends Omit<SavedCommon, 'ram'> {
-  ram: CheckedRun[]
-}
+export type CheckedCommon = SavedCommon
 
 /** A cooperative state after every check. */
 export interface CheckedCooperative extends CheckedCommon {
@@ -104,7 +103,7 @@ const TRANSPARENT = [
 export function checkSaved(state: unknown): CheckedCooperative | CheckedTransparent {
   const fields = new Fields(state)
   fields.oneOf('format', [FORMAT])
-  fields.oneOf('version', [SAVE_VERSION])
+  fields.oneOf<number>('version', READ_VERSIONS)
   const mode = fields.oneOf<SaveMode>('mode', MODES)
   fields.only(mode === 'cooperative' ? COMMON : TRANSPARENT)
   const frames = fields.int('frames', 1, MAX_FRAMES)

@@ -85,6 +85,11 @@ export class Fields {
     return this.#data[name]
   }
 
+  /** Is the member there? */
+  has(name: string): boolean {
+    return Object.hasOwn(this.#data, name)
+  }
+
   /** Refuses members that no reader knows: what they say would be dropped in silence. */
   only(names: readonly string[]): void {
     for (const name of Object.keys(this.#data))

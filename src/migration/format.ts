@@ -26,8 +26,10 @@ import type { SavedAbi } from './abi_parts.js'
 import type { Columns, SavedTable } from './fields.js'
 import type { SavedRun } from './ram.js'
 
-/** Version of the format; a reader refuses any other. */
-export const SAVE_VERSION = 1
+/** Version of the format that is written. 2: RAM as bytes, or none. */
+export const SAVE_VERSION = 2
+/** Versions that are read. In 1, RAM was always there, as base64. */
+export const READ_VERSIONS = [1, SAVE_VERSION] as const
 /** What a saved domain says it is. */
 export const FORMAT = 'evtchn-domain'
 
@@ -49,7 +51,8 @@ export interface SavedCommon {
   sharedInfoGfn: number
   maxEvtchnPort: number
   nrPirqs: number
-  ram: SavedRun[]
+  /** Null: the embedder carries the RAM. */
+  ram: SavedRun[] | null
 }
 
 /** A domain whose guest makes its channels again. */

@@ -28,8 +28,8 @@ import { type CheckedCooperative, type CheckedTransparent, checkSaved } from './
 import { RestoreError } from './fields.js'
 import type { SavedDomain, SaveMode } from './format.js'
 import { isRaised, Migration, Source, sourceOf } from './handle.js'
-import type { RestoreOptions } from './options.js'
-import { loadRam } from './ram.js'
+import type { RestoreOptions, SaveOptions } from './options.js'
+import { loadRam, type RamSource, type SavedRun } from './ram.js'
 import { clearChannels, Restore, retire } from './restore.js'
 import { saveCooperative, saveTransparent } from './save.js'
 
@@ -38,6 +38,7 @@ const { frames: _frames, vcpus: _vcpus, type: _type, ...grantable } = DOMAIN_OPT
 const RESTORE_OPTIONS: Table<RestoreOptions> = {
   ...grantable,
   replaces: anything,
+  ram: among('keep'),
   pirqs: listOf(within(0, MAX_IRQ), `integers from 0 to ${MAX_IRQ}`),
   globalVirqs: listOf(within(0, NR_VIRQS - 1), `integers from 0 to ${NR_VIRQS - 1}`),
 }
@@ -59,11 +60,11 @@ export interface MovingHost {
 /** Options of a save as given. @throws ParameterError */
 export function readSaveOptions(
   call: string,
-  options: { mode?: SaveMode; freeze?: boolean },
-): { mode: SaveMode; freeze: boolean } {
+  options: SaveOptions & { freeze?: boolean },
+): Required<SaveOptions> & { freeze: boolean } {
   const modes = among<SaveMode>('cooperative', 'transparent')
-  const { mode = 'cooperative' } = checkOptions(call, options, { mode: modes, freeze: flag })
-  return { mode, freeze: options.freeze ?? mode === 'transparent' }
+  const { mode = 'cooperative', ram = true } = checkOptions(call, options, { mode: modes, ram: flag, freeze: flag })
+  return { mode, ram, freeze: options.freeze ?? mode === 'transparent' }
 }
 
 /** The migrations of one host. */
@@ -81,7 +82,7 @@ export class Moving {
   }
 
   /** A domain as plain data. @throws XenError, see Hypervisor.saveDomain */
-  save(call: string, domain: Domain, mode: SaveMode): SavedDomain {
+  save(call: string, domain: Domain, { mode, ram }: Required<SaveOptions>): SavedDomain {
     const { queue, timers, time } = this.#host
     const refuse = (errno: number, found: string): never => {
       throw new XenError(call, errno, `d${domain.domid} ${found}`)
@@ -89,20 +90,20 @@ export class Moving {
     if (domain.frozen) refuse(Errno.EBUSY, domain.frozen === 'saved' ? 'is being migrated' : 'has not been started')
     if (domain.dying !== 'alive') refuse(Errno.EINVAL, `is ${domain.dying}`)
     if (domain.nextEvtchn) refuse(Errno.EBUSY, `is in the middle of a reset, at port ${domain.nextEvtchn}`)
-    if (mode === 'cooperative') return saveCooperative(domain)
+    if (mode === 'cooperative') return saveCooperative(domain, ram)
     // What a vCPU does next is on the stack here, and no state can carry that.
     if (queue.inCall) refuse(Errno.EBUSY, 'cannot be saved in the middle of a hypercall')
     if (domain.vcpus.some((vcpu) => queue.inUpcall(vcpu))) refuse(Errno.EBUSY, 'is in the middle of an upcall')
     const now = systemTime(time)
-    return saveTransparent(domain, (vcpu) => {
+    return saveTransparent(domain, ram, (vcpu) => {
       const at = timers.endOf(vcpu)
       return at === undefined ? null : at > now ? at - now : 0n
     })
   }
 
   /** Saves a domain and freezes it. */
-  begin(call: string, domain: Domain, mode: SaveMode): Migration {
-    const state = this.save(call, domain, mode)
+  begin(call: string, domain: Domain, options: Required<SaveOptions>): Migration {
+    const state = this.save(call, domain, options)
     domain.frozen = 'saved'
     const source = new Source(domain, {
       destroy: () => {
@@ -137,13 +138,14 @@ export class Moving {
     const call = 'restoreDomain'
     checkOptions(call, options, RESTORE_OPTIONS)
     const checked = checkSaved(state)
-    const { replaces, pirqs: _pirqs, globalVirqs: _globalVirqs, ...given } = options
+    const { replaces, ram: _ram, pirqs: _pirqs, globalVirqs: _globalVirqs, ...given } = options
+    const filling = fillingOf(call, checked, options)
     if (replaces !== undefined && (!(replaces instanceof Migration) || this.of(sourceOf(replaces).domain) !== replaces))
       throw new ParameterError(call, 'replaces', replaces, 'a migration under way on this host')
     const source = replaces && sourceOf(replaces).domain
     const domain = this.#detached(checked, given, source)
     try {
-      return this.#settle(domain, checked, options)
+      return this.#settle(domain, checked, options, filling)
     } catch (error) {
       // Refused: nobody has seen it. On the host it stays.
       if (this.#host.domains.get(domain.domid) !== domain) domain.dispose()
@@ -152,10 +154,15 @@ export class Moving {
   }
 
   /** Gives a new domain what the state says, and puts it on the host. */
-  #settle(domain: Domain, checked: CheckedCooperative | CheckedTransparent, options: RestoreOptions): Domain {
+  #settle(
+    domain: Domain,
+    checked: CheckedCooperative | CheckedTransparent,
+    options: RestoreOptions,
+    filling: RamSource,
+  ): Domain {
     const { world, queue, timers, time } = this.#host
     const { virqs } = world
-    const { replaces, pirqs = [], globalVirqs = [], ...given } = options
+    const { replaces, pirqs = [], globalVirqs = [] } = options
     const frozen = replaces && sourceOf(replaces)
     const source = frozen?.domain
     for (const pirq of [...(source?.pirqs.permitted ?? []), ...pirqs]) domain.pirqs.permitted.add(pirq)
@@ -168,7 +175,7 @@ export class Moving {
       for (const virq of globalVirqs) virqs.setHandler(domain, virq)
     }
     if (checked.mode === 'cooperative') {
-      loadRam(domain.memory, checked.ram, !given.memory)
+      loadRam(domain.memory, filling)
       clearChannels(domain)
       if (source) {
         retire(world, source, new Set())
@@ -181,7 +188,7 @@ export class Moving {
     withMemory(() => restore.prepare())
     domain.frozen = 'restored'
     queue.around(() => {
-      domain.restored = restore.carryOut(attach, given.memory ? 'given' : 'new')
+      domain.restored = restore.carryOut(attach, filling)
     })
     const now = systemTime(time)
     for (const [i, { poll }] of checked.vcpuState.entries())
@@ -192,7 +199,7 @@ export class Moving {
   /** The domain that a state describes, not on the host yet, its memory untouched. */
   #detached(
     checked: CheckedCooperative | CheckedTransparent,
-    given: Omit<RestoreOptions, 'pirqs' | 'globalVirqs' | 'replaces'>,
+    given: Omit<RestoreOptions, 'pirqs' | 'globalVirqs' | 'replaces' | 'ram'>,
     source: Domain | undefined,
   ): Domain {
     const { domains, domainHost } = this.#host
@@ -253,6 +260,25 @@ export class Moving {
     this.#thaw(domain)
     return added
   }
+}
+
+/** What fills the memory. @throws ParameterError, RestoreError */
+function fillingOf(
+  call: string,
+  { ram: runs }: { ram: SavedRun[] | null },
+  { ram, memory }: RestoreOptions,
+): RamSource {
+  if (ram === 'keep') {
+    if (!memory) throw new ParameterError(call, 'ram', ram, "'keep' only beside `memory`, which has the guest's RAM")
+    return 'keep'
+  }
+  if (!runs)
+    throw new RestoreError(
+      'ram',
+      Errno.EINVAL,
+      "is not in the state, which was saved with ram: false: restore it with `memory` and ram: 'keep'",
+    )
+  return { runs, fresh: !memory }
 }
 
 /** Without the members that are undefined, which stand for a default. */

@@ -12,6 +12,7 @@
 
 import {
   ECS,
+  EVTCHN_FIFO_MAX_QUEUES,
   FIRST_UPCALL_VECTOR,
   PAGE_SIZE,
   sharedInfo,
@@ -32,7 +33,7 @@ import { frameRefs } from '../machine/memory.js'
 import type { CheckedPort, CheckedTransparent } from './check.js'
 import { RestoreError } from './fields.js'
 import { isRaised, pendingPorts, type Source } from './handle.js'
-import { loadRam } from './ram.js'
+import { loadRam, type RamSource } from './ram.js'
 
 const { ENOMEM, EINVAL, ENOSPC } = Errno
 
@@ -294,15 +295,15 @@ export class Restore {
   // --- carry out -----------------------------------------------------------------------------------------------------
 
   /**
-   * Every effect. `attach` puts the domain on the host, under its number. `memory` says whether the domain's memory is new,
-   * and so all zero. Nothing here can be refused.
+   * Every effect. `attach` puts the domain on the host, under its number. Nothing here can be refused.
    */
-  carryOut(attach: () => void, memory: 'new' | 'given'): RestoreReport {
+  carryOut(attach: () => void, ram: RamSource): RestoreReport {
     const domain = this.#domain
     const source = this.#source
     // The source keeps its events in its own RAM, and the same RAM may be filled next.
     const late = source ? [...pendingPorts(source)] : []
-    loadRam(domain.memory, this.#state.ram, memory === 'new')
+    loadRam(domain.memory, ram)
+    if (ram === 'keep' && source) takeQueues(domain, source)
     for (const gfn of this.#state.readOnly) domain.memory.protect(gfn)
     if (source) retire(this.#world, source, new Set(this.#ends.map((end) => end.port)))
     attach()
@@ -329,6 +330,21 @@ export class Restore {
     if (domain.type !== 'pv') return
     for (const { pirq, port, willShare } of this.#state.pirqs) if (port) world.irqs.bind(pirq, domain.domid, willShare)
   }
+}
+
+/**
+ * RAM that stays in its place has the links of the events that came after the save, so the ends of those queues are the
+ * source's as they are now, not as they were saved.
+ */
+function takeQueues(domain: Domain, source: Domain): void {
+  const { fifo, ports, memory } = domain
+  const old = source.memory
+  if (!fifo || !source.fifo || memory.memory !== old.memory || memory.base !== old.base) return
+  for (let vcpu = 0; vcpu < domain.vcpus.length; vcpu++)
+    for (let priority = 0; priority < EVTCHN_FIFO_MAX_QUEUES; priority++)
+      fifo.setTail(vcpu, priority, source.fifo.tail(vcpu, priority))
+  for (let port = 1; port < Math.min(ports.validEvtchns, source.ports.validEvtchns); port++)
+    ports.setLastQueue(port, source.ports.lastQueue(port))
 }
 
 /**

@@ -34,16 +34,20 @@ function saveCommon(domain: Domain): Omit<SavedCommon, 'ram'> {
   }
 }
 
-/** Configuration and RAM of a domain. */
-export function saveCooperative(domain: Domain): SavedCooperative {
-  return { ...saveCommon(domain), mode: 'cooperative', ram: saveRam(domain.memory) }
+/** Configuration and RAM of a domain; without RAM if its embedder carries that. */
+export function saveCooperative(domain: Domain, withRam: boolean): SavedCooperative {
+  return { ...saveCommon(domain), mode: 'cooperative', ram: withRam ? saveRam(domain.memory) : null }
 }
 
 /**
  * All of a domain. `leftNs` tells how long a vCPU's poll may still last, null = for ever.
  * @throws XenError EOPNOTSUPP for an ABI that has no part in the format.
  */
-export function saveTransparent(domain: Domain, leftNs: (vcpu: Vcpu) => bigint | null): SavedTransparent {
+export function saveTransparent(
+  domain: Domain,
+  withRam: boolean,
+  leftNs: (vcpu: Vcpu) => bigint | null,
+): SavedTransparent {
   const abi = abiPartOf(domain)
   const { ports, pirqs, memory } = domain
   return {
@@ -68,7 +72,7 @@ export function saveTransparent(domain: Domain, leftNs: (vcpu: Vcpu) => bigint |
     eoiMap: pirqs.eoiMapGfn < 0 ? null : { gfn: pirqs.eoiMapGfn, autoUnmask: pirqs.autoUnmask },
     fifoPorts: { columns: Object.keys(FIFO_COLUMNS), rows: [...fifoPorts(domain)] },
     abi: { name: abi.name, ...abi.save(domain) } as SavedAbi,
-    ram: saveRam(memory),
+    ram: withRam ? saveRam(memory) : null,
   }
 }
 

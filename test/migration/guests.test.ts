@@ -205,11 +205,11 @@ describe('where a domain may be moved to', () => {
     const domain = host.xen.createDomain({ domid: 1, frames: 2000 })
     for (const gfn of [5, 6, 700, 1999]) domain.memory.view()[gfn * PAGE_SIZE + 77] = gfn & 0xff
     const { ram } = host.xen.saveDomain(host.xen.domain(1)!)
-    expect(ram.map(({ gfn, base64 }) => [gfn, base64.length])).toEqual([
-      [1, 5464],
-      [5, 10924],
-      [700, 5464],
-      [1999, 5464],
+    expect(ram!.map(({ gfn, bytes }) => [gfn, bytes.length])).toEqual([
+      [1, 4096],
+      [5, 8192],
+      [700, 4096],
+      [1999, 4096],
     ])
   })
 

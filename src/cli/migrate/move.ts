@@ -68,7 +68,7 @@ function save(work: Workload, mode: SaveMode, to: Destination): Move {
   const text = JSON.stringify(migration.state)
   const saveNs = nowNs() - began
   for (const i of raised) dom0.send(source.ends[i]!)
-  const ramBytes = migration.state.ram.reduce((sum, { base64 }) => sum + Math.floor((base64.length * 3) / 4), 0)
+  const ramBytes = (migration.state.ram ?? []).reduce((sum, { bytes }) => sum + bytes.length, 0)
   const outcome: Outcome = {
     mode,
     to,
