@@ -8,19 +8,19 @@ import { type Bits, DOMID_SELF, PAGE_SIZE, sharedInfo, VCPU_INFO_SIZE, VIRQ } fr
 import { inside } from '../src/domain/handles.js'
 import { Hypervisor } from '../src/index.js'
 import { bytesAt, channelsOf, fullPages, PAGE, plan } from './nlevel/geometry.js'
-import { ARGUMENT, FIRST_FREE, RawGuest } from './nlevel/guest.js'
+import { ARGUMENT, FIRST_FREE, TreeGuest } from './nlevel/guest.js'
 import { random } from './random.js'
 import { seedOr } from './settings.js'
 
 /** Random bytes in all of a domain's RAM. */
-function scribble({ bytes }: RawGuest, next: (n: number) => number): void {
+function scribble({ bytes }: TreeGuest, next: (n: number) => number): void {
   for (let at = 0; at < bytes.length; at++) bytes[at] = next(256)
 }
 
 type Range = [from: number, to: number]
 
 /** Guest-physical ranges that belong to events: the tree in force, the words in shared_info, vcpu_info. */
-function eventRanges(guest: RawGuest): Range[] {
+function eventRanges(guest: TreeGuest): Range[] {
   const { domain, tree } = guest
   const ranges: Range[] = []
   const bits = tree?.bits ?? domain.bits
@@ -49,13 +49,13 @@ const within = (at: number, ranges: readonly Range[]) => ranges.some(([from, to]
 
 /** Domains and the bytes between them, watched. */
 class Watched {
-  readonly regions: { bytes: () => Uint8Array; before: Uint8Array; guest: RawGuest | null }[] = []
+  readonly regions: { bytes: () => Uint8Array; before: Uint8Array; guest: TreeGuest | null }[] = []
 
-  watch(bytes: () => Uint8Array, guest: RawGuest | null): void {
+  watch(bytes: () => Uint8Array, guest: TreeGuest | null): void {
     this.regions.push({ bytes, before: bytes().slice(), guest })
   }
   /** Fails if a byte changed that `allowed` does not name for its domain; then goes on from here. */
-  check(what: string, allowed: (guest: RawGuest) => readonly Range[]): void {
+  check(what: string, allowed: (guest: TreeGuest) => readonly Range[]): void {
     for (const region of this.regions) {
       const now = region.bytes()
       if (Buffer.compare(now, region.before) === 0) continue
@@ -97,7 +97,7 @@ describe.each([
     const watched = new Watched()
     const guests = KINDS.map(({ bits, levels, vcpus }, i) => {
       const place = memory ? { memory, base: GAP * PAGE_SIZE + i * stride } : { shared }
-      const guest = new RawGuest(xen, { domid: i + 1, bits, vcpus, frames: FRAMES, maxEvtchnPort: Infinity, ...place })
+      const guest = new TreeGuest(xen, { domid: i + 1, bits, vcpus, frames: FRAMES, maxEvtchnPort: Infinity, ...place })
       scribble(guest, next)
       guest.bytes.fill(0, PAGE, PAGE + vcpus * VCPU_INFO_SIZE)
       if (levels > 2) guest.register(plan(bits, levels, 1, vcpus, FIRST_FREE), vcpus > 2 ? [0, 2] : undefined)
@@ -139,7 +139,7 @@ describe.each([
         i % 2 ? names[next(names.length)]! : (['send', 'unmask', 'send', 'bind_interdomain'] as const)[next(4)]!
       const args = ops[busy]()
       // Ports that are open are mostly masked by random bytes: unmask some, as the guest may.
-      if (next(3) === 0) guest.setBit(guest.leaf(next(2) ? 'mask' : 'pending', next(90)), 0)
+      if (next(3) === 0) guest.setBitAt(guest.leaf(next(2) ? 'mask' : 'pending', next(90)), 0)
       watched.check('the guest itself', eventRanges)
       const rc = guest.op(busy, args, next(guest.domain.vcpus.length))
       if (rc >= 0) changes++
@@ -188,7 +188,7 @@ describe('10,000 domains', () => {
     const guests = Array.from({ length: COUNT }, (_, i) => {
       const place = memories[i % 4]!
       const bits: Bits = i % 3 ? 64 : 32
-      const guest = new RawGuest(xen, { domid: i, bits, frames: frames(i), memory: place.memory, base: place.base })
+      const guest = new TreeGuest(xen, { domid: i, bits, frames: frames(i), memory: place.memory, base: place.base })
       place.base += frames(i) * PAGE_SIZE
       if (deep(i)) {
         guest.register(tree(bits))
@@ -209,8 +209,8 @@ describe('10,000 domains', () => {
       }).local_port
     }
     for (const [i, guest] of guests.entries()) {
-      guest.setBit(guest.leaf('pending', fromLast[i]!), 0)
-      guest.setBit(guest.leaf('mask', fromLast[i]!), 0)
+      guest.setBitAt(guest.leaf('pending', fromLast[i]!), 0)
+      guest.setBitAt(guest.leaf('mask', fromLast[i]!), 0)
       guest.quiet(0)
     }
     const images = memories.map(({ memory }) => new Uint8Array(memory.buffer))
@@ -255,10 +255,10 @@ describe('10,000 domains', () => {
     for (const [i, levels] of [2, 3, 4].entries()) {
       const xen = Hypervisor.create()
       const base = 2 ** 31 + i * 64 * PAGE - (i === 1 ? 32 * PAGE : 0)
-      const guest = new RawGuest(xen, { domid: 1, vcpus: 34, frames: 64, memory, base, maxEvtchnPort: Infinity })
+      const guest = new TreeGuest(xen, { domid: 1, vcpus: 34, frames: 64, memory, base, maxEvtchnPort: Infinity })
       if (levels > 2) guest.register({ ...plan(64, levels, 2, 1, FIRST_FREE) })
       guest.openIpi(4095)
-      guest.setBit(guest.leaf('mask', 4095), 0)
+      guest.setBitAt(guest.leaf('mask', 4095), 0)
       guest.quiet(0)
       expect(guest.op('send', { port: 4095 })).toBe(0)
       expect([guest.pending(4095), guest.path(0, 4095), guest.flag(0)]).toEqual([1, Array(levels - 1).fill(1), 1])
@@ -285,7 +285,7 @@ describe('a domain that is latched to the other width', () => {
       let now = 1n
       const clock = { nowNs: () => 0, wallclockNs: () => (now += 123_456_789_012_345_678n) }
       const xen = Hypervisor.create({ clock })
-      const guest = new RawGuest(xen, { domid: 1, bits, vcpus: 3, frames: 48, maxEvtchnPort: Infinity })
+      const guest = new TreeGuest(xen, { domid: 1, bits, vcpus: 3, frames: 48, maxEvtchnPort: Infinity })
       for (let at = 0; at < guest.bytes.length; at++) guest.bytes[at] = next(256)
       const nrPages = Math.min(2, fullPages(bits, levels))
       const tree = plan(bits, levels, nrPages, 3, FIRST_FREE)
@@ -303,7 +303,7 @@ describe('a domain that is latched to the other width', () => {
       const rcs: number[] = []
       for (let i = 0; i < 600; i++) {
         const port = next(90)
-        guest.setBit(guest.leaf('mask', port), next(2))
+        guest.setBitAt(guest.leaf('mask', port), next(2))
         const name = (['send', 'unmask', 'close', 'bind_vcpu', 'bind_ipi'] as const)[next(5)]!
         rcs.push(guest.op(name, { port, vcpu: next(3) }))
         watched.check(`${name} ${port}`, () => ranges)
@@ -325,8 +325,8 @@ describe('a domain that is latched to the other width', () => {
       expect([inside(guest.domain).levels, inside(guest.domain).maxEvtchns]).toEqual([2, other * other])
       for (const v of [0, 1]) guest.quiet(v)
       guest.openIpi(40, 1)
-      guest.setBit(guest.leaf('pending', 40), 0)
-      guest.setBit(guest.leaf('mask', 40), 0)
+      guest.setBitAt(guest.leaf('pending', 40), 0)
+      guest.setBitAt(guest.leaf('mask', 40), 0)
       guest.must(guest.op('send', { port: 40 }))
       expect([guest.pending(40), guest.path(1, 40), guest.flag(1)]).toEqual([1, [1], 1])
     },
@@ -335,7 +335,7 @@ describe('a domain that is latched to the other width', () => {
   it('EC-lay-5: with two levels the words are not converted, and from then on the other layout is in use', () => {
     for (const bits of [32, 64] as const) {
       const other: Bits = bits === 64 ? 32 : 64
-      const guest = RawGuest.on({}, { bits, frames: 16 })
+      const guest = TreeGuest.on({}, { bits, frames: 16 })
       guest.openIpi(40)
       guest.must(guest.op('send', { port: 40 }))
       const watched = new Watched()
@@ -345,7 +345,7 @@ describe('a domain that is latched to the other width', () => {
       watched.check('latchWidth', () => [[PAGE + wc_version, PAGE + wc_sec_hi + 4]])
       expect(inside(guest.domain).maxEvtchns).toBe(other * other)
       guest.quiet(0)
-      guest.setBit(guest.leaf('pending', 40), 0)
+      guest.setBitAt(guest.leaf('pending', 40), 0)
       guest.must(guest.op('send', { port: 40 }))
       expect([guest.pending(40), guest.path(0, 40)]).toEqual([1, [1]])
     }

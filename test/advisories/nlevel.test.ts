@@ -5,7 +5,7 @@ import { DOMID_SELF, HYPERVISOR, SCHEDOP } from '../../src/abi/index.js'
 import { inside } from '../../src/domain/handles.js'
 import { enough, memoryFor } from '../machine/scarce.js'
 import { PAGE, plan } from '../nlevel/geometry.js'
-import { ARGUMENT, FIRST_FREE, RawGuest, stateOf } from '../nlevel/guest.js'
+import { ARGUMENT, FIRST_FREE, stateOf, TreeGuest } from '../nlevel/guest.js'
 
 afterEach(enough)
 
@@ -20,7 +20,7 @@ const [EINVAL, ENOMEM] = [-22, -12]
 describe.each(FORMS)('%i bits, %i levels', (bits, levels, pages) => {
   /** A domain on the tree; `preempt` is asked at every 64th port of a reset. */
   function machine(preempt: () => boolean = () => false) {
-    const guest = RawGuest.on({ preempt }, { bits, vcpus: 2, frames: 64 })
+    const guest = TreeGuest.on({ preempt }, { bits, vcpus: 2, frames: 64 })
     guest.register(plan(bits, levels, pages, 2, FIRST_FREE))
     for (const vcpu of [0, 1]) guest.quiet(vcpu)
     return guest
@@ -28,7 +28,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels, pages) => {
   const twoLevel = bits * bits
 
   it('EC-XSA-188, NL-reg-2: a registration for which there is no memory (ENOMEM) leaves nothing', () => {
-    const guest = RawGuest.on({}, { bits, vcpus: 2, frames: 64 })
+    const guest = TreeGuest.on({}, { bits, vcpus: 2, frames: 64 })
     const tree = plan(bits, levels, pages, 2, FIRST_FREE)
     guest.clean(tree)
     const without = (body: () => number) => {
@@ -48,7 +48,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels, pages) => {
 
   it('EC-bug-1: what was pending when its port was closed does not fire on the port that comes after it', () => {
     const guest = machine()
-    guest.setBit(guest.leaf('mask', 70), 1)
+    guest.setBitAt(guest.leaf('mask', 70), 1)
     guest.openIpi(70)
     guest.must(guest.op('send', { port: 70 }))
     expect(guest.pending(70)).toBe(1)
@@ -62,7 +62,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels, pages) => {
     const guest = machine()
     const last = 32767
     guest.openIpi(last)
-    guest.setBit(guest.leaf('mask', last), 0)
+    guest.setBitAt(guest.leaf('mask', last), 0)
     const before = guest.bytes.slice()
     guest.must(guest.op('send', { port: last }))
     expect(guest.path(0, last)).toEqual(Array(levels - 1).fill(1))
@@ -75,7 +75,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels, pages) => {
 
   it('EC-XSA-221: poll, status and unmask of a port without object are refused, however far the tree goes', () => {
     const guest = machine()
-    const view = guest.view(ARGUMENT, 128)
+    const view = guest.viewAt(ARGUMENT, 128)
     for (const port of [64, 1000, twoLevel, 32767, 0x7fff_ffff, 0xffff_ffff]) {
       for (let at = 0; at < 32; at += 4) view.setUint32(at, 0, true)
       view.setUint32(0, ARGUMENT + 64, true)
@@ -106,7 +106,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels, pages) => {
 
   it('EC-XSA-344: a reset of many ports can be interrupted at every 64th, and two levels come at its end only', () => {
     const asked: number[][] = []
-    const guest: RawGuest = machine(() => {
+    const guest: TreeGuest = machine(() => {
       asked.push([inside(guest.domain).levels, inside(guest.domain).ports.activeEvtchns])
       return true
     })

@@ -19,7 +19,7 @@ import {
 import { inside } from '../../src/domain/handles.js'
 import type { Domain, DomainOptions, Hypervisor, Register, Vcpu } from '../../src/index.js'
 import { plan } from '../nlevel/geometry.js'
-import { FIRST_FREE, RawGuest } from '../nlevel/guest.js'
+import { FIRST_FREE, TreeGuest } from '../nlevel/guest.js'
 import type { Random } from './random.js'
 
 export const HOSTILE_FRAMES = 64
@@ -43,7 +43,7 @@ export class HostileGuest {
   registrations = 0
   /** Answers of event channel operations by name: `ok` or -errno. */
   readonly answers: Record<string, Record<string, number>>
-  readonly #guest: RawGuest
+  readonly #guest: TreeGuest
   readonly #bits: Bits
   readonly #random: Random
   readonly #hypercall: Hypercall
@@ -58,14 +58,14 @@ export class HostileGuest {
     this.answers = by.answers
     this.#bits = options.bits
     const translate = (_vcpu: unknown, gva: number) => this.#translate(gva)
-    this.#guest = new RawGuest(xen, { ...options, frames: HOSTILE_FRAMES, translate })
+    this.#guest = new TreeGuest(xen, { ...options, frames: HOSTILE_FRAMES, translate })
     this.domain = this.#guest.domain
   }
 
   /** What its other vCPUs do: a few words anywhere in its RAM, often where it hurts. */
   scribble(words: number): void {
     const random = this.#random
-    const view = this.#guest.view()
+    const view = this.#guest.viewAt()
     for (let i = 0; i < words; i++)
       view.setUint32(this.#somewhere(), random.below(3) ? random.word() : random.below(2) ? 0 : 0xffff_ffff, true)
   }
@@ -119,7 +119,7 @@ export class HostileGuest {
     if (choice < 11) this.#eventChannelOp(vcpu, gpa)
     else {
       const at = Math.min(gpa, HOSTILE_FRAMES * PAGE_SIZE - 64)
-      const view = this.#guest.view(at, 64)
+      const view = this.#guest.viewAt(at, 64)
       for (let i = 0; i < 64; i += 4) view.setUint32(i, random.value(), true)
       if (choice === 11) this.#multicall(vcpu, at)
       else if (choice === 12) this.#moveVcpuInfo(vcpu, at)
@@ -143,7 +143,7 @@ export class HostileGuest {
   /** Small batches of calls that mean something, and now and then a count and a place that mean nothing. */
   #multicall(vcpu: Vcpu, at: number): void {
     const random = this.#random
-    const view = this.#guest.view(at, 64)
+    const view = this.#guest.viewAt(at, 64)
     view.setUint32(0, random.pick(NUMBERS), true)
     if (this.#bits === 64) {
       for (const high of [4, 20, 28]) view.setUint32(high, 0, true)
@@ -161,7 +161,7 @@ export class HostileGuest {
   /** A place for vcpu_info, which a vCPU can choose once. */
   #moveVcpuInfo(vcpu: Vcpu, at: number): void {
     const random = this.#random
-    const view = this.#guest.view(at, 16)
+    const view = this.#guest.viewAt(at, 16)
     view.setUint32(0, random.frame(HOSTILE_FRAMES), true)
     view.setUint32(4, 0, true)
     view.setUint32(8, random.offset(), true)
@@ -190,7 +190,7 @@ export class HostileGuest {
       fields: Record<string, { offset: number; size: number }>
     }
     if (gpa + size > HOSTILE_FRAMES * PAGE_SIZE) return
-    const view = this.#guest.view(gpa, size)
+    const view = this.#guest.viewAt(gpa, size)
     for (let i = 0; i + 4 <= size; i += 4) view.setUint32(i, random.value(), true)
     if (size < 4) view.setUint16(0, random.below(3) ? DOMID_SELF : random.value(), true)
     const dom = fields.dom ?? fields.remote_dom
@@ -217,7 +217,7 @@ export class HostileGuest {
   /** Frame numbers, or selector areas with frame numbers behind them. */
   #fillArray(gpa: number, areas: boolean): void {
     const random = this.#random
-    const view = this.#guest.view(gpa, 64)
+    const view = this.#guest.viewAt(gpa, 64)
     for (let i = 0; i < 64; i += 8) {
       view.setUint32(i, random.frame(HOSTILE_FRAMES), true)
       view.setUint32(i + 4, 0, true)

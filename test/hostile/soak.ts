@@ -20,7 +20,7 @@ import {
   type Vcpu,
   type WantedLevels,
 } from '../../src/index.js'
-import { RawGuest } from '../nlevel/guest.js'
+import { TreeGuest } from '../nlevel/guest.js'
 import { HOSTILE_FRAMES, HostileGuest } from './guest.js'
 import { Random } from './random.js'
 
@@ -81,7 +81,7 @@ export class Soak {
     this.#addHostile(4, 64, 'pv', 3, Infinity)
     this.#addHonest(2, 32, 4)
     this.#addHostile(5, 32, 'pv', 2, 1023)
-    const offering = new RawGuest(this.#xen, { domid: 3, ...this.#window(HONEST_FRAMES) })
+    const offering = new TreeGuest(this.#xen, { domid: 3, ...this.#window(HONEST_FRAMES) })
     this.#addHostile(6, 64, 'hvm', 34, 300)
     this.#addHostile(7, 32, 'hvm', 2, Infinity)
     this.#gap()

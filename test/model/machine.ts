@@ -15,7 +15,7 @@ import { type Bits, DOMID_SELF, EVTCHNSTAT, PAGE_SIZE, sharedInfo, VIRQ } from '
 import { Tree } from '../../src/guest/tree.js'
 import { FrameAllocator, Hypervisor } from '../../src/index.js'
 import { channelsOf, type Plan, plan } from '../nlevel/geometry.js'
-import { FIRST_FREE, RawGuest } from '../nlevel/guest.js'
+import { FIRST_FREE, TreeGuest } from '../nlevel/guest.js'
 import { Reference } from './reference.js'
 
 const VCPUS = 3
@@ -68,8 +68,8 @@ type Commands = Pick<
 
 export class Machine {
   readonly form: Form
-  readonly a: RawGuest
-  readonly b: RawGuest
+  readonly a: TreeGuest
+  readonly b: TreeGuest
   readonly model: Reference
   readonly #plan: Plan
   #tree: Tree
@@ -85,10 +85,10 @@ export class Machine {
     const xen = Hypervisor.create({
       trace: { upcall: (vcpu) => void (vcpu.domid === 1 && this.#told.add(vcpu.vcpuId)) },
     })
-    this.b = new RawGuest(xen, { domid: 2, memory, base: 0, frames: PEER_FRAMES, maxEvtchnPort: Infinity })
+    this.b = new TreeGuest(xen, { domid: 2, memory, base: 0, frames: PEER_FRAMES, maxEvtchnPort: Infinity })
     const base = PEER_FRAMES * PAGE_SIZE
     const { bits } = form
-    this.a = new RawGuest(xen, { domid: 1, bits, vcpus: VCPUS, memory, base, frames: FRAMES, maxEvtchnPort: Infinity })
+    this.a = new TreeGuest(xen, { domid: 1, bits, vcpus: VCPUS, memory, base, frames: FRAMES, maxEvtchnPort: Infinity })
     this.model = new Reference(bits, VCPUS)
     this.#plan = plan(bits, form.levels, form.nrPages, VCPUS, TREE)
     if (this.#plan.end > FRAMES) throw new Error(`the tree needs ${this.#plan.end} frames`)
@@ -224,7 +224,7 @@ export class Machine {
   send(a: number): void {
     const port = this.#port(a)
     const kind = this.model.ports.get(port)?.kind
-    if (kind === 'interdomain') this.b.setBit(this.b.leaf('pending', this.model.ports.get(port)!.remote), 0)
+    if (kind === 'interdomain') this.b.setBitAt(this.b.leaf('pending', this.model.ports.get(port)!.remote), 0)
     expect(this.a.op('send', { port })).toBe(this.model.send(port))
     if (kind === 'interdomain') expect(this.b.pending(this.model.ports.get(port)!.remote)).toBe(1)
   }

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { sharedInfo } from '../../src/abi/index.js'
 
 import { type Area, bitsAt, bytesAt, channelsOf, fullPages, PAGE, plan } from './geometry.js'
-import { AREAS, FIRST_FREE, RawGuest } from './guest.js'
+import { AREAS, FIRST_FREE, TreeGuest } from './guest.js'
 
 const [EINVAL, ENOSPC] = [-22, -28]
 
@@ -27,7 +27,7 @@ describe('areas', () => {
   it.each(forms)(
     'NL-sel-2, NL-tree-2: %i bits, %i levels, %i pages: exactly the areas that fit are taken',
     (bits, levels, nrPages) => {
-      const guest = RawGuest.on({}, { bits, frames: 128 })
+      const guest = TreeGuest.on({}, { bits, frames: 128 })
       const channels = channelsOf(bits, levels, nrPages)
       const good = plan(bits, levels, nrPages, 1, FIRST_FREE).selectors[0]!.map(({ gfns, offset }) => ({
         gfns: gfns.map((_, i) => FIRST_FREE + i),
@@ -62,7 +62,7 @@ describe('areas', () => {
     [32, 5],
   ] as const)('NL-tree-2: %i bits, %i levels: the full tree takes as many pages as the table says', (bits, levels) => {
     const pages = fullPages(bits, levels)
-    const guest = RawGuest.on({ maxLeafPages: 1024 }, { bits, frames: 2200, maxLeafPages: 1024 })
+    const guest = TreeGuest.on({ maxLeafPages: 1024 }, { bits, frames: 2200, maxLeafPages: 1024 })
     const areas = plan(bits, levels, pages, 1, FIRST_FREE)
     expect(guest.setSelectors(areas, 0)).toBe(0)
     expect(guest.setSelectors(areas, 0, { nr_pages: pages + 1 })).toBe(pages < 1024 ? EINVAL : ENOSPC)
@@ -81,7 +81,7 @@ describe('areas', () => {
       [32, 5, 1],
       [32, 5, 33],
     ] as const) {
-      const guest = RawGuest.on({}, { bits, frames: 320 })
+      const guest = TreeGuest.on({}, { bits, frames: 320 })
       const tree = plan(bits, levels, nrPages, 1, FIRST_FREE)
       guest.register(tree)
       const channels = channelsOf(bits, levels, nrPages)

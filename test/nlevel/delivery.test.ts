@@ -7,7 +7,7 @@ import { Hypervisor } from '../../src/index.js'
 import { random } from '../random.js'
 import { seedOr } from '../settings.js'
 import { plan } from './geometry.js'
-import { ARGUMENT, FIRST_FREE, RawGuest } from './guest.js'
+import { ARGUMENT, FIRST_FREE, TreeGuest } from './guest.js'
 
 const FORMS = [
   [64, 2],
@@ -23,7 +23,7 @@ const FORMS = [
 function machine(bits: 32 | 64, levels: number, last = 70) {
   const told: number[] = []
   const xen = Hypervisor.create({ trace: { upcall: (vcpu) => void (vcpu.domid === 1 && told.push(vcpu.vcpuId)) } })
-  const guest = new RawGuest(xen, { domid: 1, bits, vcpus: 2, frames: 64, maxEvtchnPort: Infinity })
+  const guest = new TreeGuest(xen, { domid: 1, bits, vcpus: 2, frames: 64, maxEvtchnPort: Infinity })
   if (levels > 2) guest.register(plan(bits, levels, levels === 3 && bits === 32 ? 1 : 2, 2, FIRST_FREE))
   for (const v of [0, 1]) guest.quiet(v)
   guest.openIpi(last, 1)
@@ -32,7 +32,7 @@ function machine(bits: 32 | 64, levels: number, last = 70) {
 }
 
 /** Words of the guest's width that an operation changed, argument structs aside, as [address, old XOR new]. */
-function changes(guest: RawGuest, operation: () => void): Map<number, bigint> {
+function changes(guest: TreeGuest, operation: () => void): Map<number, bigint> {
   const before = guest.bytes.slice()
   operation()
   const wide = guest.domain.bits === 64
@@ -48,7 +48,7 @@ function changes(guest: RawGuest, operation: () => void): Map<number, bigint> {
 }
 
 /** The word and bit of a bitmap position, as `changes` has them. */
-const word = (guest: RawGuest, [gpa, bit]: readonly [number, number]): [number, bigint] => {
+const word = (guest: TreeGuest, [gpa, bit]: readonly [number, number]): [number, bigint] => {
   const { bits } = guest.domain
   const at = gpa + Math.floor(bit / bits) * (bits / 8)
   return [at, 1n << BigInt(bit % bits)]
@@ -61,7 +61,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
     'NL-set-1, NL-tree-1, NL-tree-2: a raise of port %i sets its leaf bit, each selector bit, the flag, and no other bit',
     (port) => {
       const { guest, told } = machine(bits, levels, port)
-      guest.setBit(guest.leaf('mask', port), 0)
+      guest.setBitAt(guest.leaf('mask', port), 0)
       const found = changes(guest, () => guest.must(guest.op('send', { port })))
       const expected = new Map([
         word(guest, guest.leaf('pending', port)),
@@ -80,8 +80,8 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
 
   it('NL-set-1: a raise stops at a pending leaf bit, whatever is above it', () => {
     const { guest, told, port } = machine(bits, levels)
-    guest.setBit(guest.leaf('mask', port), 0)
-    guest.setBit(guest.leaf('pending', port), 1)
+    guest.setBitAt(guest.leaf('mask', port), 0)
+    guest.setBitAt(guest.leaf('pending', port), 1)
     expect(changes(guest, () => guest.must(guest.op('send', { port }))).size).toBe(0)
     expect(told).toEqual([])
   })
@@ -89,8 +89,8 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
   it('NL-set-1, NL-set-2: a climb stops at a selector bit that is set, at each level', () => {
     for (const stop of selectors) {
       const { guest, told, port } = machine(bits, levels)
-      guest.setBit(guest.leaf('mask', port), 0)
-      guest.setBit(guest.selector(1, stop, port), 1)
+      guest.setBitAt(guest.leaf('mask', port), 0)
+      guest.setBitAt(guest.selector(1, stop, port), 1)
       // All other bits of the word do not matter.
       const found = changes(guest, () => guest.must(guest.op('send', { port })))
       const below = selectors.filter((k) => k > stop).map((k) => word(guest, guest.selector(1, k, port)))
@@ -101,12 +101,12 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
 
   it('NL-set-1: other bits of the same selector words neither stop a climb nor change', () => {
     const { guest, told, port } = machine(bits, levels)
-    guest.setBit(guest.leaf('mask', port), 0)
+    guest.setBitAt(guest.leaf('mask', port), 0)
     for (const k of selectors) {
       const [gpa, bit] = guest.selector(1, k, port)
       const [at, mask] = word(guest, [gpa, bit])
-      if (bits === 64) guest.view().setBigUint64(at, ~mask, true)
-      else guest.view().setUint32(at, Number(~mask & 0xffff_ffffn), true)
+      if (bits === 64) guest.viewAt().setBigUint64(at, ~mask, true)
+      else guest.viewAt().setUint32(at, Number(~mask & 0xffff_ffffn), true)
     }
     const found = changes(guest, () => guest.must(guest.op('send', { port })))
     expect(found.size).toBe(levels + 1)
@@ -115,7 +115,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
 
   it('NL-set-1, EC-up-1: with the upcall flag set already, level 1 is marked and nobody is told', () => {
     const { guest, told, port } = machine(bits, levels)
-    guest.setBit(guest.leaf('mask', port), 0)
+    guest.setBitAt(guest.leaf('mask', port), 0)
     guest.setFlag(1, 1)
     const found = changes(guest, () => guest.must(guest.op('send', { port })))
     expect(found.size).toBe(levels)
@@ -124,7 +124,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
 
   it('NL-set-1: a masked port gets its leaf bit only, and wakes pollers all the same', () => {
     const { guest, told, port } = machine(bits, levels)
-    guest.setBit(guest.leaf('mask', port), 1)
+    guest.setBitAt(guest.leaf('mask', port), 1)
     poll(guest, 0, [port])
     const found = changes(guest, () => guest.must(guest.op('send', { port })))
     expect(found).toEqual(new Map([word(guest, guest.leaf('pending', port))]))
@@ -144,8 +144,8 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
       [1, 1],
     ] as const) {
       const { guest, told, port } = machine(bits, levels)
-      guest.setBit(guest.leaf('mask', port), masked)
-      guest.setBit(guest.leaf('pending', port), pending)
+      guest.setBitAt(guest.leaf('mask', port), masked)
+      guest.setBitAt(guest.leaf('pending', port), pending)
       poll(guest, 0, [3])
       // By another vCPU than the port's: delivery goes to the port's (EC-unmask-3).
       const found = changes(guest, () => guest.must(guest.op('unmask', { port }, 0)))
@@ -164,7 +164,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
 
   it('NL-clear-1: close clears the leaf bit; selectors go stale and the mask stays', () => {
     const { guest, told, port } = machine(bits, levels)
-    guest.setBit(guest.leaf('mask', port), 0)
+    guest.setBitAt(guest.leaf('mask', port), 0)
     guest.must(guest.op('send', { port }))
     told.length = 0
     const found = changes(guest, () => guest.must(guest.op('close', { port })))
@@ -177,7 +177,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
 
   it('NL-set-1: binding raises the local port, VIRQs climb on their vCPU', () => {
     const { xen, guest, told } = machine(bits, levels)
-    const peer = new RawGuest(xen, { domid: 2 })
+    const peer = new TreeGuest(xen, { domid: 2 })
     peer.must(peer.op('alloc_unbound', { dom: DOMID_SELF, remote_dom: 1 }))
     const found = changes(guest, () =>
       guest.must(guest.op('bind_interdomain', { remote_dom: 2, remote_port: peer.out.port! })),
@@ -187,7 +187,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
     expect([guest.pending(port), guest.path(0, port), told]).toEqual([1, selectors.map(() => 1), [0]])
     guest.must(guest.op('bind_virq', { virq: VIRQ.TIMER, vcpu: 1 }))
     const timer = guest.out.port!
-    guest.setBit(guest.leaf('mask', timer), 0)
+    guest.setBitAt(guest.leaf('mask', timer), 0)
     for (const v of [0, 1]) guest.quiet(v)
     told.length = 0
     expect(changes(guest, () => xen.sendVirq(xen.domain(1)!.vcpu(1), VIRQ.TIMER)).size).toBe(levels + 1)
@@ -219,14 +219,14 @@ it.each([
 ] as const)(
   'NL-tree-2: %i bits, %i levels, %i pages: a selector level of several pages is used beyond the first',
   (bits, levels, nrPages, port) => {
-    const guest = RawGuest.on({}, { bits, frames: 200 })
+    const guest = TreeGuest.on({}, { bits, frames: 200 })
     guest.register(plan(bits, levels, nrPages, 1, FIRST_FREE))
     guest.quiet(0)
     // Port objects as if all of them had been opened.
     inside(guest.domain).ports.grow(port)
     inside(guest.domain).ports.take(port)
     inside(guest.domain).ports.setUnbound(port, 0)
-    guest.setBit(guest.leaf('mask', port), 0)
+    guest.setBitAt(guest.leaf('mask', port), 0)
     const found = changes(guest, () => inside(guest.domain).portOps.setPending(port))
     const selectors = Array.from({ length: levels - 1 }, (_, i) => word(guest, guest.selector(0, levels - 1 - i, port)))
     expect(found).toEqual(new Map([word(guest, guest.leaf('pending', port)), ...selectors, [guest.infoGpa[0]!, 1n]]))
@@ -236,8 +236,8 @@ it.each([
   },
 )
 
-function poll(guest: RawGuest, vcpu: number, ports: number[]): void {
-  const view = guest.view(ARGUMENT, 256)
+function poll(guest: TreeGuest, vcpu: number, ports: number[]): void {
+  const view = guest.viewAt(ARGUMENT, 256)
   const wide = guest.domain.bits === 64
   for (let i = 0; i < 24; i++) view.setUint8(i, 0)
   view.setUint32(0, ARGUMENT + 64, true)

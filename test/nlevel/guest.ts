@@ -5,20 +5,11 @@
  *     gfn 1 shared_info · 2 arguments · 3, 4 pending_gfns[] · 5, 6 mask_gfns[] · 7 areas and their gfns[] · 8 … free
  */
 
-import {
-  type Args,
-  decode,
-  EVTCHN_STRUCTS,
-  EVTCHNOP,
-  type EvtchnOpName,
-  encode,
-  HYPERVISOR,
-  sharedInfo,
-  VCPU_INFO_SIZE,
-} from '../../src/abi/index.js'
+import { type Args, type EvtchnOpName, sharedInfo } from '../../src/abi/index.js'
 import { inside } from '../../src/domain/handles.js'
-import { type Domain, type DomainOptions, Hypervisor, type HypervisorOptions } from '../../src/index.js'
+import { type DomainOptions, Hypervisor, type HypervisorOptions } from '../../src/index.js'
 import { frameRefs } from '../../src/machine/memory.js'
+import { RawGuest, SHARED_INFO } from '../raw_guest.js'
 import { type Area, bitAt, PAGE, type Plan } from './geometry.js'
 
 export const ARGUMENT = 2 * PAGE
@@ -26,61 +17,36 @@ export const PENDING_GFNS = 3 * PAGE
 export const MASK_GFNS = 5 * PAGE
 export const AREAS = 7 * PAGE
 export const FIRST_FREE = 8
-const SHARED = PAGE
 
 /** A domain and the raw view of it that its guest has. */
-export class RawGuest {
-  readonly xen: Hypervisor
-  readonly domain: Domain
+export class TreeGuest extends RawGuest {
   /** The registered tree; null = two levels, in shared_info. */
   tree: Plan | null = null
-  /** OUT members of the last operation that succeeded. */
-  out: Args = {}
-  /** Where vcpu_info of each vCPU is, if not in shared_info. */
-  readonly infoGpa: number[] = []
-
-  constructor(xen: Hypervisor, options: DomainOptions) {
-    this.xen = xen
-    this.domain = xen.createDomain(options)
-    for (let v = 0; v < Math.min(32, this.domain.vcpus.length); v++) this.infoGpa[v] = SHARED + v * VCPU_INFO_SIZE
+  static on(host: HypervisorOptions, options: Partial<DomainOptions> = {}): TreeGuest {
+    return new TreeGuest(Hypervisor.create(host), { domid: 1, frames: 128, maxEvtchnPort: Infinity, ...options })
   }
 
-  static on(host: HypervisorOptions, options: Partial<DomainOptions> = {}): RawGuest {
-    return new RawGuest(Hypervisor.create(host), { domid: 1, frames: 128, maxEvtchnPort: Infinity, ...options })
-  }
-
-  get bytes(): Uint8Array {
-    return this.domain.memory.view()
-  }
-  view(gpa = 0, length = this.domain.memory.bytes - gpa): DataView {
+  viewAt(gpa = 0, length = this.domain.memory.bytes - gpa): DataView {
     return new DataView(this.domain.memory.memory.buffer, this.domain.memory.base + gpa, length)
   }
 
-  /** An event channel operation: its struct is encoded at `gpa`, -errno or what the hypercall answers comes back. */
+  /** An event channel operation: its struct is encoded at `gpa`, returns -errno or what the hypercall returns. */
   op(name: EvtchnOpName, args: Readonly<Args>, vcpu = 0, gpa = ARGUMENT): number {
-    const layout = EVTCHN_STRUCTS[name]
-    const inside = gpa + layout.size <= this.domain.memory.bytes
-    if (inside) encode(layout, this.view(gpa, layout.size), args)
-    const rc = this.call(HYPERVISOR.event_channel_op, [EVTCHNOP[name], gpa], vcpu)
-    if (rc >= 0 && inside) this.out = decode(layout, this.view(gpa, layout.size), 'out')
-    return rc
-  }
-  call(nr: number, registers: readonly (number | bigint)[], vcpu = 0): number {
-    return this.xen.hypercall(this.domain.vcpu(vcpu), nr, registers)
+    return this.issue(name, args, vcpu, gpa)
   }
 
   // --- registration --------------------------------------------------------------------------------------------------
 
   /** Writes an array of u64 frame numbers. */
   writeGfns(gpa: number, gfns: readonly (number | bigint)[]): void {
-    const view = this.view(gpa)
+    const view = this.viewAt(gpa)
     for (const [i, gfn] of gfns.entries()) view.setBigUint64(i * 8, BigInt(gfn), true)
   }
 
   /** Writes selector_area[] at AREAS, its arrays behind it. */
   writeAreas(areas: readonly Area[]): void {
     let at = AREAS + areas.length * 16
-    const view = this.view()
+    const view = this.viewAt()
     for (const [i, { gfns, offset }] of areas.entries()) {
       view.setBigUint64(AREAS + i * 16, BigInt(at), true)
       view.setUint32(AREAS + i * 16 + 8, gfns.length, true)
@@ -142,20 +108,13 @@ export class RawGuest {
   /** Guest-physical address of bit 0 of the page of a bitmap that holds `port`, and the bit within. */
   leaf(which: 'pending' | 'mask', port: number): [gpa: number, bit: number] {
     if (this.tree) return [this.tree[which][port >> 15]! * PAGE, port & 32767]
-    return [SHARED + sharedInfo(this.domain.bits)[which], port]
-  }
-  bit([gpa, bit]: readonly [number, number]): number {
-    return (this.bytes[gpa + (bit >> 3)]! >> (bit & 7)) & 1
-  }
-  setBit([gpa, bit]: readonly [number, number], value: number): void {
-    const at = gpa + (bit >> 3)
-    this.bytes[at] = (this.bytes[at]! & ~(1 << (bit & 7))) | (value << (bit & 7))
+    return [SHARED_INFO + sharedInfo(this.domain.bits)[which], port]
   }
   pending(port: number): number {
-    return this.bit(this.leaf('pending', port))
+    return this.bitAt(this.leaf('pending', port))
   }
   masked(port: number): number {
-    return this.bit(this.leaf('mask', port))
+    return this.bitAt(this.leaf('mask', port))
   }
   /** Guest-physical address of evtchn_pending_sel. */
   level1(vcpu: number): number {
@@ -172,20 +131,13 @@ export class RawGuest {
   /** Selector bits of a port on a vCPU, level n-1 first: what the dump's column S shows. */
   path(vcpu: number, port: number): number[] {
     const levels = this.tree?.levels ?? 2
-    return Array.from({ length: levels - 1 }, (_, i) => this.bit(this.selector(vcpu, levels - 1 - i, port)))
+    return Array.from({ length: levels - 1 }, (_, i) => this.bitAt(this.selector(vcpu, levels - 1 - i, port)))
   }
-  flag(vcpu: number): number {
-    return this.bytes[this.infoGpa[vcpu]!]!
-  }
-  setFlag(vcpu: number, value: number): void {
-    this.bytes[this.infoGpa[vcpu]!] = value
-  }
-
   /** All selector words and the upcall flag of a vCPU become 0, as after a scan that found nothing to serve. */
   quiet(vcpu: number): void {
     const bits = this.tree?.bits ?? this.domain.bits
     this.bytes.fill(0, this.level1(vcpu), this.level1(vcpu) + bits / 8)
-    this.setFlag(vcpu, 0)
+    this.setFlag(0, vcpu)
     for (const { gfns } of this.tree?.selectors[vcpu] ?? [])
       for (const gfn of gfns) this.bytes.fill(0, gfn * PAGE, (gfn + 1) * PAGE)
   }
@@ -201,7 +153,7 @@ export class RawGuest {
 }
 
 /** Everything that a refused operation must leave alone: RAM, references, and what the hypervisor has noted. */
-export function stateOf(guest: RawGuest): unknown {
+export function stateOf(guest: TreeGuest): unknown {
   const { domain } = guest
   return {
     levels: inside(domain).levels,

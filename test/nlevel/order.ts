@@ -6,7 +6,7 @@
 import { expect } from 'vitest'
 import { type Args, DOMID_SELF } from '../../src/abi/index.js'
 import { type DomainOptions, type HypervisorOptions, SOFTIRQ } from '../../src/index.js'
-import { ARGUMENT, RawGuest, stateOf } from './guest.js'
+import { ARGUMENT, stateOf, TreeGuest } from './guest.js'
 
 /** One check, made to fail. */
 export interface Break {
@@ -19,9 +19,9 @@ export interface Break {
   host?: Partial<HypervisorOptions>
   domain?: Partial<DomainOptions>
   /** Before the arguments are written. */
-  before?: (guest: RawGuest) => void
+  before?: (guest: TreeGuest) => void
   /** After they were written. */
-  edit?: (guest: RawGuest) => void
+  edit?: (guest: TreeGuest) => void
   args?: Args
   /** Where the struct is. */
   gpa?: number
@@ -33,8 +33,8 @@ export interface Break {
 export interface Operation {
   host?: HypervisorOptions
   domain: Partial<DomainOptions>
-  prepare: (guest: RawGuest) => void
-  call: (guest: RawGuest, args: Args, gpa: number | undefined) => number
+  prepare: (guest: TreeGuest) => void
+  call: (guest: TreeGuest, args: Args, gpa: number | undefined) => number
 }
 
 /** Makes the operation with some checks broken: its answer, and that a refusal left no trace. */
@@ -42,7 +42,7 @@ export function attempt(operation: Operation, breaks: readonly Break[]): number 
   const merged = <T extends object>(base: object, part: (each: Break) => T | undefined) =>
     Object.assign({}, base, ...breaks.map((each) => part(each) ?? {}))
   let preempt = false
-  const guest = RawGuest.on(
+  const guest = TreeGuest.on(
     { preempt: () => preempt, ...merged(operation.host ?? {}, (each) => each.host) },
     merged(operation.domain, (each) => each.domain),
   )

@@ -7,7 +7,7 @@ import { Hypervisor } from '../../src/index.js'
 import { random } from '../random.js'
 import { seedOr } from '../settings.js'
 import { channelsOf, PAGE, plan } from './geometry.js'
-import { FIRST_FREE, RawGuest, stateOf } from './guest.js'
+import { FIRST_FREE, stateOf, TreeGuest } from './guest.js'
 
 const ENOSPC = -28
 
@@ -26,7 +26,7 @@ describe('port numbers', () => {
       [32, 5, 33, 1081344],
     ] as const
     for (const [bits, levels, nrPages, expected] of rows) {
-      const guest = RawGuest.on({ maxLeafPages: 1024 }, { bits, frames: 2200 })
+      const guest = TreeGuest.on({ maxLeafPages: 1024 }, { bits, frames: 2200 })
       expect(inside(guest.domain).maxEvtchns).toBe(bits === 64 ? 4096 : 1024)
       guest.register(plan(bits, levels, nrPages, 1, FIRST_FREE))
       expect([inside(guest.domain).maxEvtchns, channelsOf(bits, levels, nrPages)]).toEqual([expected, expected])
@@ -34,7 +34,7 @@ describe('port numbers', () => {
   })
 
   it('NL-port-1: the lowest free port comes next, wherever it is, up to max_evtchns - 1', () => {
-    const guest = RawGuest.on({}, { bits: 32 })
+    const guest = TreeGuest.on({}, { bits: 32 })
     guest.register(plan(32, 3, 1, 1, FIRST_FREE))
     guest.openIpi(32767)
     expect(guest.op('bind_ipi', { vcpu: 0 })).toBe(ENOSPC)
@@ -49,7 +49,7 @@ describe('port numbers', () => {
   })
 
   it('NL-port-1: beyond max_evtchn_port it is ENOSPC, and no port object is made for it', () => {
-    const guest = RawGuest.on({}, { maxEvtchnPort: 5000 })
+    const guest = TreeGuest.on({}, { maxEvtchnPort: 5000 })
     guest.register(plan(64, 3, 1, 1, FIRST_FREE))
     guest.openIpi(5000)
     const before = stateOf(guest)
@@ -60,12 +60,12 @@ describe('port numbers', () => {
 
   it("NL-port-1: Xen's four groups of 32,768 do not bind", () => {
     const xen = Hypervisor.create()
-    const guest = new RawGuest(xen, { domid: 1, maxEvtchnPort: Infinity })
+    const guest = new TreeGuest(xen, { domid: 1, maxEvtchnPort: Infinity })
     guest.register(plan(64, 3, 5, 1, FIRST_FREE))
     for (let port = 1; port < 131_100; port++) guest.domain.eventChannelOp('bind_ipi', { vcpu: 0 })
     guest.openIpi(131_100)
     guest.quiet(0)
-    guest.setBit(guest.leaf('mask', 131_100), 0)
+    guest.setBitAt(guest.leaf('mask', 131_100), 0)
     guest.must(guest.op('send', { port: 131_100 }))
     expect([guest.pending(131_100), guest.path(0, 131_100), guest.flag(0)]).toEqual([1, [1, 1], 1])
     guest.must(guest.op('close', { port: 131_072 }))
@@ -74,7 +74,7 @@ describe('port numbers', () => {
   })
 
   it('NL-port-1: memory for ports follows the ports that exist, not the channels that could', () => {
-    const guest = RawGuest.on({ maxLeafPages: 1024 }, { bits: 32, frames: 2200 })
+    const guest = TreeGuest.on({ maxLeafPages: 1024 }, { bits: 32, frames: 2200 })
     const { memory } = inside(guest.domain).hostCore
     let before = memory.used
     const taken = () => {
@@ -102,8 +102,8 @@ describe('a guest that never calls the new operations', () => {
     for (const bits of [32, 64] as const) {
       const hosts = [{}, { nlevel: false }].map((host) => {
         const xen = Hypervisor.create(host)
-        const guest = new RawGuest(xen, { domid: 1, bits, vcpus: 2, frames: 16, maxEvtchnPort: Infinity })
-        return { guest, peer: new RawGuest(xen, { domid: 2, frames: 16 }) }
+        const guest = new TreeGuest(xen, { domid: 1, bits, vcpus: 2, frames: 16, maxEvtchnPort: Infinity })
+        return { guest, peer: new TreeGuest(xen, { domid: 2, frames: 16 }) }
       })
       const next = random(seedOr(12345))
       for (let i = 0; i < 3000; i++) {
@@ -126,7 +126,7 @@ describe('a guest that never calls the new operations', () => {
             case 6:
               return [guest.op('unmask', { port: a })]
             case 7:
-              guest.setBit(guest.leaf(b ? 'mask' : 'pending', a), b >> 1)
+              guest.setBitAt(guest.leaf(b ? 'mask' : 'pending', a), b >> 1)
               return []
             case 8:
               guest.quiet(b & 1)

@@ -5,16 +5,16 @@ import { DOMID_SELF, HYPERVISOR } from '../../src/abi/index.js'
 import { inside } from '../../src/domain/handles.js'
 import { type DomainOptions, Hypervisor, type HypervisorOptions } from '../../src/index.js'
 import { PAGE, plan } from './geometry.js'
-import { ARGUMENT, FIRST_FREE, RawGuest, stateOf } from './guest.js'
+import { ARGUMENT, FIRST_FREE, stateOf, TreeGuest } from './guest.js'
 
 const [EPERM, ESRCH, EFAULT, EINVAL, ENOSYS] = [-1, -3, -14, -22, -38]
 
 describe('EVTCHNOP_query_nlevel', () => {
   it('NL-query-1: checks the struct, then the domain, then the right to ask', () => {
     const xen = Hypervisor.create()
-    const guest = new RawGuest(xen, { domid: 1 })
-    const other = new RawGuest(xen, { domid: 2 })
-    const control = new RawGuest(xen, { domid: 0 })
+    const guest = new TreeGuest(xen, { domid: 1 })
+    const other = new TreeGuest(xen, { domid: 2 })
+    const control = new TreeGuest(xen, { domid: 0 })
     const end = guest.domain.memory.bytes
     expect(guest.op('query_nlevel', { dom: DOMID_SELF }, 0, end - 15)).toBe(EFAULT)
     expect(guest.op('query_nlevel', { dom: 3 })).toBe(ESRCH)
@@ -29,28 +29,28 @@ describe('EVTCHNOP_query_nlevel', () => {
 
   it('NL-query-1: a stub device model has no privilege over its target here', () => {
     const xen = Hypervisor.create()
-    const stub = new RawGuest(xen, { domid: 1 })
-    new RawGuest(xen, { domid: 2 })
+    const stub = new TreeGuest(xen, { domid: 1 })
+    new TreeGuest(xen, { domid: 2 })
     xen.setTarget(xen.domain(1)!, xen.domain(2)!)
     expect([0, EPERM]).toContain(stub.op('query_nlevel', { dom: 2 }))
   })
 
   it('NL-query-1: bytes 2 and 3 of the struct are ignored', () => {
-    const guest = RawGuest.on({})
+    const guest = TreeGuest.on({})
     guest.bytes.set([0xf0, 0x7f, 0xde, 0xad], ARGUMENT)
     expect(guest.call(HYPERVISOR.event_channel_op, [64, ARGUMENT])).toBe(0)
-    const view = guest.view(ARGUMENT, 16)
+    const view = guest.viewAt(ARGUMENT, 16)
     expect([4, 8, 12].map((offset) => view.getUint32(offset, true))).toEqual([4, 512, 2])
   })
 
   it('EC-op-3: an answer that cannot be written is EFAULT', () => {
-    const guest = RawGuest.on({})
+    const guest = TreeGuest.on({})
     guest.domain.memory.protect(FIRST_FREE)
     expect(guest.op('query_nlevel', { dom: DOMID_SELF }, 0, FIRST_FREE * PAGE)).toBe(EFAULT)
   })
 
   it('NL-mig-2: a host that never heard of N levels answers ENOSYS to all of them, without looking at the argument', () => {
-    const guest = RawGuest.on({ nlevel: false })
+    const guest = TreeGuest.on({ nlevel: false })
     for (const cmd of [64, 65, 66, 67])
       for (const gpa of [ARGUMENT, 2 ** 40]) expect(guest.call(HYPERVISOR.event_channel_op, [cmd, gpa])).toBe(ENOSYS)
     for (const cmd of [15, 63, 68, -1, 2 ** 31])
@@ -75,24 +75,24 @@ describe('EVTCHNOP_query_nlevel', () => {
     ['a domain without a page', {}, { maxLeafPages: 0 }, 2, 0],
   ]
   it.each(rows)('NL-query-1: %s', (_, host, domain, max_levels, max_pages) => {
-    const guest = RawGuest.on(host, domain)
+    const guest = TreeGuest.on(host, domain)
     expect(guest.op('query_nlevel', { dom: DOMID_SELF })).toBe(0)
     expect(guest.out).toEqual({ max_levels, max_pages, abi: 2 })
   })
 
   it('NL-query-1: the answer is what can be registered: so much is granted, and no more', () => {
     for (const [, host, domain, levels, pages] of rows.filter(([, , , levels, pages]) => levels > 2 && pages < 40)) {
-      const guest = RawGuest.on(host, { ...domain, frames: 256 })
+      const guest = TreeGuest.on(host, { ...domain, frames: 256 })
       guest.register(plan(guest.domain.bits, levels, pages, 1, FIRST_FREE))
       expect(inside(guest.domain).levels).toBe(levels)
-      const more = RawGuest.on(host, { ...domain, frames: 256 })
+      const more = TreeGuest.on(host, { ...domain, frames: 256 })
       expect(more.setSelectors(plan(more.domain.bits, levels, pages + 1, 1, FIRST_FREE), 0)).toBeLessThan(0)
     }
   })
 
   it('NL-query-1: abi is the number of levels in force, and asking changes nothing', () => {
     for (const levels of [3, 4]) {
-      const guest = RawGuest.on({})
+      const guest = TreeGuest.on({})
       guest.register(plan(64, levels, 1, 1, FIRST_FREE))
       const state = stateOf(guest)
       const ram = guest.bytes.slice()
@@ -105,7 +105,7 @@ describe('EVTCHNOP_query_nlevel', () => {
   })
 
   it('NL-tree-3: a registered domain is answered for the width it registered with, whatever is latched', () => {
-    const guest = RawGuest.on({})
+    const guest = TreeGuest.on({})
     guest.register(plan(64, 3, 1, 1, FIRST_FREE))
     inside(guest.domain).latchWidth(32)
     expect(guest.op('query_nlevel', { dom: DOMID_SELF })).toBe(0)
@@ -116,8 +116,8 @@ describe('EVTCHNOP_query_nlevel', () => {
 describe('EVTCHNOP_query_nlevel2', () => {
   it('NL-query-2: the checks of query_nlevel, then the pad', () => {
     const xen = Hypervisor.create()
-    const guest = new RawGuest(xen, { domid: 1 })
-    new RawGuest(xen, { domid: 2 })
+    const guest = new TreeGuest(xen, { domid: 1 })
+    new TreeGuest(xen, { domid: 2 })
     const end = guest.domain.memory.bytes
     expect(guest.op('query_nlevel2', { dom: DOMID_SELF }, 0, end - 23)).toBe(EFAULT)
     expect(guest.op('query_nlevel2', { dom: 3, pad: 1 })).toBe(ESRCH)
@@ -127,14 +127,14 @@ describe('EVTCHNOP_query_nlevel2', () => {
   })
 
   it('NL-query-2: the first 16 bytes are those of query_nlevel, which touches no byte behind them', () => {
-    const guest = RawGuest.on({}, { maxEvtchnPort: 499 })
+    const guest = TreeGuest.on({}, { maxEvtchnPort: 499 })
     guest.bytes.fill(0xee, ARGUMENT, ARGUMENT + 32)
     expect(guest.op('query_nlevel', { dom: DOMID_SELF })).toBe(0)
     const first = guest.bytes.slice(ARGUMENT, ARGUMENT + 16)
     expect(guest.bytes.subarray(ARGUMENT + 16, ARGUMENT + 32).every((byte) => byte === 0xee)).toBe(true)
     expect(guest.op('query_nlevel2', { dom: DOMID_SELF, pad: 0 })).toBe(0)
     expect(guest.bytes.slice(ARGUMENT, ARGUMENT + 16)).toEqual(first)
-    expect(guest.view(ARGUMENT, 24).getUint32(16, true)).toBe(500)
+    expect(guest.viewAt(ARGUMENT, 24).getUint32(16, true)).toBe(500)
     expect(guest.bytes.subarray(ARGUMENT + 24, ARGUMENT + 32).every((byte) => byte === 0xee)).toBe(true)
   })
 
@@ -150,19 +150,19 @@ describe('EVTCHNOP_query_nlevel2', () => {
     ['a host of two levels, 32 bits', { maxLevels: 2 }, { bits: 32 }, 1024],
   ]
   it.each(rows)('NL-query-2, NL-reg-6: nr_channels: %s', (_, host, domain, nr_channels) => {
-    const guest = RawGuest.on(host, domain)
+    const guest = TreeGuest.on(host, domain)
     expect(guest.op('query_nlevel2', { dom: DOMID_SELF, pad: 0 })).toBe(0)
     expect(guest.out.nr_channels).toBe(nr_channels)
   })
 
   it('NL-query-2: nr_channels is what registering returns, and of FIFO what it has', () => {
     for (const maxEvtchnPort of [Infinity, 5000, 40000]) {
-      const guest = RawGuest.on({ maxLevels: 3, maxLeafPages: 1 }, { maxEvtchnPort })
+      const guest = TreeGuest.on({ maxLevels: 3, maxLeafPages: 1 }, { maxEvtchnPort })
       guest.must(guest.op('query_nlevel2', { dom: DOMID_SELF, pad: 0 }))
       const { nr_channels } = guest.out
       guest.register(plan(64, 3, 1, 1, FIRST_FREE))
       expect(guest.out.nr_channels).toBe(nr_channels)
-      const fifo = RawGuest.on({}, { maxEvtchnPort })
+      const fifo = TreeGuest.on({}, { maxEvtchnPort })
       fifo.must(fifo.op('init_control', { control_gfn: FIRST_FREE, offset: 0, vcpu: 0 }))
       fifo.must(fifo.op('query_nlevel2', { dom: DOMID_SELF, pad: 0 }))
       expect(fifo.out).toMatchObject({ abi: 0x100, nr_channels: Math.min(131072, maxEvtchnPort + 1) })

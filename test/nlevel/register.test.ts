@@ -6,7 +6,7 @@ import { inside } from '../../src/domain/handles.js'
 import { frameRefs } from '../../src/machine/memory.js'
 
 import { channelsOf, P, PAGE, plan } from './geometry.js'
-import { ARGUMENT, FIRST_FREE, MASK_GFNS, PENDING_GFNS, RawGuest, stateOf } from './guest.js'
+import { ARGUMENT, FIRST_FREE, MASK_GFNS, PENDING_GFNS, stateOf, TreeGuest } from './guest.js'
 import { attempt, type Break, later, type Operation } from './order.js'
 
 const [EPERM, EFAULT, EBUSY, EINVAL, ENOSPC] = [-1, -14, -16, -22, -28]
@@ -27,9 +27,9 @@ const operation: Operation = {
     return guest.op('register_nlevel', given, 0, gpa)
   },
 }
-const drop = (guest: RawGuest) =>
+const drop = (guest: TreeGuest) =>
   guest.must(guest.op('set_nlevel_selectors', { vcpu: 0, levels: 0, nr_pages: 0, pad: 0, areas: 0 }))
-const frame = (at: number, value: bigint) => (guest: RawGuest) => guest.writeGfns(at, [value])
+const frame = (at: number, value: bigint) => (guest: TreeGuest) => guest.writeGfns(at, [value])
 
 const BREAKS: Break[] = [
   {
@@ -198,7 +198,7 @@ describe('EVTCHNOP_register_nlevel', () => {
 
   it('NL-reg-2: after any error two levels go on, and the same call succeeds when it is right', () => {
     for (const each of BREAKS.filter(({ args, gpa }) => args && !gpa)) {
-      const guest = RawGuest.on(each.host ?? {}, { ...operation.domain, ...each.domain })
+      const guest = TreeGuest.on(each.host ?? {}, { ...operation.domain, ...each.domain })
       const port = guest.domain.eventChannelOp('bind_ipi', { vcpu: 1 }).port
       operation.prepare(guest)
       expect(operation.call(guest, each.args!, undefined), each.name).toBe(each.errno)
@@ -211,7 +211,7 @@ describe('EVTCHNOP_register_nlevel', () => {
   })
 
   it('NL-reg-1: only the calling vCPU needs selectors, and it must be the one that calls', () => {
-    const guest = RawGuest.on({}, operation.domain)
+    const guest = TreeGuest.on({}, operation.domain)
     guest.must(guest.setSelectors(TREE, 1))
     expect(guest.commit(TREE, {}, 0)).toBe(EINVAL)
     expect(guest.commit(TREE, {}, 1)).toBe(0)
@@ -219,7 +219,7 @@ describe('EVTCHNOP_register_nlevel', () => {
   })
 
   it('NL-frame-1: every leaf frame is referenced, a frame of two roles twice, until the reset', () => {
-    const guest = RawGuest.on({}, operation.domain)
+    const guest = TreeGuest.on({}, operation.domain)
     const tree = { ...TREE, mask: TREE.pending }
     guest.register(tree)
     for (const gfn of TREE.pending) expect(frameRefs(guest.domain.memory).references(gfn)).toBe(2)
@@ -240,7 +240,7 @@ describe('EVTCHNOP_register_nlevel', () => {
       [32, 4, 32, 2 ** 32 - 1, 2 ** 20],
     ] as const
     for (const [bits, levels, nrPages, maxEvtchnPort, expected] of rows) {
-      const guest = RawGuest.on({}, { bits, maxEvtchnPort, frames: 128 })
+      const guest = TreeGuest.on({}, { bits, maxEvtchnPort, frames: 128 })
       guest.register(plan(bits, levels, nrPages, 1, FIRST_FREE))
       expect(guest.out).toEqual({ nr_channels: expected })
       expect(inside(guest.domain).maxEvtchns).toBe(channelsOf(bits, levels, nrPages))
@@ -248,7 +248,7 @@ describe('EVTCHNOP_register_nlevel', () => {
   })
 
   it('NL-reg-1: only nr_channels of the struct is written', () => {
-    const guest = RawGuest.on({}, operation.domain)
+    const guest = TreeGuest.on({}, operation.domain)
     operation.prepare(guest)
     expect(operation.call(guest, {}, undefined)).toBe(0)
     const bytes = new DataView(guest.bytes.slice(ARGUMENT, ARGUMENT + 32).buffer)
@@ -257,7 +257,7 @@ describe('EVTCHNOP_register_nlevel', () => {
   })
 
   it('NL-reg-3: frames are taken as the guest left them: what it did not zero is pending, what it did not mask is not', () => {
-    const guest = RawGuest.on({}, { vcpus: 2 })
+    const guest = TreeGuest.on({}, { vcpus: 2 })
     guest.clean(TREE)
     const [dirty, clean, open] = [6000, 6001, 6002]
     const bytes = (gfn: number) => guest.bytes.subarray(gfn * PAGE, (gfn + 1) * PAGE)
@@ -279,31 +279,31 @@ describe('EVTCHNOP_register_nlevel', () => {
 
   it('NL-reg-7: arguments that change after they were copied change nothing', () => {
     // Page tables that let another vCPU of the guest write at each look-up: the hypervisor must have copied before.
-    let guest: RawGuest | undefined
+    let guest: TreeGuest | undefined
     let armed = false
     const translate = (_vcpu: unknown, gva: number) => {
       if (armed && guest && gva >= PENDING_GFNS && gva < PENDING_GFNS + 2 * PAGE) {
-        guest.view().setUint32(ARGUMENT, 4, true)
-        guest.view().setUint32(ARGUMENT + 4, 512, true)
+        guest.viewAt().setUint32(ARGUMENT, 4, true)
+        guest.viewAt().setUint32(ARGUMENT + 4, 512, true)
       }
       return gva
     }
-    guest = RawGuest.on({}, { ...operation.domain, translate })
+    guest = TreeGuest.on({}, { ...operation.domain, translate })
     operation.prepare(guest)
     armed = true
     expect(operation.call(guest, {}, undefined)).toBe(0)
     expect([inside(guest.domain).levels, inside(guest.domain).maxEvtchns]).toEqual([3, 2 * P])
-    expect(guest.view(ARGUMENT, 32).getUint32(24, true)).toBe(2 * P)
+    expect(guest.viewAt(ARGUMENT, 32).getUint32(24, true)).toBe(2 * P)
   })
 
   it('NL-reg-2: the raw struct with a copy-out that fails half way leaves two levels', () => {
     // The struct crosses a page, the second of which cannot be written; nr_channels is in it.
-    const guest = RawGuest.on({}, operation.domain)
+    const guest = TreeGuest.on({}, operation.domain)
     operation.prepare(guest)
     const before = stateOf(guest)
     const gpa = 59 * PAGE - 20
     const args = { levels: 3, nr_pages: 2, pending_gfns: PENDING_GFNS, mask_gfns: MASK_GFNS, pad: 0 }
-    encode(EVTCHN_STRUCTS.register_nlevel, guest.view(gpa, 32), args)
+    encode(EVTCHN_STRUCTS.register_nlevel, guest.viewAt(gpa, 32), args)
     guest.domain.memory.protect(59)
     const ram = guest.bytes.slice()
     expect(guest.call(HYPERVISOR.event_channel_op, [EVTCHNOP.register_nlevel, gpa])).toBe(EFAULT)
@@ -314,7 +314,7 @@ describe('EVTCHNOP_register_nlevel', () => {
 
 describe('FIFO and N levels', () => {
   const fifo = () => {
-    const guest = RawGuest.on({}, operation.domain)
+    const guest = TreeGuest.on({}, operation.domain)
     const rc = guest.op('init_control', { control_gfn: 40, offset: 0, vcpu: 0 })
     return { guest, active: rc === 0 }
   }

@@ -5,7 +5,7 @@ import { DOMID_SELF, HYPERVISOR, SCHEDOP, SHUTDOWN } from '../../src/abi/index.j
 import { inside } from '../../src/domain/handles.js'
 import { Hypervisor, SOFTIRQ, type Vcpu } from '../../src/index.js'
 import { P, PAGE, type Plan, plan } from './geometry.js'
-import { ARGUMENT, FIRST_FREE, RawGuest, stateOf } from './guest.js'
+import { ARGUMENT, FIRST_FREE, stateOf, TreeGuest } from './guest.js'
 
 const [ENOENT, EAGAIN, EBUSY, EINVAL, ENOSYS, EOPNOTSUPP] = [-2, -11, -16, -22, -38, -95]
 const FRAMES = 64
@@ -18,12 +18,12 @@ const FORMS = [
 ] as const
 
 /** Three ways to the same end. */
-const WAYS: [string, (guest: RawGuest) => void][] = [
+const WAYS: [string, (guest: TreeGuest) => void][] = [
   ['EVTCHNOP_reset', (guest) => guest.must(guest.op('reset', { dom: DOMID_SELF }))],
   [
     'a reset by the control domain',
     (guest) => {
-      const control = new RawGuest(guest.xen, { domid: 0 })
+      const control = new TreeGuest(guest.xen, { domid: 0 })
       expect(control.op('reset', { dom: 1 })).toBe(EINVAL)
       guest.xen.pauseDomain(guest.xen.domain(1)!)
       control.must(control.op('reset', { dom: 1 }))
@@ -32,7 +32,7 @@ const WAYS: [string, (guest: RawGuest) => void][] = [
   [
     'a soft reset',
     (guest) => {
-      guest.view().setUint32(ARGUMENT, SHUTDOWN.soft_reset, true)
+      guest.viewAt().setUint32(ARGUMENT, SHUTDOWN.soft_reset, true)
       guest.must(guest.call(HYPERVISOR.sched_op, [SCHEDOP.shutdown, ARGUMENT]))
       guest.xen.softReset(guest.xen.domain(1)!)
     },
@@ -42,7 +42,7 @@ const WAYS: [string, (guest: RawGuest) => void][] = [
 describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
   const tree: Plan = plan(bits, levels, 1, 2, FIRST_FREE)
   const registered = (host = {}) => {
-    const guest = RawGuest.on(host, { bits, vcpus: 3, frames: FRAMES })
+    const guest = TreeGuest.on(host, { bits, vcpus: 3, frames: FRAMES })
     guest.register(tree, [0, 1])
     return guest
   }
@@ -50,7 +50,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
   it.each(WAYS)('NL-reset-1: %s lets go of frames, zeroes level 1 and changes no other byte', (_, way) => {
     const guest = registered()
     guest.openIpi(5, 1)
-    guest.setBit(guest.leaf('mask', 5), 0)
+    guest.setBitAt(guest.leaf('mask', 5), 0)
     guest.must(guest.op('send', { port: 5 }))
     guest.bytes.fill(0x77, ARGUMENT, ARGUMENT + 64)
     const before = guest.bytes.slice()
@@ -82,7 +82,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
     for (const v of [0, 1]) guest.quiet(v)
     const old = guest.bytes.slice(leaf, (tree.end + 1) * PAGE)
     guest.openIpi(3, 1)
-    guest.setBit(guest.leaf('mask', 3), 0)
+    guest.setBitAt(guest.leaf('mask', 3), 0)
     guest.must(guest.op('send', { port: 3 }))
     expect([guest.pending(3), guest.path(1, 3), guest.flag(1)]).toEqual([1, [1], 1])
     expect(guest.bytes.slice(leaf, (tree.end + 1) * PAGE)).toEqual(old)
@@ -105,7 +105,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
     expect([inside(guest.domain).levels, inside(guest.domain).nextEvtchn]).toEqual([levels, 0])
     expect(inside(guest.domain).nlevel).toBe(nlevel)
     for (const v of [0, 1]) guest.quiet(v)
-    guest.setBit(guest.leaf('mask', 1), 0)
+    guest.setBitAt(guest.leaf('mask', 1), 0)
     guest.must(guest.op('send', { port: 1 }))
     expect([guest.pending(1), guest.path(1, 1), guest.flag(1)]).toEqual([1, Array(levels - 1).fill(1), 1])
     // The next one gets it done.
@@ -123,10 +123,10 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
 
   it('NL-sel-3: recorded selectors that were never committed are let go by a reset and by death', () => {
     for (const end of [
-      (guest: RawGuest) => guest.must(guest.op('reset', { dom: DOMID_SELF })),
-      (guest: RawGuest) => guest.xen.killDomain(guest.xen.domain(1)!),
+      (guest: TreeGuest) => guest.must(guest.op('reset', { dom: DOMID_SELF })),
+      (guest: TreeGuest) => guest.xen.killDomain(guest.xen.domain(1)!),
     ]) {
-      const guest = RawGuest.on({}, { bits, vcpus: 2, frames: FRAMES })
+      const guest = TreeGuest.on({}, { bits, vcpus: 2, frames: FRAMES })
       guest.must(guest.setSelectors(tree, 1))
       expect(guest.domain.memory.heldFrames).toBe(levels - 2)
       end(guest)
@@ -174,7 +174,7 @@ describe('a Xen-attached port', () => {
     'NL-reset-1: beyond the new max_evtchns it survives %s, is neither pending nor unmasked, and touches nothing',
     (_, way) => {
       const xen = Hypervisor.create()
-      const guest = new RawGuest(xen, { domid: 1, frames: FRAMES, maxEvtchnPort: Infinity })
+      const guest = new TreeGuest(xen, { domid: 1, frames: FRAMES, maxEvtchnPort: Infinity })
       guest.register(plan(64, 3, 1, 1, FIRST_FREE))
       guest.openIpi(4200)
       const calls: [Vcpu, number][] = []
@@ -209,7 +209,7 @@ describe('a Xen-attached port', () => {
       guest.must(guest.op('send', { port: guest.out.local_port! }))
       expect(calls).toEqual([[guest.domain.vcpu(0), port]])
       // And Xen still raises the other end.
-      guest.setBit(guest.leaf('pending', 1), 0)
+      guest.setBitAt(guest.leaf('pending', 1), 0)
       xen.notifyViaXenPort(xen.domain(1)!, port)
       expect(guest.pending(1)).toBe(1)
       xen.freeXenPort(xen.domain(1)!, port)

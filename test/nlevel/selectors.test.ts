@@ -6,7 +6,7 @@ import { inside } from '../../src/domain/handles.js'
 import { frameRefs } from '../../src/machine/memory.js'
 
 import { type Area, bytesAt, channelsOf, PAGE, plan } from './geometry.js'
-import { AREAS, ARGUMENT, FIRST_FREE, RawGuest, stateOf } from './guest.js'
+import { AREAS, ARGUMENT, FIRST_FREE, stateOf, TreeGuest } from './guest.js'
 import { attempt, type Break, later, type Operation } from './order.js'
 
 const [EPERM, ENOENT, EFAULT, EBUSY, EINVAL, ENOSPC] = [-1, -2, -14, -16, -22, -28]
@@ -23,11 +23,11 @@ const operation: Operation = {
     return guest.op('set_nlevel_selectors', given, 0, gpa)
   },
 }
-const area = (offset: number, value: bigint, size: 4 | 8) => (guest: RawGuest) => {
-  if (size === 8) guest.view().setBigUint64(AREAS + offset, value, true)
-  else guest.view().setUint32(AREAS + offset, Number(value), true)
+const area = (offset: number, value: bigint, size: 4 | 8) => (guest: TreeGuest) => {
+  if (size === 8) guest.viewAt().setBigUint64(AREAS + offset, value, true)
+  else guest.viewAt().setUint32(AREAS + offset, Number(value), true)
 }
-const gfn = (value: bigint) => (guest: RawGuest) => guest.writeGfns(AREAS + 16, [value])
+const gfn = (value: bigint) => (guest: TreeGuest) => guest.writeGfns(AREAS + 16, [value])
 
 const BREAKS: Break[] = [
   {
@@ -182,7 +182,7 @@ describe('EVTCHNOP_set_nlevel_selectors', () => {
   })
 
   it('NL-sel-1: any vCPU may name the selectors of any other', () => {
-    const guest = RawGuest.on({}, { vcpus: 3, frames: FRAMES })
+    const guest = TreeGuest.on({}, { vcpus: 3, frames: FRAMES })
     const tree = plan(64, 3, 1, 3, FIRST_FREE)
     guest.writeAreas(tree.selectors[2]!)
     const args = { vcpu: 2, levels: 3, nr_pages: 1, pad: 0, areas: AREAS }
@@ -196,11 +196,11 @@ describe('EVTCHNOP_set_nlevel_selectors', () => {
     const high = 2 ** 32
     for (const bits of [32, 64] as const) {
       const expected = bits === 32 ? EFAULT : 0
-      const guest = RawGuest.on({}, { bits, frames: FRAMES, translate })
+      const guest = TreeGuest.on({}, { bits, frames: FRAMES, translate })
       const own = bits === 32 ? tree : plan(64, 3, 1, 1, FIRST_FREE)
       expect(guest.setSelectors(own, 0, { areas: high + AREAS })).toBe(expected)
       guest.writeAreas(own.selectors[0]!)
-      guest.view().setBigUint64(AREAS, BigInt(high + AREAS + 16), true)
+      guest.viewAt().setBigUint64(AREAS, BigInt(high + AREAS + 16), true)
       expect(guest.op('set_nlevel_selectors', { vcpu: 0, levels: 3, nr_pages: 1, pad: 0, areas: AREAS })).toBe(expected)
       expect(guest.setSelectors(own, 0)).toBe(0)
       expect(guest.commit(own, { pending_gfns: high + 3 * PAGE })).toBe(expected)
@@ -211,7 +211,7 @@ describe('EVTCHNOP_set_nlevel_selectors', () => {
 
 describe('recorded selectors', () => {
   it('NL-sel-3: before the commit nothing but a reference is taken, and RAM is as it was', () => {
-    const guest = RawGuest.on({}, { frames: FRAMES })
+    const guest = TreeGuest.on({}, { frames: FRAMES })
     const tree = plan(64, 4, 1, 1, FIRST_FREE)
     guest.bytes.fill(0x5a, FIRST_FREE * PAGE)
     const port = guest.domain.eventChannelOp('bind_ipi', { vcpu: 0 }).port
@@ -228,7 +228,7 @@ describe('recorded selectors', () => {
   })
 
   it('NL-sel-3: a further call replaces them, levels = 0 drops them', () => {
-    const guest = RawGuest.on({}, { frames: FRAMES })
+    const guest = TreeGuest.on({}, { frames: FRAMES })
     const first = plan(64, 4, 1, 1, FIRST_FREE)
     const second = plan(64, 3, 2, 1, 32)
     const held = () =>
@@ -254,7 +254,7 @@ describe('recorded selectors', () => {
   })
 
   it('NL-sel-1: levels = 0 drops nothing once the domain is N-level', () => {
-    const guest = RawGuest.on({}, { frames: FRAMES })
+    const guest = TreeGuest.on({}, { frames: FRAMES })
     guest.register(plan(64, 3, 1, 1, FIRST_FREE))
     const before = stateOf(guest)
     expect(guest.op('set_nlevel_selectors', { vcpu: 0, levels: 0, nr_pages: 0, pad: 0, areas: 0 })).toBe(EINVAL)
@@ -262,7 +262,7 @@ describe('recorded selectors', () => {
   })
 
   it('NL-frame-1: vCPUs may share frames, roles may too, and each holds a reference of its own', () => {
-    const guest = RawGuest.on({}, { frames: FRAMES, vcpus: 3 })
+    const guest = TreeGuest.on({}, { frames: FRAMES, vcpus: 3 })
     const same: Area = { gfns: [FIRST_FREE], offset: 0 }
     const tree = {
       ...plan(64, 3, 1, 3, FIRST_FREE),
@@ -281,7 +281,7 @@ describe('recorded selectors', () => {
       [64, 32],
       [32, 64],
     ] as const) {
-      const guest = RawGuest.on({}, { bits: from, frames: FRAMES })
+      const guest = TreeGuest.on({}, { bits: from, frames: FRAMES })
       const tree = plan(from, 3, 1, 1, FIRST_FREE)
       guest.must(guest.setSelectors(tree, 0))
       inside(guest.domain).latchWidth(to)

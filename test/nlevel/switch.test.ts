@@ -6,7 +6,7 @@ import { inside } from '../../src/domain/handles.js'
 import { Hypervisor } from '../../src/index.js'
 import { frameRefs } from '../../src/machine/memory.js'
 import { channelsOf, PAGE, plan } from './geometry.js'
-import { ARGUMENT, FIRST_FREE, RawGuest } from './guest.js'
+import { ARGUMENT, FIRST_FREE, TreeGuest } from './guest.js'
 
 const FRAMES = 64
 const TREE = plan(64, 3, 2, 2, FIRST_FREE)
@@ -24,7 +24,7 @@ describe('the switch', () => {
   it.each(forms)(
     'NL-reg-4: %i bits, %i levels: pending bits move, mask bits are copied, the rest is as the guest made it',
     (bits, levels, nrPages) => {
-      const guest = RawGuest.on({}, { bits, vcpus: 2, frames: FRAMES })
+      const guest = TreeGuest.on({}, { bits, vcpus: 2, frames: FRAMES })
       const tree = plan(bits, levels, nrPages, 2, FIRST_FREE)
       const { pending, mask } = sharedInfo(bits)
       const bytes = (bits * bits) / 8
@@ -65,7 +65,7 @@ describe('the switch', () => {
   it.each(forms)(
     'NL-reg-4, NL-tree-4: %i bits, %i levels: from then on shared_info is neither read nor written',
     (bits, levels, nrPages) => {
-      const guest = RawGuest.on({}, { bits, frames: FRAMES })
+      const guest = TreeGuest.on({}, { bits, frames: FRAMES })
       const [a, b] = [1, 2].map(() => guest.domain.eventChannelOp('bind_ipi', { vcpu: 0 }).port) as [number, number]
       guest.register(plan(bits, levels, nrPages, 1, FIRST_FREE))
       guest.quiet(0)
@@ -74,11 +74,11 @@ describe('the switch', () => {
       // Not read: old words say that all is pending and masked.
       words.fill(0xff)
       for (const port of [a, b]) {
-        guest.setBit(guest.leaf('mask', port), 0)
+        guest.setBitAt(guest.leaf('mask', port), 0)
         expect(guest.op('send', { port })).toBe(0)
         expect([guest.pending(port), guest.flag(0)]).toEqual([1, 1])
       }
-      guest.setBit(guest.leaf('mask', a), 1)
+      guest.setBitAt(guest.leaf('mask', a), 1)
       expect(guest.op('unmask', { port: a })).toBe(0)
       expect(guest.masked(a)).toBe(0)
       expect(guest.op('close', { port: a })).toBe(0)
@@ -90,14 +90,14 @@ describe('the switch', () => {
   it.each(forms)(
     'NL-reg-4: %i bits, %i levels: level 1 of every vCPU becomes 0 before the selectors are activated',
     (bits, levels, nrPages) => {
-      const guest = RawGuest.on({}, { bits, vcpus: 3, frames: FRAMES })
+      const guest = TreeGuest.on({}, { bits, vcpus: 3, frames: FRAMES })
       const tree = plan(bits, levels, nrPages, 3, FIRST_FREE)
       for (const v of [0, 1, 2]) guest.bytes.fill(0xff, guest.level1(v), guest.level1(v) + bits / 8)
       guest.register(tree, [0, 2])
       const word = (v: number) =>
         bits === 64
-          ? guest.view().getBigUint64(guest.level1(v), true)
-          : BigInt(guest.view().getUint32(guest.level1(v), true))
+          ? guest.viewAt().getBigUint64(guest.level1(v), true)
+          : BigInt(guest.viewAt().getUint32(guest.level1(v), true))
       // vCPU 1 has none; of the others' words only the bits that have channels behind them are left.
       const ones = 2n ** BigInt(Math.ceil(channelsOf(bits, levels, nrPages) / bits ** (levels - 1))) - 1n
       expect([word(0), word(1), word(2)]).toEqual([ones, 0n, ones])
@@ -105,7 +105,7 @@ describe('the switch', () => {
   )
 
   it('NL-reg-5: an event raised before, in the middle of the two calls, or after is there when the vCPU scans', () => {
-    const guest = RawGuest.on({}, { vcpus: 2, frames: FRAMES })
+    const guest = TreeGuest.on({}, { vcpus: 2, frames: FRAMES })
     const ports = [0, 1, 0, 1, 0, 1].map((vcpu) => guest.domain.eventChannelOp('bind_ipi', { vcpu }).port)
     const send = (i: number) => expect(guest.op('send', { port: ports[i]! })).toBe(0)
     guest.clean(TREE)
@@ -124,7 +124,7 @@ describe('the switch', () => {
   })
 
   it('NL-reg-4: selectors of another size than the one committed are forgotten, their frames let go', () => {
-    const guest = RawGuest.on({}, TWO_VCPUS)
+    const guest = TreeGuest.on({}, TWO_VCPUS)
     const other = plan(64, 4, 1, 2, 32)
     guest.must(guest.setSelectors(TREE, 0))
     guest.must(guest.setSelectors(other, 1))
@@ -138,7 +138,7 @@ describe('the switch', () => {
 
   it('NL-sel-3: each vCPU is told, even if its flag was 1, and when it is told its selectors are all set', () => {
     const seen: unknown[] = []
-    let guest: RawGuest | undefined
+    let guest: TreeGuest | undefined
     const xen = Hypervisor.create({
       trace: {
         upcall: ({ vcpuId }) => {
@@ -148,13 +148,13 @@ describe('the switch', () => {
           seen.push([
             vcpuId,
             level2.every((byte) => byte === 0xff),
-            guest.view().getBigUint64(guest.level1(vcpuId), true),
+            guest.viewAt().getBigUint64(guest.level1(vcpuId), true),
           ])
         },
       },
     })
-    guest = new RawGuest(xen, { domid: 1, ...TWO_VCPUS })
-    guest.setFlag(0, 1)
+    guest = new TreeGuest(xen, { domid: 1, ...TWO_VCPUS })
+    guest.setFlag(1)
     guest.clean(TREE)
     for (const vcpu of [0, 1]) guest.must(guest.setSelectors(TREE, vcpu))
     expect(seen).toEqual([])
@@ -166,19 +166,19 @@ describe('the switch', () => {
   })
 
   it('NL-reg-4: a poller of another vCPU sleeps through the switch and is woken by the first event after it', () => {
-    const guest = RawGuest.on({}, { vcpus: 2, frames: FRAMES })
+    const guest = TreeGuest.on({}, { vcpus: 2, frames: FRAMES })
     const port = guest.domain.eventChannelOp('bind_ipi', { vcpu: 0 }).port
     guest.clean(TREE)
     guest.must(guest.setSelectors(TREE, 0))
-    guest.view().setBigUint64(ARGUMENT, BigInt(ARGUMENT + 32), true)
-    guest.view().setUint32(ARGUMENT + 8, 1, true)
-    guest.view().setBigUint64(ARGUMENT + 16, 0n, true)
-    guest.view().setUint32(ARGUMENT + 32, port, true)
+    guest.viewAt().setBigUint64(ARGUMENT, BigInt(ARGUMENT + 32), true)
+    guest.viewAt().setUint32(ARGUMENT + 8, 1, true)
+    guest.viewAt().setBigUint64(ARGUMENT + 16, 0n, true)
+    guest.viewAt().setUint32(ARGUMENT + 32, port, true)
     expect(guest.call(HYPERVISOR.sched_op, [SCHEDOP.poll, ARGUMENT], 1)).toBe(0)
     expect(guest.domain.vcpu(1).polling).toBe(true)
     guest.must(guest.commit(TREE))
     expect(guest.domain.vcpu(1).polling).toBe(true)
-    guest.setBit(guest.leaf('mask', port), 1)
+    guest.setBitAt(guest.leaf('mask', port), 1)
     expect(guest.op('send', { port })).toBe(0)
     expect(guest.domain.vcpu(1).polling).toBe(false)
   })

@@ -5,29 +5,29 @@ import { HYPERVISOR, SCHEDOP, VCPUOP } from '../../src/abi/index.js'
 import { inside } from '../../src/domain/handles.js'
 import { type DomainOptions, Hypervisor } from '../../src/index.js'
 import { bytesAt, channelsOf, PAGE, plan } from './geometry.js'
-import { ARGUMENT, FIRST_FREE, RawGuest } from './guest.js'
+import { ARGUMENT, FIRST_FREE, TreeGuest } from './guest.js'
 
 const EBUSY = -16
 
 /** A guest whose upcalls are noted: [vCPU] in their order. */
-function noting(options: Partial<DomainOptions>): { guest: RawGuest; told: number[] } {
+function noting(options: Partial<DomainOptions>): { guest: TreeGuest; told: number[] } {
   const told: number[] = []
   const xen = Hypervisor.create({ trace: { upcall: ({ vcpuId }) => void told.push(vcpuId) } })
-  return { guest: new RawGuest(xen, { domid: 1, frames: 128, maxEvtchnPort: Infinity, ...options }), told }
+  return { guest: new TreeGuest(xen, { domid: 1, frames: 128, maxEvtchnPort: Infinity, ...options }), told }
 }
 
-function poll(guest: RawGuest, vcpu: number, port: number): void {
-  guest.view().setBigUint64(ARGUMENT, BigInt(ARGUMENT + 32), true)
-  guest.view().setUint32(ARGUMENT + 8, 1, true)
-  guest.view().setBigUint64(ARGUMENT + 16, 0n, true)
-  guest.view().setUint32(ARGUMENT + 32, port, true)
+function poll(guest: TreeGuest, vcpu: number, port: number): void {
+  guest.viewAt().setBigUint64(ARGUMENT, BigInt(ARGUMENT + 32), true)
+  guest.viewAt().setUint32(ARGUMENT + 8, 1, true)
+  guest.viewAt().setBigUint64(ARGUMENT + 16, 0n, true)
+  guest.viewAt().setUint32(ARGUMENT + 32, port, true)
   expect(guest.call(HYPERVISOR.sched_op, [SCHEDOP.poll, ARGUMENT], vcpu)).toBe(0)
 }
 
-function registerInfo(guest: RawGuest, vcpu: number, gfn: number, offset = 0): number {
-  guest.view().setBigUint64(ARGUMENT, BigInt(gfn), true)
-  guest.view().setUint32(ARGUMENT + 8, offset, true)
-  guest.view().setUint32(ARGUMENT + 12, 0, true)
+function registerInfo(guest: TreeGuest, vcpu: number, gfn: number, offset = 0): number {
+  guest.viewAt().setBigUint64(ARGUMENT, BigInt(gfn), true)
+  guest.viewAt().setUint32(ARGUMENT + 8, offset, true)
+  guest.viewAt().setUint32(ARGUMENT + 12, 0, true)
   const rc = guest.call(HYPERVISOR.vcpu_op, [VCPUOP.register_vcpu_info, vcpu, ARGUMENT])
   if (rc === 0) guest.infoGpa[vcpu] = gfn * PAGE + offset
   return rc
@@ -50,8 +50,8 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
     poll(guest, 2, port)
     told.length = 0
     for (const how of ['send', 'unmask'] as const) {
-      guest.setBit(guest.leaf('pending', port), how === 'send' ? 0 : 1)
-      guest.setBit(guest.leaf('mask', port), how === 'send' ? 0 : 1)
+      guest.setBitAt(guest.leaf('pending', port), how === 'send' ? 0 : 1)
+      guest.setBitAt(guest.leaf('mask', port), how === 'send' ? 0 : 1)
       const ram = guest.bytes.slice()
       expect(guest.op(how, { port })).toBe(0)
       const changed = [...guest.bytes.entries()].filter(
@@ -77,7 +77,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
     guest.register(wide, [0, 33])
     expect(told).toEqual([0])
     told.length = 0
-    guest.setBit(guest.leaf('mask', port), 0)
+    guest.setBitAt(guest.leaf('mask', port), 0)
     expect(guest.op('send', { port })).toBe(0)
     expect(told).toEqual([])
     const selectorWords = () =>
@@ -95,7 +95,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
     expect(guest.bytes[guest.infoGpa[33]! + 1]).toBe(1)
     const channels = channelsOf(bits, levels, 1)
     const ones = Math.ceil(channels / bits ** (levels - 1))
-    expect(guest.view().getUint32(guest.level1(33), true)).toBe(2 ** Math.min(ones, 32) - 1)
+    expect(guest.viewAt().getUint32(guest.level1(33), true)).toBe(2 ** Math.min(ones, 32) - 1)
   })
 
   it('NL-vi-1: on the dummy without selectors, the area comes first and the selectors last', () => {
@@ -103,7 +103,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
     const tree = plan(bits, levels, 1, 2, FIRST_FREE)
     guest.register({ ...tree, selectors: Array.from({ length: 33 }, (_, v) => tree.selectors[v >> 5]!) }, [0])
     const port = guest.domain.eventChannelOp('bind_ipi', { vcpu: 32 }).port
-    guest.setBit(guest.leaf('mask', port), 0)
+    guest.setBitAt(guest.leaf('mask', port), 0)
     expect(registerInfo(guest, 32, 100)).toBe(0)
     guest.bytes.fill(0, 100 * PAGE, 100 * PAGE + 64)
     told.length = 0
@@ -131,7 +131,7 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
     expect([guest.flag(0), told]).toEqual([1, [0]])
     // The old slot is not used again (EC-vi-16).
     const port = guest.domain.eventChannelOp('bind_ipi', { vcpu: 0 }).port
-    guest.setBit(guest.leaf('mask', port), 0)
+    guest.setBitAt(guest.leaf('mask', port), 0)
     guest.quiet(0)
     const old = guest.bytes.slice(PAGE, PAGE + 64)
     expect(guest.op('send', { port })).toBe(0)
@@ -154,8 +154,8 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
     for (const { pending, masked, path, flag } of cases) {
       for (const v of [0, 1]) guest.quiet(v)
       guest.must(guest.op('bind_vcpu', { port, vcpu: 0 }))
-      guest.setBit(guest.leaf('pending', port), pending)
-      guest.setBit(guest.leaf('mask', port), masked)
+      guest.setBitAt(guest.leaf('pending', port), pending)
+      guest.setBitAt(guest.leaf('mask', port), masked)
       for (const v of [0, 1]) guest.quiet(v)
       told.length = 0
       expect(guest.op('bind_vcpu', { port, vcpu: 1 })).toBe(0)
@@ -175,10 +175,10 @@ describe.each(FORMS)('%i bits, %i levels', (bits, levels) => {
     const port = guest.domain.eventChannelOp('alloc_unbound', { dom: 1, remote_dom: 1 }).port
     for (let stop = levels - 1; stop >= 1; stop--) {
       guest.must(guest.op('bind_vcpu', { port, vcpu: 0 }))
-      guest.setBit(guest.leaf('pending', port), 1)
-      guest.setBit(guest.leaf('mask', port), 0)
+      guest.setBitAt(guest.leaf('pending', port), 1)
+      guest.setBitAt(guest.leaf('mask', port), 0)
       guest.quiet(1)
-      guest.setBit(guest.selector(1, stop, port), 1)
+      guest.setBitAt(guest.selector(1, stop, port), 1)
       expect(guest.op('bind_vcpu', { port, vcpu: 1 })).toBe(0)
       const expected = Array.from({ length: levels - 1 }, (_, i) => (levels - 1 - i >= stop ? 1 : 0))
       expect([guest.path(1, port), guest.flag(1)]).toEqual([expected, 0])
@@ -190,7 +190,7 @@ it('EC-vcpu-6, NL-vcpu-1: at two levels nothing moves', () => {
   for (const bits of [32, 64] as const) {
     const { guest, told } = noting({ bits, vcpus: 2 })
     const port = guest.domain.eventChannelOp('alloc_unbound', { dom: 1, remote_dom: 1 }).port
-    guest.setBit(guest.leaf('pending', port), 1)
+    guest.setBitAt(guest.leaf('pending', port), 1)
     expect(guest.op('bind_vcpu', { port, vcpu: 1 })).toBe(0)
     expect([guest.path(1, port), guest.flag(1), told]).toEqual([[0], 0, []])
   }
@@ -202,14 +202,14 @@ it('EC-up-6, NL-sel-4: a vCPU that comes up is upcalled for what was raised whil
     const xen = Hypervisor.create({
       onUpcall: ({ vcpuId }) => {
         entered.push(vcpuId)
-        guest.setFlag(vcpuId, 0)
+        guest.setFlag(0, vcpuId)
       },
     })
-    const guest: RawGuest = new RawGuest(xen, { domid: 1, vcpus: 2, frames: 32 })
+    const guest: TreeGuest = new TreeGuest(xen, { domid: 1, vcpus: 2, frames: 32 })
     if (levels > 2) guest.register(plan(64, levels, 1, 2, FIRST_FREE))
     for (const v of [0, 1]) guest.quiet(v)
     guest.openIpi(1, 1)
-    guest.setBit(guest.leaf('mask', 1), 0)
+    guest.setBitAt(guest.leaf('mask', 1), 0)
     expect(guest.call(HYPERVISOR.vcpu_op, [VCPUOP.down, 1, 0])).toBe(0)
     entered.length = 0
     guest.must(guest.op('send', { port: 1 }))

@@ -11,13 +11,8 @@ import {
   type AllIn,
   type Args,
   type Bits,
-  decode,
   ECS,
-  EVTCHN_STRUCTS,
-  EVTCHNOP,
   type EvtchnOpName,
-  encode,
-  HYPERVISOR,
   type OpArgs,
   type Out,
   PAGE_SIZE,
@@ -29,7 +24,6 @@ import { toRegister } from '../../src/errno.js'
 import { runOperation } from '../../src/hypercalls/evtchn/index.js'
 import { worldOf } from '../../src/hypervisor/index.js'
 import {
-  type Domain,
   type DomainOptions,
   errnoName,
   Hypervisor,
@@ -37,9 +31,11 @@ import {
   type Register,
   XenError,
 } from '../../src/index.js'
+import { RawGuest, SHARED_INFO } from '../raw_guest.js'
 
 const FRAMES = 16
-export const SHARED_INFO = PAGE_SIZE
+
+export { SHARED_INFO }
 export const ARGUMENT = 2 * PAGE_SIZE
 /** Can be read and not written: the copy-out fails. */
 export const READ_ONLY = 3 * PAGE_SIZE
@@ -63,47 +59,26 @@ export interface Where {
 export type Given<N extends EvtchnOpName> = Readonly<Partial<AllIn<N>>>
 
 /** A domain as its own kernel without a driver has it. */
-export class Guest {
-  readonly xen: Hypervisor
-  readonly domain: Domain
-  /** OUT members of the last operation that succeeded. */
-  out: Args = {}
-
+export class Guest extends RawGuest {
   constructor(xen: Hypervisor, options: Partial<DomainOptions> & { domid: number }) {
-    this.xen = xen
-    this.domain = xen.createDomain({ memory, base: (options.domid % 4) * END, frames: FRAMES, ...options })
+    super(xen, { memory, base: (options.domid % 4) * END, frames: FRAMES, ...options })
     this.domain.memory.protect(READ_ONLY / PAGE_SIZE)
   }
 
   get bits(): Bits {
     return this.domain.bits
   }
-  get bytes(): Uint8Array {
-    return this.domain.memory.view()
-  }
-  get view(): DataView {
-    return this.domain.memory.data
-  }
 
   // --- calls ---------------------------------------------------------------------------------------------------------
 
-  /** A hypercall by its registers. */
-  call(nr: number, registers: readonly Register[], vcpu = 0): number {
-    return this.xen.hypercall(this.domain.vcpu(vcpu), nr, registers)
-  }
-
-  /** Writes the struct of an operation at `at`, if there is memory. Members that are not given keep their bytes. */
+  /** Writes the struct of an operation at `at`. Members that are not given keep their bytes. */
   write<N extends EvtchnOpName>(name: N, args: Given<N>, at = ARGUMENT): void {
-    const layout = EVTCHN_STRUCTS[name]
-    if (at + layout.size <= END) encode(layout, this.view, args, at)
+    this.put(name, args as Args, at)
   }
 
-  /** An event channel operation with its struct in guest memory: what the hypercall answers. */
+  /** An event channel operation with its struct in guest memory: what the hypercall returns. */
   op<N extends EvtchnOpName>(name: N, args: Given<N>, { vcpu = 0, at = ARGUMENT }: Where = {}): number {
-    this.write(name, args, at)
-    const rc = this.call(HYPERVISOR.event_channel_op, [EVTCHNOP[name], at], vcpu)
-    this.out = rc === 0 ? decode(EVTCHN_STRUCTS[name], this.view, 'out', at) : {}
-    return rc
+    return this.issue(name, args as Args, vcpu, at)
   }
 
   /** The same as a name, `ok` or `EINVAL`. After an error everything must be as before it. */
@@ -164,28 +139,15 @@ export class Guest {
   // --- words ---------------------------------------------------------------------------------------------------------
 
   bit(which: 'pending' | 'mask', port: number): number {
-    return (this.bytes[SHARED_INFO + sharedInfo(this.bits)[which] + (port >> 3)]! >> (port & 7)) & 1
+    return this.bitAt([SHARED_INFO + sharedInfo(this.bits)[which], port])
   }
   setBit(which: 'pending' | 'mask', port: number, value: 0 | 1 = 1): void {
-    const at = SHARED_INFO + sharedInfo(this.bits)[which] + (port >> 3)
-    this.bytes[at] = (this.bytes[at]! & ~(1 << (port & 7))) | (value << (port & 7))
+    this.setBitAt([SHARED_INFO + sharedInfo(this.bits)[which], port], value)
   }
   /** evtchn_pending_sel of a vCPU in its legacy slot, or in the vcpu_info at `info`. */
   sel(vcpu = 0, info = SHARED_INFO + vcpu * VCPU_INFO_SIZE): bigint {
     const at = info + sharedInfo(this.bits).sel
     return this.bits === 64 ? this.view.getBigUint64(at, true) : BigInt(this.view.getUint32(at, true))
-  }
-  flag(vcpu = 0): number {
-    return this.bytes[SHARED_INFO + vcpu * VCPU_INFO_SIZE]!
-  }
-  setFlag(value: number, vcpu = 0): void {
-    this.bytes[SHARED_INFO + vcpu * VCPU_INFO_SIZE] = value
-  }
-  mask(vcpu = 0): number {
-    return this.bytes[SHARED_INFO + vcpu * VCPU_INFO_SIZE + 1]!
-  }
-  setMask(value: number, vcpu = 0): void {
-    this.bytes[SHARED_INFO + vcpu * VCPU_INFO_SIZE + 1] = value
   }
   /** Nothing pending, no selector, no flag: as after a scan of every vCPU. */
   quiet(): void {
