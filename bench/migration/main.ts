@@ -5,7 +5,7 @@
  * before a time counts. The frozen time of a move is the sum of save, text, parse and restore.
  */
 
-import { PAGE_SIZE } from '../../src/abi/index.js'
+import { MAX_FRAMES, PAGE_SIZE } from '../../src/abi/index.js'
 import { CheckError } from '../../src/cli/errors.js'
 import { bytes, count } from '../../src/cli/format.js'
 import { seeded } from '../../src/cli/random.js'
@@ -83,7 +83,9 @@ function measure(shape: Shape, mode: Row['mode'], samples: number): Row {
     stateBytes = text.length
     const state = timed(times.parse!, () => JSON.parse(text) as SavedDomain)
     const other = Hypervisor.create({ onUpcall: () => {} })
-    const there = timed(times.restore!, () => other.restoreDomain(state))
+    const there = timed(times.restore!, () =>
+      other.restoreDomain(state, { maxEvtchnPort: Infinity, maxFrames: MAX_FRAMES }),
+    )
     check(
       inside(there).ports.activeEvtchns === (mode === 'transparent' ? shape.channels : 0),
       `${inside(there).ports.activeEvtchns} ports of ${shape.channels}`,

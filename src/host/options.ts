@@ -172,6 +172,9 @@ export function readMemory({ frames = 256, memory, base, shared }: DomainOptions
   return { frames, memory, base, shared }
 }
 
+/** Limits that a domain has unless somebody says otherwise; the ports as xl gives them. */
+export const DEFAULTS = { nrPirqs: 256, maxEvtchnPort: (domid: number) => (domid ? 1023 : Infinity) } as const
+
 /** A domain's description of options that were checked by their table; `frames` is the size that its memory has. @throws ParameterError */
 export function readDomain(call: string, given: DomainOptions, frames: number): DomainConfig {
   const {
@@ -179,12 +182,12 @@ export function readDomain(call: string, given: DomainOptions, frames: number): 
     vcpus = 1,
     bits = 64,
     type = 'pv',
-    nrPirqs = 256,
+    nrPirqs = DEFAULTS.nrPirqs,
     nlevelAllowed = true,
     maxLevels = maxDepth(bits),
     maxLeafPages = MAX_LEAF_PAGES,
     privileged = domid === 0,
-    maxEvtchnPort = domid ? 1023 : Infinity,
+    maxEvtchnPort = DEFAULTS.maxEvtchnPort(domid),
     sharedInfoGfn = Math.min(1, frames - 1),
   } = given
   return {

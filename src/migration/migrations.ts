@@ -3,7 +3,7 @@
  * host grants it, handle.ts is a frozen source; here is what happens on the host, and in which order.
  */
 
-import { MAX_IRQ, MAX_PORT, NR_VIRQS } from '../abi/index.js'
+import { MAX_FRAMES, MAX_IRQ, MAX_PORT, MAX_VCPUS, NR_VIRQS } from '../abi/index.js'
 import {
   among,
   anything,
@@ -20,13 +20,14 @@ import type { DomainHost } from '../domain/config.js'
 import type { Domain } from '../domain/domain.js'
 import { Errno, XenError } from '../errno.js'
 import type { Domains } from '../host/domains.js'
-import { DOMAIN_OPTIONS } from '../host/options.js'
+import { DOMAIN_OPTIONS, type DomainOptions } from '../host/options.js'
 import type { PollTimers } from '../host/poll_timers.js'
 import type { UpcallQueue } from '../host/upcall_queue.js'
 import type { World } from '../host/world.js'
 import { type CheckedCooperative, type CheckedTransparent, checkSaved } from './check.js'
 import { RestoreError } from './fields.js'
 import type { SavedDomain, SaveMode } from './format.js'
+import { granted } from './granted.js'
 import { isRaised, Migration, Source, sourceOf } from './handle.js'
 import type { RestoreOptions, SaveOptions } from './options.js'
 import { loadRam, type RamSource, type SavedRun } from './ram.js'
@@ -39,6 +40,8 @@ const RESTORE_OPTIONS: Table<RestoreOptions> = {
   ...grantable,
   replaces: anything,
   ram: among('keep'),
+  maxFrames: within(1, MAX_FRAMES),
+  maxVcpus: within(1, MAX_VCPUS),
   pirqs: listOf(within(0, MAX_IRQ), `integers from 0 to ${MAX_IRQ}`),
   globalVirqs: listOf(within(0, NR_VIRQS - 1), `integers from 0 to ${NR_VIRQS - 1}`),
 }
@@ -138,12 +141,12 @@ export class Moving {
     const call = 'restoreDomain'
     checkOptions(call, options, RESTORE_OPTIONS)
     const checked = checkSaved(state)
-    const { replaces, ram: _ram, pirqs: _pirqs, globalVirqs: _globalVirqs, ...given } = options
+    const { replaces } = options
     const filling = fillingOf(call, checked, options)
     if (replaces !== undefined && (!(replaces instanceof Migration) || this.of(sourceOf(replaces).domain) !== replaces))
       throw new ParameterError(call, 'replaces', replaces, 'a migration under way on this host')
     const source = replaces && sourceOf(replaces).domain
-    const domain = this.#detached(checked, given, source)
+    const domain = this.#detached(checked, options, source)
     try {
       return this.#settle(domain, checked, options, filling)
     } catch (error) {
@@ -199,11 +202,12 @@ export class Moving {
   /** The domain that a state describes, not on the host yet, its memory untouched. */
   #detached(
     checked: CheckedCooperative | CheckedTransparent,
-    given: Omit<RestoreOptions, 'pirqs' | 'globalVirqs' | 'replaces' | 'ram'>,
+    options: RestoreOptions,
     source: Domain | undefined,
   ): Domain {
     const { domains, domainHost } = this.#host
-    const { bits, type, vcpus, frames, sharedInfoGfn, maxEvtchnPort, nrPirqs } = checked
+    const { bits, type, vcpus, frames, sharedInfoGfn } = checked
+    const given = domainOptions(options)
     const { domid = source?.domid ?? checked.domid, bits: wanted = bits } = given
     if (oneOf('restoreDomain', 'bits', wanted, [32, 64]) !== bits)
       throw new RestoreError('bits', Errno.EINVAL, `is ${bits}, and a state is not converted to ${wanted}`)
@@ -217,7 +221,8 @@ export class Moving {
         'is 0, and a state does not make a hardware domain; options.domid does',
       )
     const inherited = source && { privileged: source.privileged, ...source.nlevelLimits }
-    const kept = { privileged: false, ...inherited, sharedInfoGfn, maxEvtchnPort, nrPirqs, ...defined(given) }
+    const limits = granted(checked, domid, options, source)
+    const kept = { privileged: false, ...inherited, sharedInfoGfn, ...defined(given), ...limits }
     return withMemory(() =>
       domains.build('restoreDomain', domainHost, { ...kept, domid, bits, type, vcpus, frames }, source),
     )
@@ -279,6 +284,12 @@ function fillingOf(
       "is not in the state, which was saved with ram: false: restore it with `memory` and ram: 'keep'",
     )
   return { runs, fresh: !memory }
+}
+
+/** What of the options is about the domain itself. */
+function domainOptions(options: RestoreOptions): Partial<DomainOptions> {
+  const { replaces, ram, maxFrames, maxVcpus, pirqs, globalVirqs, ...given } = options
+  return given
 }
 
 /** Without the members that are undefined, which stand for a default. */

@@ -12,7 +12,11 @@ export interface SaveOptions {
   ram?: boolean
 }
 
-/** Options of a restore: the new host's terms, and what the caller grants the domain. A state by itself grants nothing. */
+/**
+ * Options of a restore: the new host's terms, and what the caller grants the domain. A state by itself grants nothing: a
+ * limit that is not given is that of the source that is replaced, or else that of a new domain. A state that names a lower
+ * one gets the lower one.
+ */
 export interface RestoreOptions extends Partial<Omit<DomainOptions, 'frames' | 'vcpus' | 'type'>> {
   /** The frozen source that the restored domain replaces, on this host: its peers stay connected. */
   replaces?: Migration
@@ -20,6 +24,10 @@ export interface RestoreOptions extends Partial<Omit<DomainOptions, 'frames' | '
    * 'keep': the given `memory` holds the guest's RAM already, and is left as it is. Default: it is filled from the state.
    */
   ram?: 'keep'
+  /** Most frames that the state may have. Default: those of the source it replaces, the given `memory`, or 65536 (256 MiB). */
+  maxFrames?: number
+  /** Most vCPUs that the state may have. Default: those of the source that it replaces, or 128. */
+  maxVcpus?: number
   /** PIRQs that it may bind. Default none, or those of the source that it replaces. */
   pirqs?: readonly number[]
   /** Global VIRQs whose handler domain it becomes. Default none, or those of the source that it replaces. */

@@ -86,6 +86,13 @@ export class Restore {
     return this.#migration?.domain ?? null
   }
 
+  /** The highest port that the domain may have. */
+  get #highest(): number {
+    const { maxEvtchnPort, maxEvtchns } = this.#domain
+    // After a latch to 32 bits, 2-level ports that were opened at 64 bits still exist, though they are unusable.
+    return Math.min(maxEvtchnPort, Math.max(maxEvtchns, 4096) - 1)
+  }
+
   // --- prepare -------------------------------------------------------------------------------------------------------
 
   /** Every check. Touches nothing but the new domain. @throws RestoreError */
@@ -98,8 +105,8 @@ export class Restore {
     this.#vcpus()
     state.installAbi(this.#world, domain)
     this.#pirqRecords()
-    // Port objects beyond the domain's limit cannot be in use.
-    const most = Math.ceil((domain.maxEvtchnPort + 1) / EVTCHNS_PER_BUCKET) * EVTCHNS_PER_BUCKET
+    // Port objects beyond the domain's limit, or what its ABI can name, cannot be in use.
+    const most = Math.ceil((this.#highest + 1) / EVTCHNS_PER_BUCKET) * EVTCHNS_PER_BUCKET
     if (!domain.ports.grow(Math.min(state.validEvtchns, most) - 1))
       throw new RestoreError('validEvtchns', ENOMEM, `there is no memory for ${state.validEvtchns} port objects`)
     this.#fifoPorts()
@@ -150,8 +157,11 @@ export class Restore {
 
   #pirqRecords(): void {
     const { pirqs, memory } = this.#domain
-    for (const { pirq, port, willShare, inFlight } of this.#state.pirqs)
+    for (const [i, { pirq, port, willShare, inFlight }] of this.#state.pirqs.entries()) {
+      if (pirq >= pirqs.nrPirqs)
+        throw new RestoreError(`pirqs[${i}].pirq`, ENOSPC, `is ${pirq}, and nrPirqs is ${pirqs.nrPirqs} here`)
       Object.assign(pirqs.get(pirq), { port, willShare, inFlight })
+    }
     const { eoiMap } = this.#state
     if (!eoiMap) return
     frameRefs(memory).hold(eoiMap.gfn)
@@ -165,9 +175,9 @@ export class Restore {
     const domain = this.#domain
     const [port, notify, number, remotePort] = values as [number, number, number, number]
     const field = `ports.${state}[${row}]`
-    // After a latch to 32 bits, 2-level ports that were opened at 64 bits still exist, though they are unusable.
-    const most = Math.min(domain.maxEvtchnPort, Math.max(domain.maxEvtchns, 4096) - 1)
-    if (port > most) throw new RestoreError(`${field}.port`, ENOSPC, `port ${port} is beyond ${most}, the limit here`)
+    const most = this.#highest
+    if (port > most)
+      throw new RestoreError(`${field}.port`, ENOSPC, `port ${port} is beyond ${most}, the limit here (maxEvtchnPort)`)
     domain.ports.take(port)
     domain.ports.setNotifyVcpu(port, notify)
     switch (state) {

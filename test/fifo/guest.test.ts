@@ -305,7 +305,7 @@ describe('resume', () => {
       kernel.allocUnbound(0, { name, priority, handler: () => void order.push(name) })
     const state = JSON.parse(JSON.stringify(xen.saveDomain(xen.domain(1)!)))
     xen.destroyDomain(xen.domain(1)!)
-    const domain = xen.restoreDomain(state)
+    const domain = xen.restoreDomain(state, { maxEvtchnPort: Infinity })
     expect([inside(domain).fifo, inside(domain).levels]).toEqual([null, 2])
     const report = kernel.resume(xen.platform(domain))
     expect(report).toMatchObject({ levels: 'fifo', channels: 131072, lost: [] })
@@ -326,7 +326,9 @@ describe('resume', () => {
     for (let i = 1; i <= 5000; i++) kernel.allocUnbound(0, { name: `c${i}`, handler: () => {} })
     const old = Hypervisor.create({ fifo: false })
     old.createDomain({ domid: 0 })
-    const report = kernel.resume(old.platform(old.restoreDomain(xen.saveDomain(xen.domain(1)!))))
+    const report = kernel.resume(
+      old.platform(old.restoreDomain(xen.saveDomain(xen.domain(1)!), { maxEvtchnPort: Infinity })),
+    )
     expect([report.levels, report.rebound.length, report.lost.length]).toEqual([2, 4095, 905])
     expect(report.lost[0]).toMatchObject({ name: 'c4096', oldPort: 4096, errno: Errno.ENOSPC })
     expect(() => kernel.op('set_priority', { port: 1, priority: 1 })).toThrow(XenError)

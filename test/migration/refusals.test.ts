@@ -157,7 +157,7 @@ describe('a guest that makes its channels again', () => {
       expect(move.mode).toBe('cooperative')
       const target = new Host(hostOptions)
       const dom0 = target.dom0()
-      const domain = target.xen.restoreDomain(throughJson(move.state), options)
+      const domain = target.xen.restoreDomain(throughJson(move.state), { maxEvtchnPort: Infinity, ...options })
       move.commit()
       const report = target.attach(kernel, domain).resume(target.xen.platform(domain))
 
@@ -180,7 +180,7 @@ describe('a guest that makes its channels again', () => {
     const { kernel, host } = machine({ channels: 4, frames: 100 })
     const move = host.xen.beginMigration(host.xen.domain(1)!)
     const target = new Host()
-    const platform = target.xen.platform(target.xen.restoreDomain(move.state))
+    const platform = target.xen.platform(target.xen.restoreDomain(move.state, { maxEvtchnPort: Infinity }))
     // All RAM but that of the old tree went to something else, and a tree takes a few frames more while it is registered.
     kernel.frames.allocate(kernel.frames.available)
     const report = kernel.resume(platform)

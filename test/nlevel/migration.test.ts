@@ -54,7 +54,7 @@ class Machine {
     const state = JSON.parse(JSON.stringify(this.xen.saveDomain(this.domain)))
     const machine = new Machine(host, (xen) => {
       before?.(xen)
-      return xen.restoreDomain(state, options)
+      return xen.restoreDomain(state, { maxEvtchnPort: Infinity, ...options })
     })
     machine.kernel = this.kernel
     return machine

@@ -17,7 +17,7 @@ export interface Migration {
 
 function arrive(host: string, to: Hypervisor, state: string, kernel: GuestKernel): Migration {
   const start = performance.now()
-  const domain = to.restoreDomain(JSON.parse(state) as SavedDomain, { maxLeafPages: 1024 })
+  const domain = to.restoreDomain(JSON.parse(state) as SavedDomain, { maxLeafPages: 1024, maxEvtchnPort: Infinity })
   const report = kernel.resume(to.platform(domain))
   return { host, bytes: state.length, ns: (performance.now() - start) * 1e6, report, domain }
 }

@@ -4,7 +4,7 @@
  * target, and transparently on its own host. Every event is accounted for, on whichever host the guest ends.
  */
 
-import { type Bits, fullTree } from '../../abi/index.js'
+import { type Bits, fullTree, MAX_FRAMES } from '../../abi/index.js'
 import { ABIS, hasAbi, mostChannels } from '../abi.js'
 import { command } from '../command.js'
 import { count } from '../format.js'
@@ -51,7 +51,9 @@ function readTarget(values: Values<typeof OPTIONS>): Pick<Workload, 'host' | 'do
     },
     domain: {
       nlevelAllowed: !values['not-allowed'],
-      ...(maxEvtchnPort !== undefined && { maxEvtchnPort }),
+      // The target grants what it is asked for, and not what the state says it had.
+      maxEvtchnPort: maxEvtchnPort ?? Infinity,
+      maxFrames: MAX_FRAMES,
     },
   }
 }

@@ -7,6 +7,7 @@ import {
   GuestKernel,
   Hypervisor,
   type HypervisorOptions,
+  type RestoreOptions,
   type SaveMode,
   type Vcpu,
 } from '../../index.js'
@@ -25,7 +26,7 @@ export interface Workload {
   readonly seed: number
   /** Limits of the target. */
   readonly host: HypervisorOptions
-  readonly domain: Partial<DomainOptions>
+  readonly domain: RestoreOptions
 }
 
 /** Where a guest is moved to. */
