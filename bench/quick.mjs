@@ -4,7 +4,14 @@
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
-const BENCHES = ['main.js', 'migration/main.js', 'pvcalls/pvcalls.js', 'xenstore/xenstore.js', 'xenwatch/xenwatch.js']
+const BENCHES = [
+  'main.js',
+  'hypercalls/main.js',
+  'migration/main.js',
+  'pvcalls/pvcalls.js',
+  'xenstore/xenstore.js',
+  'xenwatch/xenwatch.js',
+]
 const folder = fileURLToPath(new URL('../build/bench/bench/', import.meta.url))
 
 for (const bench of BENCHES) {

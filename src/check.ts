@@ -211,20 +211,45 @@ export function members(
   named: readonly string[] = ['in'],
 ): Record<string, number> {
   object(call, 'args', given)
-  const args: Record<string, number> = {}
-  for (const [name, value] of Object.entries(given)) {
+  for (const name of Object.keys(given)) {
     const field = Object.hasOwn(fields, name) ? fields[name]! : undefined
     if (field && named.includes(field.dir)) continue
     const allowed = Object.keys(fields).filter((each) => named.includes(fields[each]!.dir))
-    throw new ParameterError(call, name, value, `only ${allowed.join(', ') || 'no members'}`)
+    throw new ParameterError(call, name, given[name], `only ${allowed.join(', ') || 'no members'}`)
   }
-  for (const [name, { size, dir }] of Object.entries(fields)) {
-    if (dir !== 'in' && given[name] === undefined) continue
-    const missing = name === 'pad' || name === 'flags' ? 0 : undefined
-    const max = size === 8 ? Number.MAX_SAFE_INTEGER : 2 ** (8 * size) - 1
-    args[name] = integer(call, name, given[name] === undefined ? missing : given[name], 0, max)
+  const args: Record<string, number> = {}
+  for (const { name, max, needed, missing } of wantedOf(fields)) {
+    const value = given[name]
+    if (value !== undefined) args[name] = integer(call, name, value, 0, max)
+    else if (needed) args[name] = integer(call, name, missing, 0, max)
   }
   return args
+}
+
+/** What is wanted of a member: the largest value that it holds, and whether it must be there. */
+interface WantedMember {
+  readonly name: string
+  readonly max: number
+  readonly needed: boolean
+  /** Its value where the caller gave none. */
+  readonly missing: number | undefined
+}
+
+const wanted = new WeakMap<Members, readonly WantedMember[]>()
+
+/** The members of a struct in its order, worked out once. */
+function wantedOf(fields: Members): readonly WantedMember[] {
+  let list = wanted.get(fields)
+  if (!list) {
+    list = Object.entries(fields).map(([name, { size, dir }]) => ({
+      name,
+      max: size === 8 ? Number.MAX_SAFE_INTEGER : 2 ** (8 * size) - 1,
+      needed: dir === 'in',
+      missing: name === 'pad' || name === 'flags' ? 0 : undefined,
+    }))
+    wanted.set(fields, list)
+  }
+  return list
 }
 
 // --- the nearest name ------------------------------------------------------------------------------------------------

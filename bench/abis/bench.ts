@@ -71,6 +71,8 @@ export class Bench {
       machine = new Machine(shape)
       this.#machines.set(key, machine)
       for (let i = 0; i < 30; i++) this.#sample(machine, 256)
+      // One event at a time is another path through the driver, which the engine compiles only when it is taken often.
+      for (let i = 0; i < 200; i++) this.#ones(machine)
     }
     return machine
   }

@@ -94,6 +94,14 @@ export function decode<S extends Struct, const W extends 'in' | 'out' = 'in'>(
   return args as Members<S, W | 'inout'>
 }
 
+/** Stores the members that Xen fills in into `args`. */
+export function decodeInto(layout: Struct, view: DataView, args: Args, at = 0): void {
+  for (const name in layout.fields) {
+    const field = layout.fields[name] as Field
+    if (field.dir === 'out' || field.dir === 'inout') args[name] = getField(view, field, at)
+  }
+}
+
 /** Writes the members that `args` has. */
 export function encode(layout: Struct, view: DataView, args: Readonly<Partial<Args>>, at = 0): void {
   for (const name in layout.fields) {

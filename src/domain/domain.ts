@@ -51,6 +51,12 @@ import { upcallDeliverable } from './upcall.js'
 import { Vcpu } from './vcpu.js'
 import { writeWallclock } from './wallclock.js'
 
+/** Who makes a hypercall. */
+export interface Caller {
+  readonly domain: Domain
+  readonly vcpu: Vcpu
+}
+
 /** One domain. Made by `Hypervisor.createDomain`. */
 export class Domain implements Delivery, Subject {
   readonly domid: number
@@ -59,6 +65,8 @@ export class Domain implements Delivery, Subject {
   readonly type: DomainType
   readonly privileged: boolean
   readonly vcpus: readonly Vcpu[]
+  /** Each vCPU as one who makes hypercalls. */
+  readonly callers: readonly Caller[]
   readonly ports: PortTable
   readonly hostCore: HostCore
   /** Address of its record in the host core's memory. */
@@ -124,6 +132,7 @@ export class Domain implements Delivery, Subject {
       { length: config.vcpus },
       (_, id) => new Vcpu(config.domid, id, memory, host.typedCall, host.core.memory, vcpusAt + (id << VCPU_SHIFT)),
     )
+    this.callers = this.vcpus.map((vcpu) => ({ domain: this, vcpu }))
     for (const vcpu of this.vcpus) this.useLegacyInfo(vcpu)
     this.#ops = this.#twoLevel()
     this.#ops.enter?.()

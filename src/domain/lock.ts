@@ -6,6 +6,8 @@
  * Today one thread runs every hypercall, so a lock is never contended: taking one that is held is a path that would
  * deadlock in Xen, and is reported as the bug it is. Channel locks (EC-lock-2) protect nothing on one thread and are
  * left out; where Xen takes one, the code says so.
+ *
+ * Operations that guests repeat take and release the lock themselves: a body that captures variables would be garbage.
  */
 
 /** A reader-writer lock that must not be taken recursively. */

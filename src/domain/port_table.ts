@@ -84,6 +84,10 @@ export class PortTable {
    * no memory for another; those that are published stay.
    */
   grow(port: number): boolean {
+    return this.isValid(port) || this.#growTo(port)
+  }
+
+  #growTo(port: number): boolean {
     while (!this.isValid(port)) {
       const index = this.validEvtchns / PORTS_PER_BUCKET
       const made = ifMemory(() => {

@@ -11,7 +11,7 @@ import { type Args, DOMID_SELF, EVTCHNSTAT, type EvtchnOpName } from '../abi/ind
 import { integer, ParameterError } from '../check.js'
 import { Errno, XenError } from '../errno.js'
 import type { GuestMachine } from './machine.js'
-import type { BindOptions } from './options.js'
+import type { BindOptions, EventHandler } from './options.js'
 
 /** How a port came to be, and so how it is made again on another host. */
 export type Origin =
@@ -21,12 +21,33 @@ export type Origin =
   | { kind: 'ipi' }
   | { kind: 'given' }
 
-/** A port of this driver's. */
-export interface Binding extends BindOptions {
-  name: string
+/** A port of this driver's. Every one has the same members in the same order, for the scan looks at thousands. */
+export class Binding implements BindOptions {
+  handler?: EventHandler
   vcpu: number
   readonly port: number
   readonly origin: Origin
+  priority?: number
+  readonly onRebound?: (port: number, oldPort: number) => void
+  readonly onLost?: (reason: string, oldPort: number) => void
+  readonly #name: string | undefined
+
+  /** `options` come before those of `earlier`, the same port without a handler. */
+  constructor(port: number, vcpu: number, origin: Origin, options: BindOptions, earlier?: Binding) {
+    this.handler = options.handler ?? earlier?.handler
+    this.vcpu = vcpu
+    this.port = port
+    this.origin = origin
+    this.priority = options.priority ?? earlier?.priority
+    this.onRebound = options.onRebound ?? earlier?.onRebound
+    this.onLost = options.onLost ?? earlier?.onLost
+    this.#name = options.name ?? earlier?.name
+  }
+
+  /** Made when it is asked for: most ports are never reported. */
+  get name(): string {
+    return this.#name ?? `port ${this.port}`
+  }
 }
 
 /** All ports of one driver. */
@@ -97,7 +118,7 @@ export class Bindings {
     integer(call, 'port', port, 1, form.maxEvtchns - 1)
     form.prepare(port)
     const { vcpu = 0 } = options
-    const binding = { ...options, name: options.name ?? `port ${port}`, vcpu, port, origin }
+    const binding = new Binding(port, vcpu, origin, options)
     this.#all[port] = binding
     // The filter first: an event that the vCPU is sent before its filter knows the port would be passed over.
     form.filter(vcpu, port, true)
@@ -120,15 +141,7 @@ export class Bindings {
     if (status === EVTCHNSTAT.closed) throw new XenError(call, Errno.EINVAL, `port ${port} is not open`)
     const { vcpu = notified! } = options
     form.prepare(port)
-    const name = options.name ?? there?.name ?? `port ${port}`
-    const binding: Binding = {
-      ...there,
-      ...options,
-      name,
-      vcpu: notified!,
-      port,
-      origin: there?.origin ?? { kind: 'given' },
-    }
+    const binding = new Binding(port, notified!, there?.origin ?? { kind: 'given' }, options, there)
     this.#all[port] = binding
     form.filter(notified!, port, true)
     try {

@@ -7,7 +7,7 @@
 import {
   type Args,
   type Bits,
-  decode,
+  decodeInto,
   EVTCHN_STRUCTS,
   EVTCHNOP,
   type EvtchnOpName,
@@ -40,7 +40,7 @@ export class GuestHypercalls {
   readonly #platform: GuestPlatform
   readonly #stackGpa: number
   #depth = 0
-  /** Why the last call on a port was refused: set when it returns, after the upcalls that it led to. */
+  /** Why the last call was refused: set when it returns, after the upcalls that it led to. */
   #refusal: Refusal | undefined
   readonly #keep: OnRefusal = (refusal) => {
     this.#refusal = refusal
@@ -57,14 +57,25 @@ export class GuestHypercalls {
    * OUT members.
    */
   evtchn(vcpuId: number, op: EvtchnOpName, args: Args, onRefusal?: OnRefusal): number {
-    return this.#push((gpa) => {
+    const gpa = this.#enter()
+    try {
       const layout = EVTCHN_STRUCTS[op]
       const { memory } = this.#platform
       encode(layout, memory.data, args, gpa)
       const rc = this.#platform.hypercall(vcpuId, HYPERVISOR.event_channel_op, [EVTCHNOP[op], gpa], onRefusal)
-      if (rc >= 0) Object.assign(args, decode(layout, memory.data, 'out', gpa))
+      if (rc >= 0) decodeInto(layout, memory.data, args, gpa)
       return rc
-    })
+    } finally {
+      this.#depth--
+    }
+  }
+
+  /** A frame of the argument stack; the caller leaves it. */
+  #enter(): number {
+    const gpa = this.#stackGpa + this.#depth * ARGUMENT_BYTES
+    if (this.#depth * ARGUMENT_BYTES >= PAGE_SIZE) throw new Error('guest: hypercalls are nested 64 deep')
+    this.#depth++
+    return gpa
   }
 
   /**
@@ -72,9 +83,7 @@ export class GuestHypercalls {
    * goes to `onRefusal`. No object is made for it but the list of registers.
    */
   onPort(vcpuId: number, op: 'send' | 'unmask' | 'close', port: number, onRefusal?: OnRefusal): number {
-    const gpa = this.#stackGpa + this.#depth * ARGUMENT_BYTES
-    if (this.#depth * ARGUMENT_BYTES >= PAGE_SIZE) throw new Error('guest: hypercalls are nested 64 deep')
-    this.#depth++
+    const gpa = this.#enter()
     try {
       this.#platform.memory.data.setUint32(gpa, port, true)
       return this.#platform.hypercall(vcpuId, HYPERVISOR.event_channel_op, [EVTCHNOP[op], gpa], onRefusal)
@@ -87,15 +96,20 @@ export class GuestHypercalls {
   mustOnPort(vcpuId: number, op: 'send' | 'unmask' | 'close', port: number): void {
     this.#refusal = undefined
     const rc = this.onPort(vcpuId, op, port, this.#keep)
-    if (rc < 0) throw new XenError(`EVTCHNOP_${op}`, rc, (this.#refusal as Refusal | undefined)?.text ?? '')
+    if (rc < 0) throw this.#error(`EVTCHNOP_${op}`, rc)
   }
 
   /** The same. Returns `args` with the OUT members. @throws XenError with the hypervisor's reason. */
   must(vcpuId: number, op: EvtchnOpName, args: Args): Args {
-    const why = new Reason()
-    const rc = this.evtchn(vcpuId, op, args, why.take)
-    if (rc < 0) throw why.error(`EVTCHNOP_${op}`, rc)
+    this.#refusal = undefined
+    const rc = this.evtchn(vcpuId, op, args, this.#keep)
+    if (rc < 0) throw this.#error(`EVTCHNOP_${op}`, rc)
     return args
+  }
+
+  /** The error for operation `op` that returned `rc`, with the reason if the platform told it. */
+  #error(op: string, rc: number): XenError {
+    return new XenError(op, rc, this.#refusal?.text ?? '')
   }
 
   /** Any other hypercall whose one pointer argument is `bytes`; `registers` gets the address and makes the registers. */
@@ -106,18 +120,20 @@ export class GuestHypercalls {
     registers: (gpa: number) => number[],
     onRefusal?: OnRefusal,
   ): number {
-    return this.#push((gpa) => {
-      const { memory } = this.#platform
-      memory.view().set(bytes, gpa)
+    const gpa = this.#enter()
+    try {
+      this.#platform.memory.view().set(bytes, gpa)
       return this.#platform.hypercall(vcpuId, op, registers(gpa), onRefusal)
-    })
+    } finally {
+      this.#depth--
+    }
   }
 
   /** The same. `name` is that of the operation, for errors. @throws XenError with the hypervisor's reason. */
   mustRaw(name: string, vcpuId: number, op: number, bytes: Uint8Array, registers: (gpa: number) => number[]): number {
-    const why = new Reason()
-    const rc = this.raw(vcpuId, op, bytes, registers, why.take)
-    if (rc < 0) throw why.error(name, rc)
+    this.#refusal = undefined
+    const rc = this.raw(vcpuId, op, bytes, registers, this.#keep)
+    if (rc < 0) throw this.#error(name, rc)
     return rc
   }
 
@@ -125,35 +141,5 @@ export class GuestHypercalls {
   view(gpa: number, length: number): DataView {
     const { memory } = this.#platform
     return new DataView(memory.memory.buffer, memory.base + gpa, length)
-  }
-
-  #push<T>(body: (gpa: number) => T): T {
-    const gpa = this.#stackGpa + this.#depth * ARGUMENT_BYTES
-    if (this.#depth * ARGUMENT_BYTES >= PAGE_SIZE) throw new Error('guest: hypercalls are nested 64 deep')
-    this.#depth++
-    try {
-      return body(gpa)
-    } finally {
-      this.#depth--
-    }
-  }
-}
-
-/** The reason of one hypercall's refusal, if the platform tells it. */
-class Reason {
-  #refusal: Refusal | undefined
-
-  /** What is passed as `onRefusal`. */
-  readonly take: OnRefusal = (refusal) => {
-    this.#refusal = refusal
-  }
-
-  get text(): string {
-    return (this.#refusal as Refusal | undefined)?.text ?? ''
-  }
-
-  /** The error for operation `op` that returned `rc`. */
-  error(op: string, rc: number): XenError {
-    return new XenError(op, rc, this.text)
   }
 }

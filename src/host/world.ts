@@ -40,9 +40,3 @@ export interface World {
   /** Called before a preempted operation continues: pending softirqs run here, as they do between two hypercalls. */
   continuation(): void
 }
-
-/** Who makes a hypercall. */
-export interface Caller {
-  readonly domain: Domain
-  readonly vcpu: Vcpu
-}

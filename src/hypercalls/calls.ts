@@ -4,12 +4,12 @@
  */
 
 import type { EvtchnOpName, In, OpArgs, Out } from '../abi/index.js'
+import type { Caller } from '../domain/domain.js'
 import { type Domain, frozenText } from '../domain/domain.js'
 import type { Vcpu } from '../domain/vcpu.js'
 import { Errno, type OnRefusal, type Outcome, Refusal, refuse, toRegister, XenError } from '../errno.js'
 import type { Domains } from '../host/domains.js'
 import type { UpcallQueue } from '../host/upcall_queue.js'
-import type { Caller } from '../host/world.js'
 import { dispatch, type Register, tracedCaller } from './dispatch.js'
 import { runOperation } from './evtchn/index.js'
 import type { SchedWorld } from './sched_op.js'
@@ -57,7 +57,7 @@ export class Calls {
   typed<N extends EvtchnOpName>(vcpu: Vcpu, op: N, given: Readonly<In<N>>): Out<N> {
     const args = checkArgs(op, given)
     const domain = callingDomain(vcpu, this.#domains.of(vcpu))
-    const outcome = domain instanceof Refusal ? domain : this.#run({ domain, vcpu }, op, args)
+    const outcome = domain instanceof Refusal ? domain : this.#run(domain.callers[vcpu.vcpuId]!, op, args)
     if (outcome) throw XenError.of(`EVTCHNOP_${op}`, outcome)
     return outArgs(op, args)
   }

@@ -4,10 +4,9 @@
  */
 
 import { EVTCHN_STRUCTS, EVTCHNOP, HYPERVISOR } from '../abi/index.js'
-import type { Domain } from '../domain/domain.js'
+import type { Caller, Domain } from '../domain/domain.js'
 import type { Vcpu } from '../domain/vcpu.js'
 import { Errno, type Outcome, type Refusal, refuse, toRegister } from '../errno.js'
-import type { Caller } from '../host/world.js'
 import type { TracedCaller } from '../trace/index.js'
 import { eventChannelOp, eventChannelOpCompat } from './evtchn/index.js'
 import { sendPort, unmaskPort } from './evtchn/send.js'
@@ -29,6 +28,9 @@ function address(register: Register, domain: Domain): number {
   // wasm hands over registers as signed numbers: a pointer above 2 GiB arrives as a negative one.
   return typeof register === 'bigint' ? Number(BigInt.asUintN(32, register)) : value >>> 0
 }
+
+/** A register that holds an address. */
+const gva = (register: Register | undefined, { domain }: Caller): number => address(register ?? 0, domain)
 
 /** A register where Xen takes an int. */
 const int = (register: Register | undefined): number =>
@@ -88,7 +90,8 @@ export function dispatch(
       return cmd === EVTCHNOP.send ? sendPort(world, domain, port) : unmaskPort(domain, port)
     }
   }
-  return seam ? traced(world, seam, { domain, vcpu }, op, args) : route(world, { domain, vcpu }, op, args)
+  const caller = domain.callers[vcpu.vcpuId]!
+  return seam ? traced(world, seam, caller, op, args) : route(world, caller, op, args)
 }
 
 const unreadable = (cmd: number) =>
@@ -106,24 +109,23 @@ function traced(
 }
 
 function route(world: SchedWorld, caller: Caller, op: Register, args: readonly Register[]): number | Refusal {
-  const gva = (i: number) => address(args[i] ?? 0, caller.domain)
   switch (Number(op)) {
     case HYPERVISOR.event_channel_op:
-      return eventChannelOp(world, caller, int(args[0]), gva(1))
+      return eventChannelOp(world, caller, int(args[0]), gva(args[1], caller))
     case HYPERVISOR.event_channel_op_compat:
-      return eventChannelOpCompat(world, caller, gva(0))
+      return eventChannelOpCompat(world, caller, gva(args[0], caller))
     case HYPERVISOR.sched_op:
-      return schedOp(world, caller, int(args[0]), gva(1))
+      return schedOp(world, caller, int(args[0]), gva(args[1], caller))
     case HYPERVISOR.vcpu_op:
-      return vcpuOp(world, caller, int(args[0]), int(args[1]), gva(2))
+      return vcpuOp(world, caller, int(args[0]), int(args[1]), gva(args[2], caller))
     case HYPERVISOR.physdev_op:
-      return physdevOp(world, caller, int(args[0]), gva(1))
+      return physdevOp(world, caller, int(args[0]), gva(args[1], caller))
     case HYPERVISOR.hvm_op:
-      return hvmOp(world, caller, int(args[0]), gva(1))
+      return hvmOp(world, caller, int(args[0]), gva(args[1], caller))
     case HYPERVISOR.xen_version:
-      return xenVersion(caller, int(args[0]), gva(1))
+      return xenVersion(caller, int(args[0]), gva(args[1], caller))
     case HYPERVISOR.multicall:
-      return multicall(world, caller, gva(0), int(args[1]) >>> 0)
+      return multicall(world, caller, gva(args[0], caller), int(args[1]) >>> 0)
     default:
       return refuse(ENOSYS, () => `hypercall ${op} does not exist`)
   }

@@ -3,10 +3,10 @@
 import { HVM_NR_PARAMS, HVM_PARAM, HVM_PARAM_CALLBACK_IRQ, HVM_UPCALL_VECTOR, HVMOP } from '../abi/hvm.js'
 import { FIRST_UPCALL_VECTOR } from '../abi/limits.js'
 import { decode } from '../abi/struct.js'
-import type { Domain } from '../domain/domain.js'
+import type { Caller, Domain } from '../domain/domain.js'
 import { upcallDeliverable } from '../domain/upcall.js'
 import { Errno, type Outcome, Refusal, refuse } from '../errno.js'
-import type { Caller, World } from '../host/world.js'
+import type { World } from '../host/world.js'
 import { ofClassTarget } from '../host/xsm.js'
 import { domainByAnyId, noDomain, noVcpu } from './parts.js'
 

@@ -34,11 +34,18 @@ export const noVcpu = (domain: Domain, vcpu: number) =>
 export const hasLevels = ({ domid }: Domain, levels: number) =>
   refuse(EBUSY, () => `d${domid} has ${levels} levels already`)
 
-/** Runs `body` with both domains' event locks held for writing: ascending ids, one domain once (EC-lock-1). */
-export function writeBoth<T>(a: Domain, b: Domain, body: () => T): T {
-  if (a === b) return a.eventLock.write(body)
-  const [first, second] = a.domid < b.domid ? [a, b] : [b, a]
-  return first.eventLock.write(() => second.eventLock.write(body))
+/** Takes both domains' event locks for writing: ascending ids, one domain once (EC-lock-1). `unlockBoth` follows. */
+export function lockBoth(a: Domain, b: Domain): void {
+  const first = a.domid < b.domid ? a : b
+  const second = first === a ? b : a
+  first.eventLock.acquireWrite()
+  if (first !== second) second.eventLock.acquireWrite()
+}
+
+/** Releases what `lockBoth` took. */
+export function unlockBoth(a: Domain, b: Domain): void {
+  a.eventLock.releaseWrite()
+  if (a !== b) b.eventLock.releaseWrite()
 }
 
 /**
@@ -46,17 +53,28 @@ export function writeBoth<T>(a: Domain, b: Domain, body: () => T): T {
  * holds the event lock and either gives the port a state or gives it back (EC-port-18).
  */
 export function getFreePort(domain: Domain): number | Refusal {
-  if (domain.dying !== 'alive') return refuse(EINVAL, () => `d${domain.domid} is dying`)
   // From outside, for its own vCPUs stand still: a port that its saved state does not have would be lost.
-  if (domain.frozen === 'saved') return refuse(EAGAIN, () => `d${domain.domid} is frozen for its migration`)
+  if (domain.dying !== 'alive' || domain.frozen === 'saved') return opensNone(domain)
   let port = domain.ports.lowestFree(1)
   // Closed but still linked on a queue: not free yet (EC-port-11, EC-bug-7).
   while (domain.ports.isValid(port) && domain.portOps.isBusy?.(port)) port = domain.ports.lowestFree(port + 1)
-  if (port > domain.maxEvtchnPort || port >= domain.maxEvtchns) {
-    const limit = Math.min(domain.maxEvtchnPort, domain.maxEvtchns - 1)
-    return refuse(ENOSPC, () => `d${domain.domid} has no free port: all up to ${limit}, its limit, are taken`)
-  }
-  if (!domain.ports.grow(port)) return refuse(ENOMEM, () => `there is no memory for port ${port} of d${domain.domid}`)
+  if (port > domain.maxEvtchnPort || port >= domain.maxEvtchns) return isFull(domain)
+  if (!domain.ports.grow(port)) return noMemory(domain, port)
   domain.ports.take(port)
   return port
 }
+
+// In functions of their own: one that holds a function with captured variables makes garbage whenever it is called.
+
+function opensNone({ domid, dying }: Domain): Refusal {
+  if (dying !== 'alive') return refuse(EINVAL, () => `d${domid} is dying`)
+  return refuse(EAGAIN, () => `d${domid} is frozen for its migration`)
+}
+
+function isFull({ domid, maxEvtchnPort, maxEvtchns }: Domain): Refusal {
+  const limit = Math.min(maxEvtchnPort, maxEvtchns - 1)
+  return refuse(ENOSPC, () => `d${domid} has no free port: all up to ${limit}, its limit, are taken`)
+}
+
+const noMemory = ({ domid }: Domain, port: number): Refusal =>
+  refuse(ENOMEM, () => `there is no memory for port ${port} of d${domid}`)

@@ -2,9 +2,10 @@
 
 import { PAGE_SIZE } from '../abi/index.js'
 import { NR_ISA_IRQS, PHYSDEVOP, XENIRQSTAT_needs_eoi, XENIRQSTAT_shared } from '../abi/physdev.js'
+import type { Caller } from '../domain/domain.js'
 import { deliverPirq } from '../domain/pirq_list.js'
 import { Errno, type Outcome, refuse } from '../errno.js'
-import type { Caller, World } from '../host/world.js'
+import type { World } from '../host/world.js'
 import { frameRefs } from '../machine/memory.js'
 
 const { EFAULT, EINVAL, EBUSY, ENOSPC, ENOSYS } = Errno

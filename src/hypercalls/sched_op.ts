@@ -1,9 +1,10 @@
 /** HYPERVISOR_sched_op, the commands that concern events: yield, block, shutdown, poll (spec 6.4; xen/common/sched/core.c). */
 
 import { POLL_MAX_PORTS, SCHEDOP } from '../abi/index.js'
+import type { Caller } from '../domain/domain.js'
 import { upcallDeliverable } from '../domain/upcall.js'
 import { Errno, type Outcome, refuse } from '../errno.js'
-import type { Caller, World } from '../host/world.js'
+import type { World } from '../host/world.js'
 import type { Seam } from '../trace/index.js'
 import { describePort } from './parts.js'
 

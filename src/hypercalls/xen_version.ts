@@ -1,8 +1,8 @@
 /** HYPERVISOR_xen_version: version, extraversion, features. */
 
 import { XEN_EXTRAVERSION, XEN_FEATURE_INFO, XEN_VERSION, XENFEAT, XENVER } from '../abi/index.js'
+import type { Caller } from '../domain/domain.js'
 import { Errno, type Outcome, type Refusal, refuse } from '../errno.js'
-import type { Caller } from '../host/world.js'
 
 const { EFAULT, EINVAL, ENOSYS } = Errno
 

@@ -219,7 +219,7 @@ export class Restore {
   #mayBeUnbound(field: string, remoteDomid: number): void {
     const domain = this.#domain
     const remote = remoteDomid === domain.domid ? domain : this.#world.domainById(remoteDomid)
-    must(field, mayAllocUnbound(this.#world, { caller: domain, target: domain, remoteDomid, remote }))
+    must(field, mayAllocUnbound(this.#world, domain, domain, remoteDomid, remote))
   }
 
   /** The domain that the frozen source's own port is connected to, if it is. */

@@ -5,11 +5,12 @@
 
 import { BIND_PIRQ__WILL_SHARE } from '../../abi/event_channel.js'
 import { DOMID_SELF, ECS, NR_VIRQS, type OpArgs, VIRQ } from '../../abi/index.js'
+import type { Caller } from '../../domain/domain.js'
 import { linkPirqPort } from '../../domain/pirq_list.js'
 import { Errno, type Outcome, refuse } from '../../errno.js'
 import { virqClass, virqName } from '../../host/virq.js'
-import type { Caller, World } from '../../host/world.js'
-import { domainByAnyId, getFreePort, noDomain, noVcpu, writeBoth } from '../parts.js'
+import type { World } from '../../host/world.js'
+import { domainByAnyId, getFreePort, lockBoth, noDomain, noVcpu, unlockBoth } from '../parts.js'
 import { awaits, mayAllocUnbound, mayBindInterdomain, mayBindVirq, mayUsePirq } from './may.js'
 
 const { EEXIST, EINVAL } = Errno
@@ -19,11 +20,12 @@ export function allocUnbound(world: World, { domain: caller }: Caller, args: OpA
   const domain = domainByAnyId(world, caller, args.dom)
   if (!domain) return noDomain(args.dom)
   const remoteDomid = args.remote_dom === DOMID_SELF ? caller.domid : args.remote_dom
-  return domain.eventLock.write(() => {
+  domain.eventLock.acquireWrite()
+  try {
     const port = getFreePort(domain)
     if (typeof port !== 'number') return port
     const remote = world.domainById(remoteDomid)
-    const refused = mayAllocUnbound(world, { caller, target: domain, remoteDomid, remote })
+    const refused = mayAllocUnbound(world, caller, domain, remoteDomid, remote)
     if (refused) {
       domain.ports.giveBack(port)
       return refused
@@ -32,7 +34,9 @@ export function allocUnbound(world: World, { domain: caller }: Caller, args: OpA
     domain.portOps.init?.(port)
     args.port = port
     return 0
-  })
+  } finally {
+    domain.eventLock.releaseWrite()
+  }
 }
 
 /** EVTCHNOP_bind_interdomain (0). */
@@ -40,7 +44,8 @@ export function bindInterdomain(world: World, { domain: local }: Caller, args: O
   const remote = domainByAnyId(world, local, args.remote_dom)
   const remotePort = args.remote_port
   if (!remote) return noDomain(args.remote_dom)
-  return writeBoth(local, remote, () => {
+  lockBoth(local, remote)
+  try {
     const port = getFreePort(local)
     if (typeof port !== 'number') return port
     const refused = awaits(remote, remotePort, local.domid) || mayBindInterdomain(world, local, remote)
@@ -56,19 +61,22 @@ export function bindInterdomain(world: World, { domain: local }: Caller, args: O
     local.setPending(port)
     args.local_port = port
     return 0
-  })
+  } finally {
+    unlockBoth(local, remote)
+  }
 }
 
 /** EVTCHNOP_bind_virq (1). */
 export function bindVirq(world: World, { domain }: Caller, args: OpArgs<'bind_virq'>): Outcome {
-  const virq = args.virq
+  const { virq, vcpu: vcpuId } = args
   if (virq >= NR_VIRQS) return refuse(EINVAL, () => `VIRQs are 0 to ${NR_VIRQS - 1}, not ${virq}`)
   const kind = virqClass(virq)
-  if (kind !== 'vcpu' && args.vcpu !== 0)
-    return refuse(EINVAL, () => `${virqName(virq)} is not per vCPU and binds on vCPU 0 only, not ${args.vcpu}`)
-  const vcpu = domain.vcpus[args.vcpu]
-  if (!vcpu) return noVcpu(domain, args.vcpu)
-  return domain.eventLock.write(() => {
+  if (kind !== 'vcpu' && vcpuId !== 0)
+    return refuse(EINVAL, () => `${virqName(virq)} is not per vCPU and binds on vCPU 0 only, not ${vcpuId}`)
+  const vcpu = domain.vcpus[vcpuId]
+  if (!vcpu) return noVcpu(domain, vcpuId)
+  domain.eventLock.acquireWrite()
+  try {
     const refused = mayBindVirq({ domain, vcpu, virq, handles: world.virqs.handler(virq) === domain })
     if (refused) return refused
     const port = getFreePort(domain)
@@ -83,14 +91,17 @@ export function bindVirq(world: World, { domain }: Caller, args: OpArgs<'bind_vi
     vcpu.setVirqPort(virq, port)
     args.port = port
     return 0
-  })
+  } finally {
+    domain.eventLock.releaseWrite()
+  }
 }
 
 /** EVTCHNOP_bind_ipi (7). */
 export function bindIpi(_world: World, { domain }: Caller, args: OpArgs<'bind_ipi'>): Outcome {
   const vcpu = domain.vcpus[args.vcpu]
   if (!vcpu) return noVcpu(domain, args.vcpu)
-  return domain.eventLock.write(() => {
+  domain.eventLock.acquireWrite()
+  try {
     const port = getFreePort(domain)
     if (typeof port !== 'number') return port
     domain.ports.setNotifyVcpu(port, vcpu.vcpuId)
@@ -98,7 +109,9 @@ export function bindIpi(_world: World, { domain }: Caller, args: OpArgs<'bind_ip
     domain.portOps.init?.(port)
     args.port = port
     return 0
-  })
+  } finally {
+    domain.eventLock.releaseWrite()
+  }
 }
 
 /** EVTCHNOP_bind_pirq (2). */
@@ -106,7 +119,8 @@ export function bindPirq(world: World, { domain }: Caller, args: OpArgs<'bind_pi
   const irq = args.pirq
   const denied = mayUsePirq(domain, irq)
   if (denied) return denied
-  return domain.eventLock.write(() => {
+  domain.eventLock.acquireWrite()
+  try {
     const bound = domain.pirqs.find(irq)?.port
     if (bound) return refuse(EEXIST, () => `PIRQ ${irq} is bound to port ${bound} of d${domain.domid}`)
     const port = getFreePort(domain)
@@ -128,5 +142,7 @@ export function bindPirq(world: World, { domain }: Caller, args: OpArgs<'bind_pi
     domain.setPirqNeedsEoi(irq, true)
     args.port = port
     return 0
-  })
+  } finally {
+    domain.eventLock.releaseWrite()
+  }
 }

@@ -4,14 +4,14 @@
  */
 
 import { ECS, type OpArgs, VIRQ } from '../../abi/index.js'
-import type { Domain } from '../../domain/domain.js'
+import type { Caller, Domain } from '../../domain/domain.js'
 import { unlinkPirqPort } from '../../domain/pirq_list.js'
 import { EVTCHNS_PER_BUCKET } from '../../domain/port_table.js'
 import { Errno, type Outcome, refuse } from '../../errno.js'
 import { virqClass } from '../../host/virq.js'
-import type { Caller, World } from '../../host/world.js'
+import type { World } from '../../host/world.js'
 import { refusedByPolicy } from '../../host/xsm.js'
-import { domainByAnyId, noDomain, noPort, writeBoth } from '../parts.js'
+import { domainByAnyId, lockBoth, noDomain, noPort, unlockBoth } from '../parts.js'
 
 const { EAGAIN, EBUSY, EINVAL, ERESTART } = Errno
 
@@ -30,7 +30,8 @@ export function closePort(world: World, domain: Domain, port: number): Outcome {
   if (!ports.isValid(port)) return noPort(domain, port)
   // An interdomain channel needs both event locks; on one thread nothing changes while they are taken (EC-close-7).
   const peer = ports.state(port) === ECS.INTERDOMAIN ? world.domainById(ports.remoteDomid(port))! : domain
-  return writeBoth(domain, peer, () => {
+  lockBoth(domain, peer)
+  try {
     switch (ports.state(port)) {
       case ECS.FREE:
       case ECS.RESERVED:
@@ -48,7 +49,9 @@ export function closePort(world: World, domain: Domain, port: number): Outcome {
     }
     freePort(domain, port)
     return 0
-  })
+  } finally {
+    unlockBoth(domain, peer)
+  }
 }
 
 function closeVirq(world: World, domain: Domain, port: number): void {

@@ -13,10 +13,10 @@ import {
   type OpArgs,
   PAGE_SIZE,
 } from '../../abi/index.js'
-import type { Domain } from '../../domain/domain.js'
+import type { Caller, Domain } from '../../domain/domain.js'
 import { FifoState } from '../../domain/fifo.js'
 import { Errno, type Outcome, refuse } from '../../errno.js'
-import type { Caller, World } from '../../host/world.js'
+import type { World } from '../../host/world.js'
 import { ifMemory } from '../../machine/buffers.js'
 import { describePort, hasLevels, noVcpu } from '../parts.js'
 
@@ -95,12 +95,12 @@ function raiseSaved(domain: Domain, first: number): void {
 
 /** EVTCHNOP_set_priority (13), checks EC-prio-1…4. A queued event stays where it is (EC-prio-5). */
 export function setPriority(_world: World, { domain }: Caller, args: OpArgs<'set_priority'>): Outcome {
-  const port = args.port
+  const { port, priority } = args
   const { ports, portOps } = domain
   if (!ports.isValid(port)) return refuse(EINVAL, describePort(domain, port))
   if (!portOps.setPriority) return refuse(ENOSYS, () => `d${domain.domid} is on an ABI without priorities`)
   if (!ports.isUsable(port)) return refuse(EACCES, describePort(domain, port))
-  if (!portOps.setPriority(port, args.priority))
-    return refuse(EINVAL, () => `priorities are 0 to ${EVTCHN_FIFO_MAX_QUEUES - 1}, not ${args.priority}`)
+  if (!portOps.setPriority(port, priority))
+    return refuse(EINVAL, () => `priorities are 0 to ${EVTCHN_FIFO_MAX_QUEUES - 1}, not ${priority}`)
   return 0
 }

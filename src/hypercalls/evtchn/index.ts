@@ -1,17 +1,10 @@
 /** HYPERVISOR_event_channel_op: the table of operations, and structs copied from and to guest memory (spec 2.4). */
 
-import {
-  decode,
-  EVTCHN_OP,
-  EVTCHN_STRUCTS,
-  EVTCHNOP_NAMES,
-  type EvtchnOpName,
-  encode,
-  type OpArgs,
-  type Struct,
-} from '../../abi/index.js'
+import { EVTCHN_OP, EVTCHN_STRUCTS, EVTCHNOP, type EvtchnOpName, type OpArgs, type Struct } from '../../abi/index.js'
+import { type Place, type RecordClass, recordClass, type StructRecord } from '../../abi/record.js'
+import type { Caller } from '../../domain/domain.js'
 import { Errno, type Outcome, Refusal, refuse } from '../../errno.js'
-import type { Caller, World } from '../../host/world.js'
+import type { World } from '../../host/world.js'
 import * as binds from './bind.js'
 import * as closes from './close.js'
 import { expandArray, initControl, setPriority } from './fifo.js'
@@ -65,34 +58,67 @@ const NLEVEL_OPS: ReadonlySet<EvtchnOpName> = new Set([
   'query_nlevel2',
 ])
 
-/** The operation with this number, if this host has it. Hosts without N levels lack four. */
-function operationByNumber(world: World, cmd: number): EvtchnOpName | undefined {
-  const name = EVTCHNOP_NAMES.get(cmd)
-  return name !== undefined && NLEVEL_OPS.has(name) && !world.limits.nlevel ? undefined : name
+/** What the raw way in needs of an operation, made once. */
+class Entry {
+  readonly name: EvtchnOpName
+  readonly struct: Struct
+  /** It has OUT members to write back. */
+  readonly writesBack: boolean
+  readonly nlevel: boolean
+  readonly #record: RecordClass<Struct>
+  /** A record that no call uses; none while a policy or a notifier makes hypercalls from within another. */
+  #unused: StructRecord<Struct> | undefined
+
+  constructor(name: EvtchnOpName) {
+    this.name = name
+    this.struct = EVTCHN_STRUCTS[name]
+    this.writesBack = Object.values(this.struct.fields).some(({ dir }) => dir === 'out')
+    this.nlevel = NLEVEL_OPS.has(name)
+    this.#record = recordClass(this.struct)
+  }
+
+  take(): StructRecord<Struct> {
+    const record = this.#unused ?? new this.#record()
+    this.#unused = undefined
+    return record
+  }
+
+  giveBack(record: StructRecord<Struct>): void {
+    this.#unused = record
+  }
 }
 
-/** Writes the OUT members of an operation with its guest. */
-export type WriteOut = () => Outcome
+const ENTRIES: readonly (Entry | undefined)[] = Object.entries(EVTCHNOP).reduce<(Entry | undefined)[]>(
+  (entries, [name, cmd]) => {
+    entries[cmd] = new Entry(name as EvtchnOpName)
+    return entries
+  },
+  Array(Math.max(...Object.values(EVTCHNOP)) + 1).fill(undefined),
+)
 
-/** For an operation that has none, and for a caller that reads them in `args`. */
-const nothingToWrite: WriteOut = () => 0
+/** The operation with this number, if this host has it. Hosts without N levels lack four. */
+function operationByNumber(world: World, cmd: number): Entry | undefined {
+  const entry = cmd >= 0 && cmd < ENTRIES.length ? ENTRIES[cmd] : undefined
+  return entry?.nlevel && !world.limits.nlevel ? undefined : entry
+}
 
 /**
  * Runs an operation. Where Xen would create a continuation, it is called again (EC-reset-8). If the OUT members cannot be
- * written, the effects stay (EC-op-3).
+ * written, the effects stay (EC-op-3). A caller that reads OUT members in `args` gives no record and address.
  */
 export function runOperation<N extends EvtchnOpName>(
   world: World,
   caller: Caller,
   name: N,
   args: OpArgs<N>,
-  writeOut = nothingToWrite,
+  record?: Place,
+  gva = 0,
 ): Outcome {
   const row: Row<N> | CommittingRow<N> = OPERATIONS[name]
   if (row.writesOut === 'before-commit') {
     const effects = row.run(world, caller, args)
     if (effects instanceof Refusal) return effects
-    const refused = writeOut()
+    const refused = writeOut(caller, name, record, gva)
     if (refused) effects.cancel()
     else effects.commit()
     return refused
@@ -102,44 +128,44 @@ export function runOperation<N extends EvtchnOpName>(
     world.continuation()
     outcome = closes.resetCont(world, caller, args as OpArgs<'reset_cont'>)
   }
-  return outcome || writeOut()
+  return outcome || writeOut(caller, name, record, gva)
 }
 
-const scratch = new Uint8Array(32)
-const scratchView = new DataView(scratch.buffer)
+/** Writes the struct with its OUT members to where the guest gave it. */
+function writeOut({ domain, vcpu }: Caller, name: EvtchnOpName, record: Place | undefined, gva: number): Outcome {
+  if (!record) return 0
+  const layout = EVTCHN_STRUCTS[name]
+  if (domain.memory.copyOut(vcpu.vcpuId, gva, record.bytes, layout.size)) return 0
+  return refuse(EFAULT, `struct ${layout.name} cannot be written`)
+}
+
+// In functions of their own: one that holds a function with captured variables makes garbage whenever it is called.
+const noOperation = (cmd: number) => refuse(ENOSYS, () => `event_channel_op ${cmd} does not exist`)
+const unreadable = ({ name }: Struct) => refuse(EFAULT, () => `struct ${name} cannot be read`)
 
 /** HYPERVISOR_event_channel_op(cmd, arg). */
 export function eventChannelOp(world: World, caller: Caller, cmd: number, gva: number): Outcome {
-  const name = operationByNumber(world, cmd)
-  if (name === undefined) return refuse(ENOSYS, () => `event_channel_op ${cmd} does not exist`)
-  const layout: Struct = EVTCHN_STRUCTS[name]
-  const { memory } = caller.domain
-  const { vcpuId } = caller.vcpu
-  if (!memory.copyIn(vcpuId, gva, scratch, layout.size))
-    return refuse(EFAULT, () => `struct ${layout.name} cannot be read`)
-  const args = decode(layout, scratchView) as OpArgs<EvtchnOpName>
+  const entry = operationByNumber(world, cmd)
+  if (!entry) return noOperation(cmd)
+  const { name, struct } = entry
+  const record = entry.take()
   // Everything the guest gave is copied: what it writes there from now on changes nothing.
-  if (!HAS_OUT.has(name)) return runOperation(world, caller, name, args)
-  const bytes = scratch.slice(0, layout.size)
-  return runOperation(world, caller, name, args, () => {
-    encode(layout, new DataView(bytes.buffer), args)
-    const there = memory.copyOut(vcpuId, gva, bytes, layout.size)
-    return there ? 0 : refuse(EFAULT, () => `struct ${layout.name} cannot be written`)
-  })
+  const outcome = caller.domain.memory.copyIn(caller.vcpu.vcpuId, gva, record.bytes, struct.size)
+    ? runOperation(world, caller, name, record as OpArgs<EvtchnOpName>, entry.writesBack ? record : undefined, gva)
+    : unreadable(struct)
+  entry.giveBack(record)
+  return outcome
 }
 
-const HAS_OUT: ReadonlySet<EvtchnOpName> = new Set(
-  (Object.keys(EVTCHN_STRUCTS) as EvtchnOpName[]).filter((name) =>
-    Object.values(EVTCHN_STRUCTS[name].fields).some((field) => field.dir === 'out'),
-  ),
-)
+const compat = new Uint8Array(EVTCHN_OP.size)
+const compatView = new DataView(compat.buffer)
 
 /** Legacy hypercall 16: {cmd, union}, PV only, commands 0…9 (EC-op-5). */
 export function eventChannelOpCompat(world: World, caller: Caller, gva: number): Outcome {
   if (caller.domain.type !== 'pv') return refuse(ENOSYS, 'event_channel_op_compat is for PV guests')
-  if (!caller.domain.memory.copyIn(caller.vcpu.vcpuId, gva, scratch, EVTCHN_OP.size))
+  if (!caller.domain.memory.copyIn(caller.vcpu.vcpuId, gva, compat, EVTCHN_OP.size))
     return refuse(EFAULT, 'struct evtchn_op cannot be read')
-  const cmd = scratchView.getUint32(EVTCHN_OP.cmd, true)
+  const cmd = compatView.getUint32(EVTCHN_OP.cmd, true)
   if (cmd > EVTCHN_OP.lastCmd) return refuse(ENOSYS, () => `event_channel_op_compat ${cmd} does not exist`)
   return eventChannelOp(world, caller, cmd, gva + EVTCHN_OP.union)
 }

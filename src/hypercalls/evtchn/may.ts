@@ -9,40 +9,49 @@ import type { Vcpu } from '../../domain/vcpu.js'
 import { Errno, type Outcome, refuse } from '../../errno.js'
 import { virqClass, virqName } from '../../host/virq.js'
 import type { World } from '../../host/world.js'
-import { refusedByPolicy } from '../../host/xsm.js'
+import { refusedByPolicy, type XsmPolicy } from '../../host/xsm.js'
 import { noPort } from '../parts.js'
 
 const { EPERM, EBUSY, EEXIST, EINVAL } = Errno
 
-/** The two ends of a port that waits. `remote` is undefined while no domain has the number. */
-export interface UnboundEnds {
-  caller: Domain
-  /** The domain whose port it is. */
-  target: Domain
-  remoteDomid: number
-  remote: Domain | undefined
+/**
+ * May `caller` have a port in `target` that waits for domain `remoteDomid`? `remote` is undefined while no domain has that
+ * number. The policy decides (EC-unbound-3, EC-xen-1).
+ */
+export function mayAllocUnbound(
+  { xsm }: World,
+  caller: Domain,
+  target: Domain,
+  remoteDomid: number,
+  remote: Domain | undefined,
+): Outcome {
+  const verdict = xsm.evtchnUnbound(caller, target, remote)
+  return verdict ? mayNotAllocate(xsm, verdict, caller, target.domid, remoteDomid) : 0
 }
 
-/** May `caller` have a port in `target` that waits for another domain? The policy decides (EC-unbound-3, EC-xen-1). */
-export function mayAllocUnbound({ xsm }: World, { caller, target, remoteDomid, remote }: UnboundEnds): Outcome {
-  const verdict = xsm.evtchnUnbound(caller, target, remote)
-  if (!verdict) return 0
-  return refusedByPolicy(xsm, verdict, caller, () => `allocate in d${target.domid} for d${remoteDomid}`)
-}
+// Reasons are in functions of their own: one that holds a function with captured variables makes garbage whenever it runs.
+const mayNotAllocate = (xsm: XsmPolicy, verdict: number, caller: Domain, domid: number, remoteDomid: number) =>
+  refusedByPolicy(xsm, verdict, caller, () => `allocate in d${domid} for d${remoteDomid}`)
 
 /** Does this port wait for the domain `domid`? (EC-inter-3…5) */
 export function awaits(remote: Domain, remotePort: number, domid: number): Outcome {
   const { ports } = remote
   if (!ports.isValid(remotePort) || ports.state(remotePort) !== ECS.UNBOUND) return noPort(remote, remotePort)
   const awaited = ports.remoteDomid(remotePort)
-  return awaited === domid ? 0 : refuse(EINVAL, () => `port ${remotePort} of d${remote.domid} awaits d${awaited}`)
+  return awaited === domid ? 0 : awaitsAnother(remote.domid, remotePort, awaited)
 }
+
+const awaitsAnother = (domid: number, port: number, awaited: number) =>
+  refuse(EINVAL, () => `port ${port} of d${domid} awaits d${awaited}`)
 
 /** May `local` connect to a port of `remote` that waits for it? The policy decides. */
 export function mayBindInterdomain({ xsm }: World, local: Domain, remote: Domain): Outcome {
   const verdict = xsm.evtchnInterdomain(local, remote)
-  return verdict ? refusedByPolicy(xsm, verdict, local, () => `bind to d${remote.domid}`) : 0
+  return verdict ? mayNotBind(xsm, verdict, local, remote.domid) : 0
 }
+
+const mayNotBind = (xsm: XsmPolicy, verdict: number, local: Domain, domid: number) =>
+  refusedByPolicy(xsm, verdict, local, () => `bind to d${domid}`)
 
 /** A VIRQ to bind on `vcpu`. `handles`: the domain is its handler domain, or will be; asked of global ones only. */
 export interface VirqToBind {

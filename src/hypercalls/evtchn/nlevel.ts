@@ -21,12 +21,12 @@ import {
   PAGE_SIZE,
   SELECTOR_AREA,
 } from '../../abi/index.js'
-import type { Domain } from '../../domain/domain.js'
+import type { Caller, Domain } from '../../domain/domain.js'
 import { LevelPortOps } from '../../domain/levels.js'
 import { activate, matches, switchTo } from '../../domain/nlevel.js'
 import type { SelectorArea, Vcpu } from '../../domain/vcpu.js'
 import { Errno, type Outcome, Refusal, refuse } from '../../errno.js'
-import type { Caller, World } from '../../host/world.js'
+import type { World } from '../../host/world.js'
 import { ifMemory } from '../../machine/buffers.js'
 import { domainByAnyId, hasLevels, noDomain, noVcpu } from '../parts.js'
 

@@ -7,11 +7,11 @@
  */
 
 import { ECS, EVTCHNSTAT, type OpArgs } from '../../abi/index.js'
-import type { Domain } from '../../domain/domain.js'
+import type { Caller, Domain } from '../../domain/domain.js'
 import { linkPirqPort, unlinkPirqPort } from '../../domain/pirq_list.js'
 import { Errno, type Outcome, refuse } from '../../errno.js'
 import { virqClass, virqName } from '../../host/virq.js'
-import type { Caller, World } from '../../host/world.js'
+import type { World } from '../../host/world.js'
 import { refusedByPolicy } from '../../host/xsm.js'
 import { KICK_DOMID, POLLED, SLOW } from '../../machine/host_layout.js'
 import { domainByAnyId, noDomain, noPort, noVcpu } from '../parts.js'
@@ -80,7 +80,8 @@ export function status(world: World, { domain: caller }: Caller, args: OpArgs<'s
   const port = args.port
   const { ports } = domain
   if (!ports.isValid(port)) return noPort(domain, port)
-  return domain.eventLock.read(() => {
+  domain.eventLock.acquireRead()
+  try {
     const refused = world.xsm.evtchnStatus(caller, domain)
     if (refused) return refusedByPolicy(world.xsm, refused, caller, () => `look at d${domain.domid}`)
     const state = ports.state(port)
@@ -93,7 +94,9 @@ export function status(world: World, { domain: caller }: Caller, args: OpArgs<'s
     } else if (state === ECS.PIRQ) args.pirq = ports.irq(port)
     else if (state === ECS.VIRQ) args.virq = ports.irq(port)
     return 0
-  })
+  } finally {
+    domain.eventLock.releaseRead()
+  }
 }
 
 /** EVTCHNOP_bind_vcpu (8). At n = 2 a pending event stays where it is; above, it climbs on the new vCPU (NL-vcpu-1). */
@@ -103,7 +106,8 @@ export function bindVcpu(_world: World, { domain }: Caller, args: OpArgs<'bind_v
   const vcpu = domain.vcpus[args.vcpu]
   if (!vcpu) return noVcpu(domain, args.vcpu)
   if (!ports.isValid(port)) return noPort(domain, port)
-  return domain.eventLock.write(() => {
+  domain.eventLock.acquireWrite()
+  try {
     if (ports.consumer(port)) return noPort(domain, port)
     switch (ports.state(port)) {
       case ECS.VIRQ:
@@ -123,7 +127,9 @@ export function bindVcpu(_world: World, { domain }: Caller, args: OpArgs<'bind_v
     ports.setNotifyVcpu(port, vcpu.vcpuId)
     domain.portOps.moved(port)
     return 0
-  })
+  } finally {
+    domain.eventLock.releaseWrite()
+  }
 }
 
 const staysOnItsVcpu = (virq: number, port: number) =>

@@ -53,7 +53,7 @@ export function allocUnboundXen(
     const port = getFreePort(domain)
     if (typeof port !== 'number') return port
     const remote = world.domainById(remoteDomid)
-    const refused = mayAllocUnbound(world, { caller, target: domain, remoteDomid, remote })
+    const refused = mayAllocUnbound(world, caller, domain, remoteDomid, remote)
     if (refused) {
       domain.ports.giveBack(port)
       return refused

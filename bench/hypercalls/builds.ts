@@ -1,0 +1,26 @@
+/**
+ * The builds that are compared: this one, and a checkout of another commit that was built in its own folder. A row is
+ * written against this build's types; what it uses has the same names and meaning in both.
+ */
+
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { CheckError } from '../../src/cli/errors.js'
+
+/** The main entry of a build, and its core. */
+export interface Library {
+  readonly main: typeof import('../../src/index.js')
+  readonly core: typeof import('../../src/machine/core.js')
+}
+
+/** Loads the build in a folder, as its package.json exports it. @throws CheckError if there is none. */
+export async function load(folder: string): Promise<Library> {
+  try {
+    const { exports } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
+    const entry = (name: string) => import(pathToFileURL(join(folder, exports[name].default)).href)
+    return { main: await entry('.'), core: await entry('./core') }
+  } catch (error) {
+    throw new CheckError(`${folder} has no build of this library: ${(error as Error).message}`)
+  }
+}
