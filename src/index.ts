@@ -13,12 +13,10 @@ export {
   type ChannelRecord,
   DUMP_TITLE,
   type DumpItem,
-  type DumpOptions,
-  type DumpStats,
   formatChannel,
   formatItem,
-  newDumpStats,
 } from './dump/dump.js'
+export { type DumpOptions, type DumpStats, newDumpStats } from './dump/walk.js'
 export { Errno, type ErrnoName, errnoName, type OnRefusal, type Refusal, XenError } from './errno.js'
 export * from './guest/index.js'
 export { type Abortable, EvtchnDevice, type EvtchnHandle, type EvtchnOpenOptions } from './guest/xenevtchn.js'

@@ -236,6 +236,7 @@ export class FifoPortOps extends CorePortOps {
     if (at === NONE) return '?     '
     const word = this.to.core.fifoWord(at)
     const is = (bit: number) => ((word >>> bit) & 1) === 1
+    if (!is(EVTCHN_FIFO_LINKED) && !is(EVTCHN_FIFO_BUSY)) return '  -   '
     const link = is(EVTCHN_FIFO_LINKED) ? String(word & LINK_MASK) : '-'
     return `${is(EVTCHN_FIFO_BUSY) ? 'B' : ' '} ${link.padEnd(4)}`
   }

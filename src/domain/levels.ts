@@ -71,17 +71,27 @@ export class LevelPortOps extends CorePortOps {
   }
 
   selectorDigits(port: number): string {
+    const n = this.levels
     const vcpu = this.to.vcpus[this.to.ports.notifyVcpu(port)]!
-    if (vcpu.activeDepth !== this.levels || port >= this.maxEvtchns) return '?'.repeat(this.levels - 1)
-    let digits = ''
-    for (let k = this.levels - 1; k > 0; k--) digits += this.to.core.bitTest(...this.#selector(vcpu, k, port))
-    return digits
+    if (vcpu.activeDepth !== n || port >= this.maxEvtchns) return UNKNOWN[n]!
+    let bits = 0
+    for (let k = n - 1; k > 0; k--) {
+      const bit = port >>> (this.#b * (n - k))
+      bits = (bits << 1) | this.to.core.bitTest(this.#selectorPage(vcpu, k, bit), bit)
+    }
+    return DIGITS[n]![bits]!
   }
 
-  /** Page and bit number of a port in selector level k. */
-  #selector(vcpu: Vcpu, k: number, port: number): [page: number, bit: number] {
-    const bit = port >>> (this.#b * (this.levels - k))
-    if (k === 1) return [vcpu.info + this.#sel, bit]
-    return [k === this.levels - 1 ? vcpu.lastPage(bit >> 15) : vcpu.levelBase(k), bit]
+  /** Page of bit `bit` in selector level k. */
+  #selectorPage(vcpu: Vcpu, k: number, bit: number): number {
+    if (k === 1) return vcpu.info + this.#sel
+    return k === this.levels - 1 ? vcpu.lastPage(bit >> 15) : vcpu.levelBase(k)
   }
 }
+
+/** The texts that `selectorDigits` returns, by levels and bits: a dump of many channels makes none anew. */
+const DIGITS = [2, 3, 4, 5].reduce<string[][]>((all, n) => {
+  all[n] = Array.from({ length: 1 << (n - 1) }, (_, bits) => bits.toString(2).padStart(n - 1, '0'))
+  return all
+}, [])
+const UNKNOWN = [0, 1, 2, 3, 4, 5].map((n) => '?'.repeat(Math.max(0, n - 1)))

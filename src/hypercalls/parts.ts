@@ -34,12 +34,18 @@ export const noVcpu = (domain: Domain, vcpu: number) =>
 export const hasLevels = ({ domid }: Domain, levels: number) =>
   refuse(EBUSY, () => `d${domid} has ${levels} levels already`)
 
-/** Takes both domains' event locks for writing: ascending ids, one domain once (EC-lock-1). `unlockBoth` follows. */
+/** Takes both domains' event locks for writing: ascending ids, one domain once (EC-lock-1). All or nothing; `unlockBoth` follows. */
 export function lockBoth(a: Domain, b: Domain): void {
   const first = a.domid < b.domid ? a : b
   const second = first === a ? b : a
   first.eventLock.acquireWrite()
-  if (first !== second) second.eventLock.acquireWrite()
+  if (first === second) return
+  try {
+    second.eventLock.acquireWrite()
+  } catch (error) {
+    first.eventLock.releaseWrite()
+    throw error
+  }
 }
 
 /** Releases what `lockBoth` took. */

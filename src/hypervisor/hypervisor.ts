@@ -9,7 +9,8 @@ import { integer, object } from '../check.js'
 import { type Clock, systemTime } from '../clock.js'
 import type { Domain as InnerDomain } from '../domain/domain.js'
 import { type Domain, domainHandle, type Vcpu } from '../domain/handles.js'
-import { checkDumpOptions, type DumpItem, type DumpOptions, dumpInTurns, dumpItems, dumpLines } from '../dump/dump.js'
+import { type DumpItem, dumpInTurns, dumpItems, dumpLines } from '../dump/dump.js'
+import { checkDumpOptions, type DumpOptions } from '../dump/walk.js'
 import type { OnRefusal } from '../errno.js'
 import type { BootOptions, GuestKernel, GuestPlatform } from '../guest/index.js'
 import { domainBehind, domainOn, vcpuBehind } from '../host/named.js'
@@ -362,12 +363,13 @@ export class Hypervisor {
    * @throws ParameterError for an option of the wrong type or range.
    */
   dump(options: DumpOptions = {}): Generator<string, void, void> {
-    return dumpLines(this.dumpItems(options))
+    const { pause = () => this.softirqs.processPending() } = checkDumpOptions(options)
+    return dumpLines(this.#parts.dumped, { ...options, pause })
   }
 
   /** The same, giving the JavaScript event loop a turn after every hold. */
   dumpAsync(options: DumpOptions = {}): AsyncGenerator<string, void, void> {
     const { pause = () => this.softirqs.processPending() } = checkDumpOptions(options)
-    return dumpInTurns((marked) => this.dumpItems({ ...options, pause: marked }), pause)
+    return dumpInTurns((marked) => this.dump({ ...options, pause: marked }), pause)
   }
 }
