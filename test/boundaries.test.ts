@@ -10,8 +10,8 @@ import { describe, expect, it } from 'vitest'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 
-/** What stands under every room: error numbers, checks of arguments, calls of user's functions, the clock's interface, the queue. */
-const FOUNDATION = ['errno.ts', 'check.ts', 'callout.ts', 'clock.ts', 'queue.ts']
+/** What stands under every room: error numbers, checks of arguments, calls of user's functions, the clock's interface, the queue, turns of the event loop. */
+const FOUNDATION = ['errno.ts', 'check.ts', 'callout.ts', 'clock.ts', 'queue.ts', 'turns.ts']
 /** What other clients of the store are built from. */
 const STORE_CLIENT = ['xenstore/index.ts', 'xenstore/parts.ts']
 const DOM0_KERNEL = ['dom0/kernel/index.ts']
@@ -24,6 +24,7 @@ const ROOMS: Record<string, readonly string[]> = {
   'callout.ts': [],
   'clock.ts': ['check.ts', 'callout.ts'],
   'queue.ts': [],
+  'turns.ts': [],
   abi: [],
   machine: [...FOUNDATION, 'abi', 'generated'],
   domain: [...FOUNDATION, 'abi', 'machine'],

@@ -19,6 +19,9 @@ function report(text: string, file: string | undefined): void {
   else writeFileSync(file, text)
 }
 
+/** CONTROL log and print: to stderr. */
+const log = (line: string) => void process.stderr.write(`${line}\n`)
+
 /** The subcommand. */
 export const xenstored = command({
   name: 'xenstored',
@@ -38,7 +41,10 @@ export const xenstored = command({
     // Before it listens: a signal must not leave a socket file behind.
     const ended = signalled()
     try {
-      const server = await serveSocket(new XenStored({ ...PROFILES[values.profile], onMemoryReport: report }), path)
+      const server = await serveSocket(
+        new XenStored({ ...PROFILES[values.profile], onMemoryReport: report, onLog: log }),
+        path,
+      )
       if (!values.quiet) screen.raw(`listening on ${path}`)
       await ended
       await server.close()

@@ -5,8 +5,8 @@
  */
 
 import { ECS } from '../abi/index.js'
+import { Turns } from '../turns.js'
 import { Lines } from './text.js'
-import { Turns } from './turns.js'
 import { checkDumpOptions, type DumpOptions, type DumpWorld, NONE, newDumpStats, Row, walk } from './walk.js'
 
 /** One channel, as copied under the lock. */

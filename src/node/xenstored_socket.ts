@@ -49,6 +49,10 @@ class SocketConnection implements Transport {
     while (connection.outputBytes && !this.#blocked) this.#blocked = !this.#socket.write(connection.take(CHUNK))
   }
 
+  held(): number {
+    return this.#socket.writableLength
+  }
+
   fail(): void {
     // What the kernel has taken still arrives. To wait for the rest would be to wait for a peer that may never read.
     this.close()

@@ -3,6 +3,7 @@
 import type { Connection } from './connection.js'
 import type { Domains, SpecialNames } from './domains.js'
 import type { Introductions } from './introductions.js'
+import type { RequestLog } from './log.js'
 import type { Rules, Scene } from './operations.js'
 import type { Quotas } from './quota.js'
 import type { Transaction } from './transaction.js'
@@ -23,6 +24,8 @@ export interface Daemon extends Rules {
   mutate(call: Call, operation: (scene: Scene) => void): void
   readonly transactions: Transactions
   endTransaction(connection: Connection, transaction: Transaction, commit: boolean): void
+  /** CONTROL log and print. */
+  readonly log: RequestLog
   /** CONTROL quota set. */
   setQuota(name: keyof Quotas, value: number): void
   /** CONTROL memreport; false if the embedder takes no report. */

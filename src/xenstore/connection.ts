@@ -1,5 +1,6 @@
 /** One client of the daemon: a socket, a guest's ring, or a piece of the same program. */
 
+import type { RequestLog } from './log.js'
 import { OutputQueue, Ticket } from './output.js'
 import type { Subject } from './perms.js'
 import type { Usage } from './quota.js'
@@ -16,6 +17,8 @@ export interface Transport {
   wake(): void
   /** Nothing that the client sends can be understood any more (XS-wire-6). */
   fail(error: number): void
+  /** Bytes that it has taken and could not pass on yet; they count as waiting (XS-sock-5). Default: none. */
+  held?(): number
   /** The connection begins anew over the same way. */
   restart?(): void
   /** The daemon has ended the connection. */
@@ -34,6 +37,9 @@ export interface ConnectionConfig {
   readonly target: () => number | undefined
   /** Called when the connection has become due: there is output, or its account has become lighter. */
   readonly due: (connection: Connection) => void
+  /** Called when more or fewer bytes wait for it. */
+  readonly backlog: (connection: Connection) => void
+  readonly log: RequestLog
 }
 
 /** A client's state. */
@@ -48,10 +54,12 @@ export class Connection implements Subject {
   readonly watches = new Map<string, Watch<Connection>>()
   readonly transactions = new Map<number, Transaction>()
   readonly input = new PacketReader()
-  readonly output = new OutputQueue()
+  readonly output = new OutputQueue(() => this.#config.backlog(this))
   /** Its peer misbehaved: nothing is read from it or written to it any more. */
   ignored = false
   closed = false
+  /** Too much waited for it. */
+  isCut = false
   /** The read-only handle that the package exports (handles.ts). */
   handle: object | undefined
   readonly #config: ConnectionConfig
@@ -90,7 +98,18 @@ export class Connection implements Subject {
   /** Queues a packet; `key` names an event that is queued only once while it waits. */
   sendPacket(bytes: Uint8Array, ticket?: Ticket, key?: string, deadline?: number): void {
     if (this.ignored || this.closed) return
+    const { log } = this.#config
+    if (log.on) log.packet(this, bytes)
     this.output.push(bytes, ticket, key, deadline)
+    this.#config.due(this)
+  }
+
+  /** Drops what waits for it, and takes no more; its next turn ends it. */
+  cut(): void {
+    if (this.isCut || this.closed) return
+    this.isCut = true
+    this.ignored = true
+    this.output.clear()
     this.#config.due(this)
   }
 

@@ -44,7 +44,7 @@ const SOFT: readonly QuotaRow[] = [
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   check: { usage: '', least: 0, most: 0, run: check },
-  log: { usage: 'on|off', least: 1, most: 1, run: (_, [state]) => (state === 'on' || state === 'off' ? OK : no()) },
+  log: { usage: 'on|off', least: 1, most: 1, run: log },
   'live-update': {
     usage: '[-c <cmdline>] [-F] [-t <timeout>] <file>\n    Default timeout is 60 seconds.',
     least: 0,
@@ -54,7 +54,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
   logfile: { usage: '<file>', least: 1, most: 1, run: no },
   memreport: { usage: '[<file>]', least: 0, most: 1, run: memoryReport },
-  print: { usage: '<string>', least: 1, most: 1, run: () => OK },
+  print: { usage: '<string>', least: 1, most: 1, run: print },
   quota: { usage: '[set <name> <val>|<domid>]', least: 0, most: 3, run: quota },
   'quota-soft': { usage: '[set <name> <val>]', least: 0, most: 3, run: softQuota },
   help: { usage: '', least: 0, most: 0, run: help },
@@ -116,6 +116,19 @@ function usageOf(server: Daemon, domid: number): string {
   ] as const
   const lines = rows.map(([name, value]) => `${name.padEnd(16)}: ${String(value).padStart(8)}\n`)
   return `Domain ${domid}:\n${lines.join('')}\0`
+}
+
+/** Without an embedder that takes lines there is nothing to be switched. */
+function log({ log }: Daemon, [state]: readonly string[]): string {
+  if (!log.taken || (state !== 'on' && state !== 'off')) no()
+  log.on = state === 'on'
+  return OK
+}
+
+function print({ log }: Daemon, [text]: readonly string[]): string {
+  if (!log.taken) no()
+  log.print(text!)
+  return OK
 }
 
 /** Goes to the embedder; without one that takes it there is nowhere to write it to. */

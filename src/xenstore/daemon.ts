@@ -6,20 +6,24 @@
  */
 
 import { ambient } from '../trace/index.js'
+import { Turns } from '../turns.js'
+import { Admission } from './admission.js'
+import { Backlog } from './backlog.js'
 import type { Call, Daemon } from './call.js'
 import { Connection, RING_ERROR, type Transport } from './connection.js'
 import { contained } from './contained.js'
 import { type DomainHost, Domains, NO_HYPERVISOR, SpecialNames } from './domains.js'
 import { Refusal, refuse } from './errors.js'
 import { Introductions } from './introductions.js'
+import { RequestLog } from './log.js'
 import type { Scene } from './operations.js'
 import { checkOptions, type XenStoredOptions } from './options.js'
 import { C_4_17, type Profile } from './profile.js'
 import { DEFAULT_QUOTAS, type Quotas } from './quota.js'
-import { WriteRate } from './rate.js'
 import { type RequestKind, requestKind } from './requests.js'
 import type { RingPeer } from './ring.js'
 import { RingTransport } from './ring_server.js'
+import { Rota } from './rota.js'
 import { StoreSeam } from './seam.js'
 import { Store } from './store.js'
 import type { Transaction } from './transaction.js'
@@ -28,8 +32,17 @@ import { DirectView } from './view.js'
 import { Watches } from './watches.js'
 import { oneString, PAYLOAD_MAX, type Packet, XS } from './wire.js'
 
-const OUTPUT_HIGH = 256 * 1024
 const OUTPUT_MAX = 16 * 1024 * 1024
+const OUTPUT_TOTAL = 64 * 1024 * 1024
+
+/** What one call leaves over is done in a later turn of the event loop. */
+function inTurns(step: () => void): void {
+  const turns = new Turns()
+  void turns.next().then(() => {
+    turns.close()
+    step()
+  })
+}
 
 /** A xenstore daemon, with everything that its parts share. */
 export class StoreDaemon implements Daemon {
@@ -46,24 +59,32 @@ export class StoreDaemon implements Daemon {
   readonly seam: StoreSeam | undefined
   readonly #options: XenStoredOptions
   readonly #connections = new Set<Connection>()
-  readonly #due = new Set<Connection>()
-  readonly #rate: WriteRate | undefined
-  readonly #warned = new Set<number>()
+  readonly #rota: Rota
+  readonly #backlog: Backlog
+  readonly log: RequestLog
+  readonly #admission: Admission
   #ids = 0
   #handling = false
-  #flushing = false
 
   constructor(options: XenStoredOptions = {}) {
     this.#options = checkOptions(options)
     this.profile = options.profile ?? C_4_17
     this.quotas = { ...DEFAULT_QUOTAS, ...options.quotas }
     this.host = options.host ?? NO_HYPERVISOR
+    const { outputMax = OUTPUT_MAX, outputTotal = OUTPUT_TOTAL, later = inTurns, onLog } = this.#options
+    this.#backlog = new Backlog({ each: outputMax, total: outputTotal })
+    this.log = new RequestLog(onLog)
+    this.#rota = new Rota({
+      ready: () => !this.#handling,
+      turn: (connection) => this.#turn(connection),
+      later: (step) => contained(() => later(step)),
+    })
     this.domains = new Domains(this.host, this.store)
     this.specials = new SpecialNames(this.profile.releaseDomainOpen)
     this.watches = new Watches(this)
     this.introductions = new Introductions(this)
     this.transactions = new Transactions(this)
-    this.#rate = options.now && new WriteRate(options.now)
+    this.#admission = new Admission(this.quotas, this.#options)
     const { trace = ambient().trace, faults = ambient().faults } = this.#options
     this.seam = StoreSeam.of(trace, faults, () => this.now())
     this.domains.know(0)
@@ -100,9 +121,12 @@ export class StoreDaemon implements Daemon {
       usage: this.store.accounts.of(domid),
       transport,
       target: () => this.domains.get(domid)?.target,
-      due: (each) => void this.#due.add(each),
+      due: (each) => this.#rota.add(each),
+      backlog: (each) => this.#backlog.note(each),
+      log: this.log,
     })
     this.#connections.add(connection)
+    this.#backlog.add(connection)
     return connection
   }
 
@@ -112,9 +136,10 @@ export class StoreDaemon implements Daemon {
     this.reset(connection)
     connection.closed = true
     this.#connections.delete(connection)
-    this.#due.delete(connection)
+    this.#rota.delete(connection)
+    this.#backlog.delete(connection)
     connection.transport.end()
-    this.#flush()
+    this.#rota.run()
   }
 
   /** Forgets all that a connection had begun. */
@@ -130,7 +155,7 @@ export class StoreDaemon implements Daemon {
     this.reset(connection)
     connection.ignored = true
     connection.transport.fail(error)
-    this.#flush()
+    this.#rota.run()
   }
 
   /** RESET_WATCHES: all watches and transactions of a connection (XS-watch-12). */
@@ -143,22 +168,7 @@ export class StoreDaemon implements Daemon {
 
   /** May a request of this connection be handled now? If not, its transport leaves bytes where they are. */
   mayServe(connection: Connection): boolean {
-    if (connection.ignored || connection.closed) return false
-    const { output, domid, usage } = connection
-    if (connection.privileged) return output.bytes < (this.#options.outputHigh ?? OUTPUT_HIGH)
-    if (usage.outstanding >= this.quotas.outstanding) return false
-    if (this.#rate?.inDebt(domid)) return false
-    return !this.#overMemory(connection)
-  }
-
-  #overMemory(connection: Connection): boolean {
-    const { memory, domid } = connection
-    if (memory < this.quotas.memorySoft) this.#warned.delete(domid)
-    else if (!this.#warned.has(domid)) {
-      this.#warned.add(domid)
-      contained(() => this.#options.onMemoryWarning?.(domid, memory))
-    }
-    return memory >= this.quotas.memoryHard
+    return this.#admission.mayServe(connection)
   }
 
   /** Bytes from a client. They may be written over as soon as this returns. */
@@ -167,19 +177,19 @@ export class StoreDaemon implements Daemon {
     connection.input.push(bytes)
     this.#serve(connection)
     connection.input.detach()
-    this.#flush()
+    this.#rota.run()
   }
 
   /** The transport has taken output: requests that waited for that are handled. */
   resume(connection: Connection): void {
     this.#serve(connection)
-    this.#flush()
+    this.#rota.run()
   }
 
   #serve(connection: Connection): void {
     // A client in the same program may call from within a reply; its request waits until this one is over.
     if (this.#handling) {
-      this.#due.add(connection)
+      this.#rota.add(connection)
       return
     }
     this.#handling = true
@@ -204,29 +214,35 @@ export class StoreDaemon implements Daemon {
     this.fault(connection, RING_ERROR.protocol)
   }
 
-  /** Wakes the transports of all connections that have become due. */
-  #flush(): void {
-    if (this.#handling || this.#flushing) return
-    this.#flushing = true
-    try {
-      // A Set visits what is added during the loop, too.
-      for (const connection of this.#due) {
-        this.#due.delete(connection)
-        if (connection.closed) continue
-        this.#turn(connection)
-      }
-    } finally {
-      this.#flushing = false
-    }
+  /** Serves one share of what waits for its turn; true if there is more (XS-ring-10). */
+  step(): boolean {
+    return this.#rota.step()
+  }
+
+  /** A connection has something to do that `receive` does not bring: its guest has written to its ring. */
+  knock(connection: Connection): void {
+    this.#rota.add(connection)
+    this.#rota.run()
+  }
+
+  /** A transport could not do all that there is to do in one turn. */
+  again(connection: Connection): void {
+    this.#rota.add(connection)
   }
 
   /** Serves and sends in turn, for what is sent makes room for more replies. */
   #turn(connection: Connection): void {
+    if (connection.closed) return
+    if (connection.isCut) {
+      this.disconnect(connection)
+      return
+    }
     do {
       this.#serve(connection)
-      if (connection.output.bytes > (this.#options.outputMax ?? OUTPUT_MAX)) this.disconnect(connection)
-      else contained(() => connection.transport.wake())
+      contained(() => connection.transport.wake())
     } while (connection.input.ready && this.mayServe(connection))
+    // Its transport may hold more than before, or less.
+    if (connection.transport.held) this.#backlog.note(connection)
   }
 
   /** Lets time take effect: drops events that nobody fetched, and serves guests that had to wait. */
@@ -236,9 +252,9 @@ export class StoreDaemon implements Daemon {
     for (const connection of this.connections) {
       if (connection.privileged) continue
       connection.output.expire(now)
-      this.#due.add(connection)
+      this.#rota.add(connection)
     }
-    this.#flush()
+    this.#rota.run()
   }
 
   /** When `tick` has something to do next, on the clock that was passed in; Infinity if never. */
@@ -248,8 +264,7 @@ export class StoreDaemon implements Daemon {
     if (now === undefined) return next
     for (const { privileged, domid, output } of this.#connections) {
       if (privileged) continue
-      next = Math.min(next, output.deadline)
-      if (this.#rate!.inDebt(domid)) next = Math.min(next, now + this.#rate!.recovery(domid))
+      next = Math.min(next, output.deadline, this.#admission.recovery(domid, now))
     }
     return next
   }
@@ -259,6 +274,7 @@ export class StoreDaemon implements Daemon {
   #handle(connection: Connection, packet: Packet): void {
     const { type, reqId, txId } = packet
     const reply = connection.ticket()
+    if (this.log.on) this.log.request(connection, packet)
     const seen = this.seam?.request(connection.domid, packet)
     let call: Call | undefined
     try {
@@ -316,7 +332,7 @@ export class StoreDaemon implements Daemon {
 
   /** A guest's write counts against its rate while a transaction that it may disturb is open. */
   #debit(connection: Connection): void {
-    if (!connection.privileged && this.transactions.open > 0) this.#rate?.debit(connection.domid)
+    if (!connection.privileged && this.transactions.open > 0) this.#admission.debit(connection.domid)
   }
 
   /** Ends a transaction; its events are queued at once. */
@@ -343,20 +359,20 @@ export class StoreDaemon implements Daemon {
   /** Connects a domain by its ring, as INTRODUCE does (XS-dom-1, XS-dom-3). */
   introduce(domid: number, gfn: number, port: number): void {
     this.introductions.introduce(domid, gfn, port)
-    this.#flush()
+    this.#rota.run()
   }
 
   /** Connects a domain by a transport in the same program instead of a ring, as INTRODUCE does. */
   attachDomain(domid: number, transport: Transport): Connection {
     const connection = this.introductions.attach(domid, transport)
-    this.#flush()
+    this.#rota.run()
     return connection
   }
 
   /** VIRQ_DOM_EXC: some domain changed; all are looked at (XS-dom-6). */
   domainsChanged(): void {
     this.introductions.scan()
-    this.#flush()
+    this.#rota.run()
   }
 
   /** Serves a connection over a ring. */
@@ -376,7 +392,6 @@ export class StoreDaemon implements Daemon {
   /** Drops the accounts of a domain that is gone. */
   closeAccounts(domid: number): void {
     this.store.accounts.close(domid)
-    this.#rate?.forget(domid)
-    this.#warned.delete(domid)
+    this.#admission.forget(domid)
   }
 }

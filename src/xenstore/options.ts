@@ -30,12 +30,24 @@ export interface XenStoredOptions {
   outputHigh?: number
   /** Bytes that may wait for a privileged client that does not read before it is cut off. Default 16 MiB. */
   outputMax?: number
+  /**
+   * Bytes that may wait for all privileged clients together; then the one with most is cut off. Counts what transports
+   * hold, too. Default 64 MiB.
+   */
+  outputTotal?: number
+  /**
+   * One call serves a share of the work that guests' rings bring; calls `step` for the rest. Default: in a later turn of the
+   * event loop. An embedder with a loop of its own passes `() => {}`, and calls `XenStored.step` when it likes.
+   */
+  later?: (step: () => void) => void
   /** Where requests, replies and watch events are recorded: a Trace, or hooks that look on. Default: none. */
   trace?: TraceSink
   /** Requests that are to fail, such as `TRANSACTION_END` with EAGAIN. Default: none. */
   faults?: Faults
   /** A guest came near its memory limit. */
   onMemoryWarning?: (domid: number, bytes: number) => void
+  /** Lines of CONTROL `print` and, after `log on`, of every request, reply and event. Without it both are refused. */
+  onLog?: (line: string) => void
   /** CONTROL memreport: a report, and the file that was asked for. Without it the command is refused. */
   onMemoryReport?: (text: string, file: string | undefined) => void
 }
@@ -64,6 +76,9 @@ const TABLE = {
   now: func,
   outputHigh: within(1, Number.MAX_SAFE_INTEGER),
   outputMax: within(1, Number.MAX_SAFE_INTEGER),
+  outputTotal: within(1, Number.MAX_SAFE_INTEGER),
+  later: func,
+  onLog: func,
   trace: nested<TraceSink>({ record: func, upcall: func }),
   faults: having('take'),
   onMemoryWarning: func,

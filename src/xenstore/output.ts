@@ -43,10 +43,16 @@ interface Item {
 /** Packets in the order in which they are to be sent. */
 export class OutputQueue {
   readonly #keys = new Set<string>()
+  readonly #changed: () => void
   readonly #queue = new ByteQueue<Item>((item) => {
     if (item.key !== undefined) this.#keys.delete(item.key)
     item.ticket?.release()
   })
+
+  /** `changed` is called when there are more or fewer bytes. */
+  constructor(changed: () => void) {
+    this.#changed = changed
+  }
 
   /** Bytes to be sent. */
   get bytes(): number {
@@ -62,21 +68,28 @@ export class OutputQueue {
     this.#queue.push({ bytes, ticket, key, deadline })
     if (key !== undefined) this.#keys.add(key)
     ticket?.hold()
+    this.#changed()
   }
 
   /** Moves up to `max` bytes to `to`, from `at` on; returns how many. */
   copy(to: Uint8Array, at: number, max: number): number {
-    return this.#queue.copy(to, at, max)
+    const done = this.#queue.copy(to, at, max)
+    this.#changed()
+    return done
   }
 
   /** Up to about `max` bytes as one piece. */
   take(max: number): Uint8Array {
-    return this.#queue.take(max)
+    const piece = this.#queue.take(max)
+    this.#changed()
+    return piece
   }
 
   /** Drops the events whose time is over, unless their transmission has begun. */
   expire(now: number): void {
-    if (this.#queue.bytes) this.#queue.drop(({ deadline }) => deadline <= now)
+    if (!this.#queue.bytes) return
+    this.#queue.drop(({ deadline }) => deadline <= now)
+    this.#changed()
   }
 
   /** Earliest deadline; Infinity if nothing times out. */
@@ -109,5 +122,6 @@ export class OutputQueue {
   /** Drops everything. */
   clear(): void {
     this.#queue.clear()
+    this.#changed()
   }
 }

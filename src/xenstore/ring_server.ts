@@ -1,11 +1,15 @@
 /**
  * The daemon's end of a ring. An event makes it read and write until neither side can continue, and look again after each
- * step, for a guest need not send a second event (XS-ring-4).
+ * step, for a guest need not send a second event (XS-ring-4). A guest whose requests do not end gets a turn at a time, in
+ * rota.ts, and the others theirs (XS-ring-10).
  */
 
 import { type Connection, RING_ERROR, type Transport } from './connection.js'
 import { FEATURE } from './profile.js'
 import { CORRUPT, REQUESTS, RESPONSES, Ring, type RingPeer } from './ring.js'
+
+/** Steps of one turn: about sixteen requests, for a header, a payload and a reply are a step or two each. */
+const TURN_STEPS = 32
 
 /** What the ring asks of the daemon. */
 export interface RingDaemon {
@@ -15,6 +19,10 @@ export interface RingDaemon {
   reset(connection: Connection): void
   /** The peer misbehaved. */
   fault(connection: Connection, error: number): void
+  /** The guest has something. */
+  knock(connection: Connection): void
+  /** There is more to do than one turn. */
+  again(connection: Connection): void
 }
 
 /** A guest's connection by ring. */
@@ -25,7 +33,6 @@ export class RingTransport implements Transport {
   readonly #ring: Ring
   readonly #features: number
   #running = false
-  #again = false
   #ended = false
 
   constructor(daemon: RingDaemon, connection: Connection, peer: RingPeer, features: number) {
@@ -53,19 +60,22 @@ export class RingTransport implements Transport {
 
   /** Listens on a page that is in use already. */
   listen(): void {
-    this.#peer.channel.onEvent(() => this.wake())
+    this.#peer.channel.onEvent(() => this.#daemon.knock(this.#connection))
   }
 
+  /** One turn. */
   wake(): void {
-    // A notification may bring the guest's next request before it returns.
-    this.#again = true
-    if (this.#running) return
+    if (this.#running) {
+      this.#daemon.again(this.#connection)
+      return
+    }
     this.#running = true
     try {
-      while (this.#again) {
-        this.#again = false
-        while (this.#step());
-      }
+      for (let steps = 0; this.#step(); )
+        if (++steps === TURN_STEPS) {
+          this.#daemon.again(this.#connection)
+          return
+        }
     } finally {
       this.#running = false
     }

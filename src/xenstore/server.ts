@@ -89,6 +89,14 @@ export class XenStored {
     this.#daemon.resume(insideConnection('resume', connection))
   }
 
+  /**
+   * Serves one share of what guests' rings brought; true if there is more. Only for an embedder that passed `later`: by
+   * default the rest is done in later turns of the event loop.
+   */
+  step(): boolean {
+    return this.#daemon.step()
+  }
+
   // --- time ----------------------------------------------------------------------------------------------------------
 
   /** Drops events that timed out, and serves guests that had to wait. Call it when `nextTick` says. */

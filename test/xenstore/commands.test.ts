@@ -202,7 +202,10 @@ describe.skipIf(!have && !required)(headline, () => {
   beforeAll(async () => {
     theirs = await startCDaemon(place.path)
     const state = (domid: number) => (domid < 10 ? { shutdown: false, dying: false } : undefined)
-    ours = await serveSocket(new XenStored({ host: { state, connect: () => undefined } }), join(place.path, 'ours'))
+    ours = await serveSocket(
+      new XenStored({ host: { state, connect: () => undefined }, onLog: () => {} }),
+      join(place.path, 'ours'),
+    )
   })
   afterAll(async () => {
     await ours?.close()

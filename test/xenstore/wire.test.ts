@@ -182,8 +182,7 @@ describe('requests', () => {
 
   it('XS-wire-13: CONTROL knows its commands', () => {
     const s = script('a', ['a', 0, 'CONTROL', 'check|', 'OK|'], ['a', 0, 'CONTROL', 'nonsense|', 'EINVAL'])
-    s.run(['a', 0, 'CONTROL', '', 'EINVAL'], ['a', 0, 'CONTROL', 'print|x|', 'OK|'])
-    s.run(['a', 0, 'CONTROL', 'log|on|', 'OK|'], ['a', 0, 'CONTROL', 'log|x|', 'EINVAL'])
+    s.run(['a', 0, 'CONTROL', '', 'EINVAL'], ['a', 0, 'CONTROL', 'log|x|', 'EINVAL'])
     for (const wrong of [
       'log|',
       'logfile|x|',
@@ -207,6 +206,48 @@ describe('requests', () => {
     t.run(['a', 0, 'CONTROL', 'memreport|', 'OK|'], ['a', 0, 'CONTROL', 'memreport|/f|', 'OK|'])
     expect(reports).toEqual([undefined, true, '/f', true])
     s.run(['a', 0, 'CONTROL', 'quota|77|', 'ENOENT'], ['a', 0, 'CONTROL', 'toString|', 'EINVAL'])
+  })
+
+  it('XS-wire-13: CONTROL print and log write to the embedder, or are refused where nobody takes lines', () => {
+    const lines: string[] = []
+    const s = new Script({ onLog: (line) => void lines.push(line) }, 'a', 'g5')
+    s.run(['a', 0, 'CONTROL', 'print|so it is|', 'OK|'], ['a', 0, 'MKDIR', '/unseen|', 'OK|'])
+    expect(lines).toEqual(['control: so it is'])
+    s.run(['a', 0, 'CONTROL', 'log|on|', 'OK|'])
+    lines.length = 0
+    s.run(['a', 0, 'WATCH', '/w|t|', 'OK|', ['a /w|t|']], ['g5', 0, 'WRITE', '/w|v', 'EACCES'])
+    expect(lines).toEqual([
+      'IN 1 d0 WATCH (/w t)',
+      'OUT 1 d0 WATCH (OK)',
+      'OUT 1 d0 WATCH_EVENT (/w t)',
+      'IN 2 d5 WRITE (/w v)',
+      'OUT 2 d5 ERROR (EACCES)',
+    ])
+    s.run(['a', 0, 'CONTROL', 'log|off|', 'OK|'])
+    lines.length = 0
+    s.run(['a', 0, 'READ', '/unseen|', ''])
+    expect(lines).toEqual([])
+    const deaf = new Script({}, 'a')
+    for (const command of ['print|x|', 'log|on|', 'log|off|']) deaf.run(['a', 0, 'CONTROL', command, 'EINVAL'])
+  })
+
+  it('XS-wire-13: a log that throws harms no request', () => {
+    const errors: unknown[] = []
+    const caught = (error: unknown) => void errors.push(error)
+    process.on('unhandledRejection', caught)
+    const s = new Script(
+      {
+        onLog: () => {
+          throw new Error('full')
+        },
+      },
+      'a',
+    )
+    s.run(['a', 0, 'CONTROL', 'log|on|', 'OK|'], ['a', 0, 'MKDIR', '/x|', 'OK|'], ['a', 0, 'READ', '/x|', ''])
+    return new Promise((resolve) => setImmediate(resolve)).then(() => {
+      process.off('unhandledRejection', caught)
+      expect(errors.length).toBeGreaterThan(0)
+    })
   })
 
   it('XS-ox-14, XS-ox-15: OCaml’s daemon tells guests its commands, and knows no DIRECTORY_PART', () => {

@@ -101,11 +101,17 @@ export class Host {
     )
     this.domains = new DomainList(this.xen, this.scheduler, this.dom0, this.grants, options.maxDomid, options.guest)
 
+    const { scheduler } = this
     this.store = new XenStored({
       host: {
         state: (domid) => this.#domainState(domid),
         connect: (domid, gfn, port) => this.#storePeer(domid, gfn, port),
       },
+      later: (step) =>
+        void this.kernel.process('xenstored', function* () {
+          yield* scheduler.preemptionPoint()
+          step()
+        }),
     })
     this.channels.bindVirq(VIRQ.DOM_EXC, { name: 'xenstored', handler: () => this.store.domainsChanged() })
     this.xenbus = new Xenbus({ ...options, kernel: this.kernel, peer: this.#kernelPeer() })

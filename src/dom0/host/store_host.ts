@@ -52,11 +52,17 @@ export class StoreHost {
   constructor(options: StoreHostOptions = {}) {
     this.scheduler = new Scheduler(options.scheduler)
     this.kernel = new Kernel(this.scheduler, 'd0')
+    const { scheduler } = this
     this.store = new XenStored({
       host: {
         state: (domid) => ({ shutdown: this.shutdown.has(domid), dying: false }),
         connect: (domid) => (domid === 0 ? this.#ring.server : memoryRing().server),
       },
+      later: (step) =>
+        void this.kernel.process('xenstored', function* () {
+          yield* scheduler.preemptionPoint()
+          step()
+        }),
     })
     this.#transport = new InProcessTransport(this.store)
     this.#transport.listen(

@@ -98,6 +98,7 @@ export class OurSide implements Side {
     this.#states[0] = 1
     this.server = new XenStored({
       now: () => this.#now,
+      onLog: () => {},
       host: {
         state: (domid) => {
           const state = this.#states[domid] ?? 0
