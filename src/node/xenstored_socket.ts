@@ -4,7 +4,14 @@ import { existsSync, lstatSync, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
 import { instance, ParameterError, text } from '../check.js'
-import { type ClientTransport, type Connection, type Transport, XenStoreClient, XenStored } from '../xenstore/index.js'
+import {
+  type ClientOptions,
+  type ClientTransport,
+  type Connection,
+  type Transport,
+  XenStoreClient,
+  XenStored,
+} from '../xenstore/index.js'
 
 // Enough for many replies at once, little enough for many slow clients.
 const CHUNK = 64 * 1024
@@ -170,7 +177,10 @@ export class SocketTransport implements ClientTransport {
 }
 
 /** Connects to a daemon. Default: where Xen's tools would. */
-export function connectSocket(path: string = defaultSocketPath()): Promise<XenStoreClient> {
+export function connectSocket(
+  path: string = defaultSocketPath(),
+  options: ClientOptions = {},
+): Promise<XenStoreClient> {
   return new Promise((resolve, reject) => {
     aPath('connectSocket', path)
     mustFit(path)
@@ -178,7 +188,7 @@ export function connectSocket(path: string = defaultSocketPath()): Promise<XenSt
     socket.once('error', reject)
     socket.once('connect', () => {
       socket.off('error', reject)
-      resolve(new XenStoreClient(new SocketTransport(socket)))
+      resolve(new XenStoreClient(new SocketTransport(socket), options))
     })
   })
 }

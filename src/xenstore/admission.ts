@@ -4,8 +4,8 @@
  * where it is: in the ring, or in the socket.
  */
 
+import type { Callouts } from '../callout.js'
 import type { Connection } from './connection.js'
-import { contained } from './contained.js'
 import type { XenStoredOptions } from './options.js'
 import type { Quotas } from './quota.js'
 import { WriteRate } from './rate.js'
@@ -16,15 +16,17 @@ const OUTPUT_HIGH = 256 * 1024
 export class Admission {
   readonly #quotas: Readonly<Quotas>
   readonly #options: XenStoredOptions
+  readonly #callouts: Callouts
   readonly #rate: WriteRate | undefined
   /** Guests that were found near their memory limit. */
   readonly #warned = new Set<number>()
 
   /** `quotas` may change. */
-  constructor(quotas: Readonly<Quotas>, options: XenStoredOptions) {
+  constructor(quotas: Readonly<Quotas>, options: XenStoredOptions, now: () => number | undefined, callouts: Callouts) {
     this.#quotas = quotas
     this.#options = options
-    this.#rate = options.now && new WriteRate(options.now)
+    this.#callouts = callouts
+    this.#rate = options.now && new WriteRate(() => now()!)
   }
 
   /** May a request of this connection be handled now? */
@@ -42,7 +44,7 @@ export class Admission {
     if (memory < this.#quotas.memorySoft) this.#warned.delete(domid)
     else if (!this.#warned.has(domid)) {
       this.#warned.add(domid)
-      contained(() => this.#options.onMemoryWarning?.(domid, memory))
+      this.#callouts.run('onMemoryWarning', undefined, () => this.#options.onMemoryWarning?.(domid, memory))
     }
     return memory >= this.#quotas.memoryHard
   }

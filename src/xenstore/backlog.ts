@@ -6,7 +6,6 @@
  */
 
 import type { Connection } from './connection.js'
-import { contained } from './contained.js'
 
 /** The limits of a backlog, in bytes. */
 export interface BacklogLimits {
@@ -75,10 +74,5 @@ export class Backlog {
 /** A connection that is cut off is about to be closed, and its transport with it. */
 function heldBy({ output, transport, isCut }: Connection): number {
   if (isCut) return 0
-  let held = 0
-  if (transport.held)
-    contained(() => {
-      held = transport.held!()
-    })
-  return output.bytes + held
+  return output.bytes + (transport.held?.() ?? 0)
 }

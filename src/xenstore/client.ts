@@ -5,10 +5,12 @@
 
 /// <reference lib="esnext.disposable" preserve="true" />
 
+import { Callouts, type OnError } from '../callout.js'
 import { anything, options as checked, func, ParameterError, within } from '../check.js'
 import * as asks from './asks.js'
 import { XenStoreError } from './errors.js'
 import { Exchange } from './exchange.js'
+import { unlessAborted } from './giving_up.js'
 import { formatPermission, type Permission, parsePermission } from './perms.js'
 import { fromLatin1, fromUtf8, toUtf8 } from './text.js'
 import { type AbortSignalLike, StoreWatch, type WatchEvent } from './watcher.js'
@@ -25,7 +27,7 @@ export interface ClientTransport {
 
 /** Options of a single request. */
 export interface RequestOptions {
-  /** Gives up waiting; the request itself cannot be called back. */
+  /** Gives up waiting; the request itself cannot be called back, and its reply is dropped. */
   readonly signal?: AbortSignalLike
 }
 
@@ -43,6 +45,13 @@ export interface WatchOptions extends RequestOptions {
   readonly depth?: number
 }
 
+/** Options of a client. */
+export interface ClientOptions {
+  /** Gets what a function of the user's threw, such as `onEvent`. Default: it is thrown again outside of any call. */
+  readonly onError?: OnError
+}
+
+const CLIENT_OPTIONS = { onError: func }
 const WATCH_OPTIONS = { signal: anything, onEvent: func, depth: within(0, 0x7fffffff) }
 const TRANSACTION_OPTIONS = { signal: anything, attempts: within(1, Number.MAX_SAFE_INTEGER) }
 
@@ -151,6 +160,7 @@ export class ClientTransaction extends StoreAccess {
 /** A connection to a xenstore daemon. */
 export class XenStoreClient extends StoreAccess {
   readonly #transport: ClientTransport
+  readonly #callouts: Callouts
   readonly #reader = new PacketReader()
   readonly #watches = new Map<string, StoreWatch>()
   // An event for a watch that was taken back meanwhile is dropped (XS-watch-11).
@@ -158,8 +168,9 @@ export class XenStoreClient extends StoreAccess {
   #lastToken = 0
   #closed = false
 
-  constructor(transport: ClientTransport) {
+  constructor(transport: ClientTransport, options: ClientOptions = {}) {
     super()
+    this.#callouts = new Callouts(checked('XenStoreClient', options, CLIENT_OPTIONS).onError)
     this.#transport = transport
     transport.listen(
       (bytes) => this.#receive(bytes),
@@ -172,7 +183,10 @@ export class XenStoreClient extends StoreAccess {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) throw signal.reason
       if (this.#closed) throw new XenStoreError(typeName(type), about, 'EIO')
-      const giveUp = () => reject(signal!.reason as Error)
+      const giveUp = () => {
+        this.#exchange.forget(id)
+        reject(signal!.reason as Error)
+      }
       // One signal may serve many requests: one that has its reply stops listening.
       const settled =
         <T>(settle: (value: T) => void) =>
@@ -181,9 +195,15 @@ export class XenStoreClient extends StoreAccess {
           settle(value)
         }
       const outcome = { resolve: settled(resolve), reject: settled(reject) }
-      const { packet } = this.#exchange.request(type, txId, body, about, outcome)
+      const { id, packet } = this.#exchange.request(type, txId, body, about, outcome)
       signal?.addEventListener('abort', giveUp)
-      this.#transport.send(packet)
+      try {
+        this.#transport.send(packet)
+      } catch (error) {
+        // Not sent: no reply will come.
+        this.#exchange.forget(id)
+        outcome.reject(error as Error)
+      }
     })
   }
 
@@ -227,7 +247,7 @@ export class XenStoreClient extends StoreAccess {
     const { signal, depth } = options
     const token = `w${++this.#lastToken}`
     const unwatch = () => this.#send(asks.unwatch(path, token))
-    const watch = new StoreWatch(path, options.onEvent, async () => {
+    const watch = new StoreWatch(path, options.onEvent, this.#callouts, async () => {
       this.#watches.delete(token)
       if (!this.#closed) await unwatch()
     })
@@ -351,31 +371,6 @@ function payload({ strings, value }: asks.Ask): Uint8Array {
   body.set(front)
   body.set(value, front.length)
   return body
-}
-
-/** Waits for `start`'s result unless the signal is aborted first; a result that comes after that goes to `late`. */
-async function unlessAborted<T>(
-  signal: AbortSignalLike | undefined,
-  start: () => Promise<T>,
-  late: (value: T) => void,
-): Promise<T> {
-  if (!signal) return start()
-  if (signal.aborted) throw signal.reason
-  return new Promise((resolve, reject) => {
-    const giveUp = () => reject(signal.reason as Error)
-    signal.addEventListener('abort', giveUp)
-    start().then(
-      (value) => {
-        signal.removeEventListener('abort', giveUp)
-        if (signal.aborted) late(value)
-        else resolve(value)
-      },
-      (error) => {
-        signal.removeEventListener('abort', giveUp)
-        reject(error)
-      },
-    )
-  })
 }
 
 function list(body: Uint8Array): string[] {

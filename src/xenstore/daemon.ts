@@ -5,13 +5,12 @@
  *     bytes → PacketReader → request → operation on a view → new root → events queued → reply queued → transports woken
  */
 
+import { Callouts } from '../callout.js'
 import { ambient } from '../trace/index.js'
-import { Turns } from '../turns.js'
 import { Admission } from './admission.js'
 import { Backlog } from './backlog.js'
 import type { Call, Daemon } from './call.js'
 import { Connection, RING_ERROR, type Transport } from './connection.js'
-import { contained } from './contained.js'
 import { type DomainHost, Domains, NO_HYPERVISOR, SpecialNames } from './domains.js'
 import { Refusal, refuse } from './errors.js'
 import { Introductions } from './introductions.js'
@@ -24,6 +23,7 @@ import { type RequestKind, requestKind } from './requests.js'
 import type { RingPeer } from './ring.js'
 import { RingTransport } from './ring_server.js'
 import { Rota } from './rota.js'
+import { sealedHost, sealedLater, sealedNow, sealedTransport } from './sealed.js'
 import { StoreSeam } from './seam.js'
 import { Store } from './store.js'
 import type { Transaction } from './transaction.js'
@@ -34,15 +34,6 @@ import { oneString, PAYLOAD_MAX, type Packet, XS } from './wire.js'
 
 const OUTPUT_MAX = 16 * 1024 * 1024
 const OUTPUT_TOTAL = 64 * 1024 * 1024
-
-/** What one call leaves over is done in a later turn of the event loop. */
-function inTurns(step: () => void): void {
-  const turns = new Turns()
-  void turns.next().then(() => {
-    turns.close()
-    step()
-  })
-}
 
 /** A xenstore daemon, with everything that its parts share. */
 export class StoreDaemon implements Daemon {
@@ -57,6 +48,10 @@ export class StoreDaemon implements Daemon {
   readonly host: DomainHost
   /** Where requests are watched, and refused on request. */
   readonly seam: StoreSeam | undefined
+  /** The way out to the embedder's functions. */
+  readonly callouts: Callouts
+  /** Time in milliseconds; undefined if nothing times out. */
+  readonly now: () => number | undefined
   readonly #options: XenStoredOptions
   readonly #connections = new Set<Connection>()
   readonly #rota: Rota
@@ -70,29 +65,27 @@ export class StoreDaemon implements Daemon {
     this.#options = checkOptions(options)
     this.profile = options.profile ?? C_4_17
     this.quotas = { ...DEFAULT_QUOTAS, ...options.quotas }
-    this.host = options.host ?? NO_HYPERVISOR
-    const { outputMax = OUTPUT_MAX, outputTotal = OUTPUT_TOTAL, later = inTurns, onLog } = this.#options
+    this.callouts = new Callouts(options.onError)
+    this.now = sealedNow(options.now, this.callouts)
+    const known = (domid: number) => this.domains?.get(domid) !== undefined
+    this.host = sealedHost(options.host ?? NO_HYPERVISOR, this.callouts, known)
+    const { outputMax = OUTPUT_MAX, outputTotal = OUTPUT_TOTAL, later, onLog } = this.#options
     this.#backlog = new Backlog({ each: outputMax, total: outputTotal })
-    this.log = new RequestLog(onLog)
+    this.log = new RequestLog(onLog, this.callouts)
     this.#rota = new Rota({
       ready: () => !this.#handling,
       turn: (connection) => this.#turn(connection),
-      later: (step) => contained(() => later(step)),
+      later: sealedLater(later, this.callouts),
     })
     this.domains = new Domains(this.host, this.store)
     this.specials = new SpecialNames(this.profile.releaseDomainOpen)
     this.watches = new Watches(this)
     this.introductions = new Introductions(this)
     this.transactions = new Transactions(this)
-    this.#admission = new Admission(this.quotas, this.#options)
+    this.#admission = new Admission(this.quotas, this.#options, this.now, this.callouts)
     const { trace = ambient().trace, faults = ambient().faults } = this.#options
-    this.seam = StoreSeam.of(trace, faults, () => this.now())
+    this.seam = StoreSeam.of(trace, faults, this.now, this.callouts)
     this.domains.know(0)
-  }
-
-  /** Time in milliseconds; undefined if nothing times out. */
-  now(): number | undefined {
-    return this.#options.now?.()
   }
 
   /** For permissions: since when a domain is known. */
@@ -119,7 +112,7 @@ export class StoreDaemon implements Daemon {
       domid,
       privileged: domid === 0,
       usage: this.store.accounts.of(domid),
-      transport,
+      transport: sealedTransport(transport, this.callouts, domid),
       target: () => this.domains.get(domid)?.target,
       due: (each) => this.#rota.add(each),
       backlog: (each) => this.#backlog.note(each),
@@ -239,7 +232,7 @@ export class StoreDaemon implements Daemon {
     }
     do {
       this.#serve(connection)
-      contained(() => connection.transport.wake())
+      connection.transport.wake()
     } while (connection.input.ready && this.mayServe(connection))
     // Its transport may hold more than before, or less.
     if (connection.transport.held) this.#backlog.note(connection)
@@ -350,7 +343,7 @@ export class StoreDaemon implements Daemon {
 
   /** CONTROL memreport; false if the embedder takes no report. */
   writeReport(text: string, file: string | undefined): boolean {
-    contained(() => this.#options.onMemoryReport?.(text, file))
+    this.callouts.run('onMemoryReport', undefined, () => this.#options.onMemoryReport?.(text, file))
     return this.#options.onMemoryReport !== undefined
   }
 

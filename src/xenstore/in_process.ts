@@ -1,6 +1,6 @@
 /** A client and a daemon in the same program, without ring or socket: the bytes are the same. */
 
-import { type ClientTransport, XenStoreClient } from './client.js'
+import { type ClientOptions, type ClientTransport, XenStoreClient } from './client.js'
 import type { Transport } from './connection.js'
 import type { Connection } from './handles.js'
 import type { XenStored } from './server.js'
@@ -45,6 +45,6 @@ export class InProcessTransport implements ClientTransport, Transport {
 }
 
 /** A client of a daemon in the same program: domain 0, or the guest `domid`. */
-export function connectInProcess(server: XenStored, domid = 0): XenStoreClient {
-  return new XenStoreClient(new InProcessTransport(server, domid))
+export function connectInProcess(server: XenStored, domid = 0, options: ClientOptions = {}): XenStoreClient {
+  return new XenStoreClient(new InProcessTransport(server, domid), options)
 }

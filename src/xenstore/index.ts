@@ -1,6 +1,7 @@
 /** XenStore: the daemon, its wire protocol, its ring, and a client. No I/O of its own: it runs wherever bytes can be brought. */
 
 export {
+  type ClientOptions,
   type ClientTransaction,
   type ClientTransport,
   type RequestOptions,

@@ -6,17 +6,20 @@
  *     RELEASE ──────┴─ gone ──▶ its nodes removed, its connection ended ──▶ @releaseDomain
  */
 
+import type { Callouts } from '../callout.js'
 import type { Connection, Transport } from './connection.js'
 import type { DomainHost, Domains, KnownDomain, SpecialNames } from './domains.js'
 import { refuse } from './errors.js'
 import { INTRODUCE_DOMAIN, RELEASE_DOMAIN } from './path.js'
 import type { Profile } from './profile.js'
 import type { RingPeer } from './ring.js'
+import { sealedTransport } from './sealed.js'
 import type { DirectView } from './view.js'
 import type { Watches } from './watches.js'
 
 /** The daemon, as far as the life of domains changes it. */
 export interface IntroductionDaemon {
+  readonly callouts: Callouts
   readonly profile: Profile
   readonly domains: Domains
   readonly specials: SpecialNames
@@ -96,7 +99,7 @@ export class Introductions {
     domain.connection = connection
     this.#daemon.reset(connection)
     connection.ignored = false
-    connection.transport = transport(connection)
+    connection.transport = sealedTransport(transport(connection), this.#daemon.callouts, domain.domid)
     domain.unmap = () => connection.transport.end()
     if (fresh) this.#daemon.watches.fireSpecial(INTRODUCE_DOMAIN, domain.domid)
   }

@@ -6,7 +6,7 @@
  *     OUT 3 d0 WRITE (OK)
  */
 
-import { contained } from './contained.js'
+import type { Callouts } from '../callout.js'
 import { fromLatin1 } from './text.js'
 import { HEADER_SIZE, type Packet, typeName } from './wire.js'
 
@@ -19,12 +19,14 @@ interface Client {
 /** The log of one daemon. */
 export class RequestLog {
   readonly #write: ((line: string) => void) | undefined
+  readonly #callouts: Callouts
   /** `log on` was the last word. */
   on = false
 
   /** `write` gets one line at a time, without its end. */
-  constructor(write: ((line: string) => void) | undefined) {
+  constructor(write: ((line: string) => void) | undefined, callouts: Callouts) {
     this.#write = write
+    this.#callouts = callouts
   }
 
   /** Does anybody take lines? */
@@ -34,7 +36,7 @@ export class RequestLog {
 
   /** CONTROL print. */
   print(text: string): void {
-    contained(() => this.#write?.(`control: ${text}`))
+    this.#say(`control: ${text}`)
   }
 
   /** A request, before it is handled. */
@@ -50,6 +52,10 @@ export class RequestLog {
 
   #line(way: string, { id, domid }: Client, type: number, body: Uint8Array): void {
     const text = fromLatin1(body).replace(/\0$/, '').replaceAll('\0', ' ')
-    contained(() => this.#write?.(`${way} ${id} d${domid} ${typeName(type)} (${text})`))
+    this.#say(`${way} ${id} d${domid} ${typeName(type)} (${text})`)
+  }
+
+  #say(line: string): void {
+    this.#callouts.run('onLog', undefined, () => this.#write?.(line))
   }
 }

@@ -1,5 +1,6 @@
 /** The options of a daemon, and their check: a wrong or misspelt one is refused, with the nearest name. */
 
+import type { OnError } from '../callout.js'
 import {
   anything,
   type Check,
@@ -48,6 +49,8 @@ export interface XenStoredOptions {
   onMemoryWarning?: (domid: number, bytes: number) => void
   /** Lines of CONTROL `print` and, after `log on`, of every request, reply and event. Without it both are refused. */
   onLog?: (line: string) => void
+  /** Gets what one of the embedder's functions threw. Default: it is thrown again outside of any call. */
+  onError?: OnError
   /** CONTROL memreport: a report, and the file that was asked for. Without it the command is refused. */
   onMemoryReport?: (text: string, file: string | undefined) => void
 }
@@ -82,6 +85,7 @@ const TABLE = {
   trace: nested<TraceSink>({ record: func, upcall: func }),
   faults: having('take'),
   onMemoryWarning: func,
+  onError: func,
   onMemoryReport: func,
 }
 

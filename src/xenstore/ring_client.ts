@@ -1,8 +1,11 @@
 /** A guest's end of a ring: requests into the page, responses out of it. */
 
+import { Callouts } from '../callout.js'
+import { options as checked, func } from '../check.js'
 import { ByteQueue } from './byte_queue.js'
-import type { ClientTransport } from './client.js'
+import type { ClientOptions, ClientTransport } from './client.js'
 import { CORRUPT, REQUESTS, RESPONSES, Ring, type RingPeer } from './ring.js'
+import { sealedPeer } from './sealed.js'
 
 /** The way to a daemon over a ring. */
 export class RingClientTransport implements ClientTransport {
@@ -15,10 +18,11 @@ export class RingClientTransport implements ClientTransport {
   #again = false
   #ended = false
 
-  constructor(peer: RingPeer) {
-    this.#peer = peer
-    this.#ring = new Ring(peer.page)
-    peer.channel.onEvent(() => this.pump())
+  constructor(peer: RingPeer, options: ClientOptions = {}) {
+    const { onError } = checked('RingClientTransport', options, { onError: func })
+    this.#peer = sealedPeer(peer, new Callouts(onError), 'the ring')
+    this.#ring = new Ring(this.#peer.page)
+    this.#peer.channel.onEvent(() => this.pump())
   }
 
   listen(receive: (bytes: Uint8Array) => void, closed: () => void): void {

@@ -1,5 +1,6 @@
 /** Where requests enter and leave a store: watched by a trace, refused by injected faults. Most stores have none. */
 
+import type { Callouts } from '../callout.js'
 import type { Faults, StoreEvent, TraceSink, Unnumbered } from '../trace/index.js'
 import { errorName, type XsErrorName } from './errors.js'
 import { fromLatin1 } from './text.js'
@@ -23,11 +24,13 @@ export class StoreSeam {
   readonly #sink: TraceSink
   readonly #faults: Faults | undefined
   readonly #now: () => number | undefined
+  readonly #callouts: Callouts
 
-  private constructor(sink: TraceSink, faults: Faults | undefined, now: () => number | undefined) {
+  private constructor(sink: TraceSink, faults: Faults | undefined, now: () => number | undefined, callouts: Callouts) {
     this.#sink = sink
     this.#faults = faults
     this.#now = now
+    this.#callouts = callouts
   }
 
   /** A seam, if there is anything to record or to refuse. `now`: in milliseconds. */
@@ -35,15 +38,16 @@ export class StoreSeam {
     sink: TraceSink | undefined,
     faults: Faults | undefined,
     now: () => number | undefined,
+    callouts: Callouts,
   ): StoreSeam | undefined {
-    return sink?.record || faults ? new StoreSeam(sink ?? {}, faults, now) : undefined
+    return sink?.record || faults ? new StoreSeam(sink ?? {}, faults, now, callouts) : undefined
   }
 
   /** A request of a domain. */
   request(domid: number, { type, txId, body }: Packet): SeenRequest {
     const request = typeName(type)
     const begun = { ...this.#common(domid), request, transaction: txId, body: strings(fromLatin1(body)) }
-    const asked = this.#faults?.take(domid, request)
+    const asked = this.#callouts.run('faults.take', undefined, () => this.#faults?.take(domid, request))
     const fault = asked && errorName(asked)
     return {
       fault,
@@ -62,10 +66,6 @@ export class StoreSeam {
   }
 
   #record(event: Unnumbered<StoreEvent>): void {
-    try {
-      this.#sink.record?.(event)
-    } catch {
-      // What a sink throws is not the business of the request.
-    }
+    this.#callouts.run('trace.record', undefined, () => this.#sink.record?.(event))
   }
 }

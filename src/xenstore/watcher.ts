@@ -1,6 +1,6 @@
 /** A watch on the client's side: events by callback, or one after the other by `for await`. */
 
-import { contained } from './contained.js'
+import type { Callouts } from '../callout.js'
 
 /** The part of the platform's AbortSignal that is used; the library names no type of Node or the DOM. */
 export interface AbortSignalLike {
@@ -24,15 +24,22 @@ export class StoreWatch implements AsyncIterable<WatchEvent> {
   readonly path: string
   readonly #onEvent: ((event: WatchEvent) => void) | undefined
   readonly #unwatch: () => Promise<void>
+  readonly #callouts: Callouts
   #onEnd = () => {}
   #waiting = new Map<string, WatchEvent>()
   #takers: ((result: IteratorResult<WatchEvent>) => void)[] = []
   #ended = false
 
   /** @internal */
-  constructor(path: string, onEvent: ((event: WatchEvent) => void) | undefined, unwatch: () => Promise<void>) {
+  constructor(
+    path: string,
+    onEvent: ((event: WatchEvent) => void) | undefined,
+    callouts: Callouts,
+    unwatch: () => Promise<void>,
+  ) {
     this.path = path
     this.#onEvent = onEvent
+    this.#callouts = callouts
     this.#unwatch = unwatch
   }
 
@@ -45,7 +52,7 @@ export class StoreWatch implements AsyncIterable<WatchEvent> {
   deliver(event: WatchEvent): void {
     if (this.#ended) return
     if (this.#onEvent) {
-      contained(() => this.#onEvent!(event))
+      this.#callouts.run(`onEvent of the watch on ${this.path}`, undefined, () => this.#onEvent!(event))
       return
     }
     const taker = this.#takers.shift()

@@ -97,28 +97,25 @@ describe('watches', () => {
   })
 
   it('what a callback throws is reported and disturbs nobody: not the writer, not the other watches', async () => {
-    const { client, other } = pair()
-    const unhandled: unknown[] = []
-    const report = (error: unknown) => void unhandled.push(error)
-    const before = process.listeners('unhandledRejection')
-    process.removeAllListeners('unhandledRejection').on('unhandledRejection', report)
-    try {
-      const seen: string[] = []
-      await client.watch('/w', {
-        onEvent: () => {
-          throw new Error('mine')
-        },
-      })
-      await client.watch('/w', { onEvent: ({ path }) => seen.push(path) })
-      await other.write('/w/x', '1')
-      expect(await other.transaction((t) => t.read('/w/x'))).toBe('1')
-      expect(seen).toEqual(['/w', '/w/x'])
-      await new Promise((resolve) => setImmediate(resolve))
-      expect(unhandled.map((error) => (error as Error).message)).toEqual(['mine', 'mine'])
-    } finally {
-      process.off('unhandledRejection', report)
-      for (const listener of before) process.on('unhandledRejection', listener)
-    }
+    const { server, other } = pair()
+    const reported: [string, string][] = []
+    const onError = (error: unknown, where: string) => reported.push([(error as Error).message, where])
+    const client = connectInProcess(server, 0, { onError })
+    const seen: string[] = []
+    await client.watch('/w', {
+      onEvent: () => {
+        throw new Error('mine')
+      },
+    })
+    await client.watch('/w', { onEvent: ({ path }) => seen.push(path) })
+    await other.write('/w/x', '1')
+    expect(await other.transaction((t) => t.read('/w/x'))).toBe('1')
+    expect(seen).toEqual(['/w', '/w/x'])
+    const where = 'onEvent of the watch on /w'
+    expect(reported).toEqual([
+      ['mine', where],
+      ['mine', where],
+    ])
   })
 
   it('an event that comes later finds the iterator waiting', async () => {
