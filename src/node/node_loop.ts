@@ -62,7 +62,7 @@ export class NodeLoop {
     this.#timer = next === undefined ? undefined : setTimeout(this.kick, Math.max(0, (next - scheduler.nowNs) / 1e6))
   }
 
-  /** Runs until `done` holds; asked after every turn. Rejects if a thread fails, of which the loop ends. */
+  /** Runs until `done` holds; asked after every turn. Rejects if the scheduler fails, of which the loop ends. */
   until(done: () => boolean): Promise<void> {
     if (done()) return Promise.resolve()
     return new Promise<void>((resolve, reject) => {

@@ -11,8 +11,16 @@ function make(cpus: number) {
     kernel,
     scheduler,
     complete(task: Task) {
-      kernel.process('process', () => task)
+      let failure: { error: unknown } | undefined
+      kernel.process('process', function* () {
+        try {
+          yield* task
+        } catch (error) {
+          failure = { error }
+        }
+      })
       scheduler.run()
+      if (failure) throw (failure as { error: unknown }).error
     },
   }
 }

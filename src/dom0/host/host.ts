@@ -11,6 +11,7 @@
  */
 
 import { VIRQ } from '../../abi/index.js'
+import type { OnError } from '../../callout.js'
 import { type Clock, ManualClock } from '../../clock.js'
 import type { Domain } from '../../domain/handles.js'
 import { GuestKernel } from '../../guest/index.js'
@@ -41,7 +42,9 @@ export interface HostOptions {
   readonly clock?: Clock
   readonly observer?: DeliveryObserver
   readonly hotplug?: HotplugScript
-  readonly scheduler?: Omit<SchedulerOptions, 'clock'>
+  readonly scheduler?: Omit<SchedulerOptions, 'clock' | 'onError'>
+  /** Gets what one of the user's functions threw, anywhere on the host. Default: it is thrown again outside of any call. */
+  readonly onError?: OnError
   /** CPUs of dom0, which are its vCPUs. Default 1. */
   readonly dom0Cpus?: number
   /** What guests are like. */
@@ -59,6 +62,8 @@ export interface Job<T> {
   readonly thread: Thread
   done: boolean
   result: T | undefined
+  /** What it threw, if it did: `complete` throws it; of one that nobody completes it is reported. */
+  failure: { readonly error: unknown } | undefined
 }
 
 /** One host. */
@@ -85,8 +90,9 @@ export class Host {
 
   constructor(options: HostOptions = {}) {
     const clock = options.clock ?? new ManualClock()
-    this.scheduler = new Scheduler({ ...options.scheduler, clock })
-    this.xen = Hypervisor.create({ clock, onUpcall: ({ domid, vcpuId }) => this.#upcall(domid, vcpuId) })
+    const onError = options.onError && { onError: options.onError }
+    this.scheduler = new Scheduler({ ...options.scheduler, clock, ...onError })
+    this.xen = Hypervisor.create({ clock, ...onError, onUpcall: ({ domid, vcpuId }) => this.#upcall(domid, vcpuId) })
     const cpus = options.dom0Cpus ?? 1
     this.dom0 = this.xen.createDomain({ domid: 0, vcpus: cpus, frames: options.dom0Frames ?? 508 + cpus * 4 })
     this.channels = GuestKernel.boot(this.xen.platform(this.dom0), { levels: 3 })
@@ -103,6 +109,7 @@ export class Host {
 
     const { scheduler } = this
     this.store = new XenStored({
+      ...onError,
       host: {
         state: (domid) => this.#domainState(domid),
         connect: (domid, gfn, port) => this.#storePeer(domid, gfn, port),
@@ -196,19 +203,30 @@ export class Host {
 
   /** Starts a process of dom0. */
   start<T>(name: string, task: Task<T>): Job<T> {
-    const job = { done: false, result: undefined as T | undefined } as { -readonly [K in keyof Job<T>]: Job<T>[K] }
+    return this.#start(name, task, false)
+  }
+
+  #start<T>(name: string, task: Task<T>, awaited: boolean): Job<T> {
+    const job = { done: false } as { -readonly [K in keyof Job<T>]: Job<T>[K] }
     job.thread = this.kernel.process(name, function* () {
-      job.result = yield* task
-      job.done = true
+      try {
+        job.result = yield* task
+      } catch (error) {
+        job.failure = { error }
+        if (!awaited) throw error
+      } finally {
+        job.done = true
+      }
     })
     return job
   }
 
-  /** Runs a process to its end; throws if it has not ended after `seconds`. */
+  /** Runs a process to its end. Throws what it threw, or an Error if it has not ended after `seconds`. */
   complete<T>(name: string, task: Task<T>, seconds = 600): T {
-    const job = this.start(name, task)
+    const job = this.#start(name, task, true)
     if (!this.scheduler.advance(seconds * 1e9, () => job.done))
       throw new Error(`${name} has not ended after ${seconds} s:\n${job.thread.stack.join('\n')}`)
+    if (job.failure) throw job.failure.error
     return job.result as T
   }
 

@@ -53,7 +53,9 @@ export class StoreHost {
     this.scheduler = new Scheduler(options.scheduler)
     this.kernel = new Kernel(this.scheduler, 'd0')
     const { scheduler } = this
+    const onError = options.scheduler?.onError
     this.store = new XenStored({
+      ...(onError && { onError }),
       host: {
         state: (domid) => ({ shutdown: this.shutdown.has(domid), dying: false }),
         connect: (domid) => (domid === 0 ? this.#ring.server : memoryRing().server),
@@ -117,13 +119,19 @@ export class StoreHost {
 
   /** Runs something in a process to its end. */
   complete<T>(task: Task<T>): T {
-    let result: { value: T } | undefined
+    let end: { value: T } | { error: unknown } | undefined
     this.kernel.process('process', function* () {
-      result = { value: yield* task }
+      try {
+        end = { value: yield* task }
+      } catch (error) {
+        end = { error }
+      }
     })
     this.scheduler.run()
-    if (!result) throw new Error('the process has not ended')
-    return (result as { value: T }).value
+    if (!end) throw new Error('the process has not ended')
+    const ended = end as { value: T } | { error: unknown }
+    if ('error' in ended) throw ended.error
+    return ended.value
   }
 
   /** Runs whatever is ready. */

@@ -7,7 +7,7 @@
  */
 
 import { Mutex } from './locks.js'
-import type { Scheduler } from './scheduler.js'
+import { calloutsOf, type Scheduler } from './scheduler.js'
 import type { Task } from './task.js'
 
 /** Somebody who has things on CPUs. */
@@ -26,12 +26,14 @@ export class Cpus {
   readonly #load: number[]
   readonly #subscribers: CpuSubscriber[] = []
   readonly #lock: Mutex
+  readonly #scheduler: Scheduler
   #onlineCount: number
 
   /** @throws RangeError if `count` is not a whole number of at least 1. */
   constructor(scheduler: Scheduler, count = 1) {
     if (!Number.isInteger(count) || count < 1) throw new RangeError(`a kernel with ${count} CPUs; at least 1 is needed`)
     this.count = count
+    this.#scheduler = scheduler
     this.#online = Array(count).fill(true)
     this.#load = Array(count).fill(0)
     this.#onlineCount = count
@@ -87,7 +89,7 @@ export class Cpus {
       if (this.#onlineCount === 1) throw new Error(`CPU ${cpu} is the last one online and stays so (EBUSY)`)
       this.#online[cpu] = false
       this.#onlineCount--
-      for (const subscriber of this.#subscribers) yield* subscriber.cpuOffline(cpu)
+      yield* this.#tell('cpuOffline', cpu)
     } finally {
       this.#lock.unlock()
     }
@@ -101,10 +103,20 @@ export class Cpus {
       if (this.#online[cpu]) return
       this.#online[cpu] = true
       this.#onlineCount++
-      for (const subscriber of this.#subscribers) yield* subscriber.cpuOnline(cpu)
+      yield* this.#tell('cpuOnline', cpu)
     } finally {
       this.#lock.unlock()
     }
+  }
+
+  /** A subscriber that fails is reported; the others are told all the same. */
+  *#tell(what: keyof CpuSubscriber, cpu: number): Task {
+    for (const subscriber of this.#subscribers)
+      try {
+        yield* subscriber[what](cpu)
+      } catch (error) {
+        calloutsOf(this.#scheduler).report(error, `${what} for CPU ${cpu}`)
+      }
   }
 
   #check(cpu: number): void {

@@ -5,7 +5,7 @@
 
 import { Cpus } from './cpus.js'
 import { Mutex, RwSemaphore } from './locks.js'
-import type { Scheduler } from './scheduler.js'
+import { calloutsOf, type Scheduler } from './scheduler.js'
 import type { Task } from './task.js'
 import { recordOf, Thread, type ThreadOwner } from './thread.js'
 import { WaitQueue } from './wait_queue.js'
@@ -130,7 +130,13 @@ export class Kernel implements ThreadOwner {
   *#workLoop(): Task {
     for (;;) {
       yield* this.#workQueue.until(() => this.#work.length > 0, { state: 'S', what: 'work' })
-      yield* this.#work.shift()!()
+      const body = this.#work.shift()!
+      try {
+        yield* body()
+      } catch (error) {
+        // The worker stays for others.
+        calloutsOf(this.scheduler).report(error, `work of ${this.name}`)
+      }
     }
   }
 

@@ -9,7 +9,9 @@
  * `run` again at `nextTimerNs`. Between two `yield`s nobody else runs: that is what a spin lock is here.
  */
 
-import { type Clock, ManualClock } from '../../clock.js'
+import { Callouts, type OnError } from '../../callout.js'
+import { integer } from '../../check.js'
+import { CheckedClock, type Clock, ManualClock } from '../../clock.js'
 import { Queue } from '../../queue.js'
 import { ambient, type TraceSink } from '../../trace/index.js'
 import type { Task } from './task.js'
@@ -28,26 +30,40 @@ export interface SchedulerOptions {
   onState?: (thread: Thread, state: ThreadState) => void
   /** Where threads' states are recorded: a Trace, or hooks that look on. Default: none. */
   trace?: TraceSink
-  /** A thread ended with an error. Default: `run` throws it. */
+  /** A thread ended with an error. Default: it is reported as any other. */
   onOops?: (thread: Thread, error: unknown) => void
+  /** Gets what one of the user's functions threw. Default: it is thrown again outside of any call. */
+  onError?: OnError
 }
 
 /** Steps after which a run that never becomes idle is given up. */
 const MAX_STEPS = 200_000_000
+
+/** The way out of a scheduler's threads to the user's functions, for the kernels on it. */
+export let calloutsOf: (scheduler: Scheduler) => Callouts
 
 /** Runs threads. */
 export class Scheduler {
   readonly clock: Clock
   readonly #options: SchedulerOptions
   readonly #record: TraceSink['record'] | undefined
-  readonly #timers = new Timers()
+  readonly #callouts: Callouts
+  readonly #time: Clock
+  readonly #timers: Timers
   readonly #ready = new Queue<Thread>()
   #current: Thread | undefined
   #steps = 0
 
+  static {
+    calloutsOf = (scheduler) => scheduler.#callouts
+  }
+
   constructor(options: SchedulerOptions = {}) {
     this.#options = options
     this.clock = options.clock ?? new ManualClock()
+    this.#callouts = new Callouts(options.onError)
+    this.#time = new CheckedClock(this.clock, this.#callouts)
+    this.#timers = new Timers(this.#callouts)
     const sink = options.trace ?? ambient().trace
     this.#record = sink?.record?.bind(sink)
   }
@@ -119,7 +135,7 @@ export class Scheduler {
 
   /** A place where the running thread may be interrupted by others that are ready. */
   *preemptionPoint(): Task {
-    if (this.#options.preempt?.()) yield
+    if (this.#callouts.run('preempt', false, () => this.#options.preempt?.() ?? false)) yield
   }
 
   #setState(thread: Thread, state: ThreadState): void {
@@ -128,21 +144,15 @@ export class Scheduler {
   }
 
   #tell(thread: Thread, state: ThreadState): void {
-    this.#options.onState?.(thread, state)
+    const { onState } = this.#options
+    if (onState) this.#callouts.run(`onState for ${thread}`, undefined, () => onState(thread, state))
+    const record = this.#record
+    if (!record) return
     const { pid, name, owner, waiting } = thread
-    try {
-      this.#record?.({
-        kind: 'thread',
-        timeNs: this.clock.nowNs(),
-        domid: Number(owner.name.slice(1)) || 0,
-        pid,
-        name,
-        state,
-        ...(state !== 'R' && waiting && { what: waiting.what }),
-      })
-    } catch {
-      // What a sink throws is not the business of the thread.
-    }
+    const what = state !== 'R' && waiting && { what: waiting.what }
+    const domid = Number(owner.name.slice(1)) || 0
+    const event = { kind: 'thread', timeNs: this.nowNs, domid, pid, name, state, ...what } as const
+    this.#callouts.run('trace.record', undefined, () => record(event))
   }
 
   /** Ends a thread where it is; nothing of it runs any more, not even its clean-up: its domain is gone. */
@@ -171,7 +181,7 @@ export class Scheduler {
   run(): number {
     if (this.#current) throw new Error('the scheduler runs already')
     const before = this.#steps
-    this.#timers.run(this.clock.nowNs())
+    this.#timers.run(this.nowNs)
     while (this.busy) {
       this.#step(this.#take())
       if (this.#steps - before > MAX_STEPS) throw new Error(`threads were still busy after ${MAX_STEPS} steps`)
@@ -182,7 +192,7 @@ export class Scheduler {
   /** Runs one ready thread up to its next yield; false if none is ready. */
   step(): boolean {
     if (this.#current) throw new Error('the scheduler runs already')
-    this.#timers.run(this.clock.nowNs())
+    this.#timers.run(this.nowNs)
     if (!this.busy) return false
     this.#step(this.#take())
     return true
@@ -192,7 +202,11 @@ export class Scheduler {
     const choose = this.#options.choose
     const count = this.#ready.length
     // Threads that were ready longer keep their order.
-    return choose && count > 1 ? this.#ready.takeAt(choose(count))! : this.#ready.shift()!
+    return choose && count > 1 ? this.#ready.takeAt(this.#chosen(choose, count))! : this.#ready.shift()!
+  }
+
+  #chosen(choose: (n: number) => number, count: number): number {
+    return this.#callouts.run('choose', 0, () => integer('Scheduler', 'choose()', choose(count), 0, count - 1))
   }
 
   #step(thread: Thread): void {
@@ -212,8 +226,9 @@ export class Scheduler {
       else if (thread.state === 'R') this.#enqueue(thread)
     } catch (error) {
       this.#end(thread)
-      if (!this.#options.onOops) throw error
-      this.#options.onOops(thread, error)
+      const { onOops } = this.#options
+      if (onOops) this.#callouts.run(`onOops for ${thread}`, undefined, () => onOops(thread, error))
+      else this.#callouts.report(error, `thread ${thread}`)
     } finally {
       this.#current = undefined
     }
@@ -223,7 +238,7 @@ export class Scheduler {
 
   /** Now, in ns. */
   get nowNs(): number {
-    return this.clock.nowNs()
+    return this.#time.nowNs()
   }
 
   /** Calls `fire` at a time. `cancel` of the timer takes it back. */

@@ -1,5 +1,7 @@
 /** Timers in a binary heap: earliest first, equal ones in the order in which they were set. */
 
+import type { Callouts } from '../../callout.js'
+
 /** What the heap holds. */
 interface Entry {
   readonly ns: number
@@ -32,8 +34,13 @@ const before = (a: Entry, b: Entry): boolean => a.ns < b.ns || (a.ns === b.ns &&
 
 /** All timers of a scheduler. */
 export class Timers {
+  readonly #callouts: Callouts
   readonly #heap: Entry[] = []
   #seq = 0
+
+  constructor(callouts: Callouts) {
+    this.#callouts = callouts
+  }
 
   /** Calls `fire` at a time. */
   set(ns: number, fire: () => void): Timer {
@@ -64,7 +71,7 @@ export class Timers {
       const timer = this.#pop()
       const { fire } = timer
       timer.fire = undefined
-      fire!()
+      this.#callouts.run('a timer', undefined, fire!)
       fired++
     }
     return fired

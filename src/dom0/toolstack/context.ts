@@ -1,7 +1,7 @@
 /** What the operations of a toolstack share: its process, its handle to the store, its errors. */
 
 import type { ClientTransport } from '../../xenstore/index.js'
-import type { Kernel, Task } from '../kernel/index.js'
+import { calloutsOf, type Kernel, type Task } from '../kernel/index.js'
 import type { DeviceKind } from './config.js'
 import type { DomainControl } from './domains.js'
 import { type LibxlError, type LibxlFunction, libxlError } from './messages.js'
@@ -60,7 +60,7 @@ export class ToolstackContext {
     const error = libxlError(this.nowNs, fn, domid, text)
     errors.push(error)
     this.#errors.push(error)
-    this.#options.onError?.(error)
+    calloutsOf(this.kernel.scheduler).run('onError of the toolstack', undefined, () => this.#options.onError?.(error))
   }
 
   /** Runs things at the same time and waits for all. */
@@ -79,9 +79,15 @@ export class ToolstackContext {
     let ended = false
     const finished = kernel.waitQueue()
     const thread = kernel.process(kind === 'vbd' ? 'block' : 'vif-bridge', function* () {
-      ok = yield* script(xs, action, kind, backend)
-      ended = true
-      finished.wakeAll()
+      // A script that throws is one that failed.
+      try {
+        ok = yield* script(xs, action, kind, backend)
+      } catch (error) {
+        calloutsOf(kernel.scheduler).report(error, `the hotplug script for ${backend}`)
+      } finally {
+        ended = true
+        finished.wakeAll()
+      }
     })
     yield* finished.until(() => ended, { state: 'S', what: `the script for ${backend}`, timeoutNs: TIMEOUTS.hotplugNs })
     if (!ended) kernel.scheduler.kill(thread)

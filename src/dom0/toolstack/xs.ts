@@ -3,9 +3,10 @@
  * libxenstore to the toolstack's libxl.
  */
 
+import type { Callouts } from '../../callout.js'
 import { type ClientTransport, PacketReader } from '../../xenstore/index.js'
 import { AwaitedOutcome, Exchange, toLatin1 } from '../../xenstore/parts.js'
-import type { Kernel, Task, WaitQueue } from '../kernel/index.js'
+import { calloutsOf, type Kernel, type Task, type WaitQueue } from '../kernel/index.js'
 import { StoreTasks } from '../xenbus/index.js'
 
 /** A connection of a process. */
@@ -14,11 +15,13 @@ export class XsHandle extends StoreTasks {
   readonly #reader = new PacketReader()
   readonly #wait: WaitQueue
   readonly #watches = new Map<string, (path: string) => void>()
-  readonly #exchange = new Exchange({ event: (path, token) => this.#watches.get(token)?.(path) })
+  readonly #exchange = new Exchange({ event: (path, token) => this.#event(path, token) })
+  readonly #callouts: Callouts
   #lastToken = 0
 
   constructor(kernel: Kernel, transport: ClientTransport) {
     super()
+    this.#callouts = calloutsOf(kernel.scheduler)
     this.#transport = transport
     this.#wait = kernel.waitQueue()
     transport.listen(
@@ -46,6 +49,11 @@ export class XsHandle extends StoreTasks {
       return this.unwatchPath(path, token)
     }
     return end
+  }
+
+  #event(path: string, token: string): void {
+    const onEvent = this.#watches.get(token)
+    if (onEvent) this.#callouts.run(`onEvent for ${path}`, undefined, () => onEvent(path))
   }
 
   close(): void {

@@ -8,11 +8,23 @@
  * Both steps can stop at any byte and continue there. The response mutex is held from the first byte of a message to its
  * last, so whoever else takes it finds the ring on a packet boundary: that is how suspend waits for one. What is sent when
  * follows Linux since 4.11: see XS-ring-4.
+ *
+ * A ring whose indexes cannot be is not used any more: every request under way, and every new one, ends with EIO until a
+ * resume brings another ring. (Linux leaves them waiting.)
  */
 
-import { PacketReader, REQUESTS, RESPONSES, RING_SIZE, Ring, type RingPeer, typeName } from '../../xenstore/index.js'
-import { AwaitedOutcome, ByteQueue, Exchange, toLatin1 } from '../../xenstore/parts.js'
-import type { Kernel, Mutex, Task, Thread, WaitQueue } from '../kernel/index.js'
+import {
+  PacketReader,
+  REQUESTS,
+  RESPONSES,
+  RING_SIZE,
+  Ring,
+  type RingPeer,
+  typeName,
+  XenStoreError,
+} from '../../xenstore/index.js'
+import { AwaitedOutcome, ByteQueue, Exchange, sealedPeer, toLatin1 } from '../../xenstore/parts.js'
+import { calloutsOf, type Kernel, type Mutex, type Task, type Thread, type WaitQueue } from '../kernel/index.js'
 
 /** Who gets watch events, in the thread `xenbus`. It must not sleep. */
 export type WatchMessageSink = (path: string, token: string) => void
@@ -28,10 +40,13 @@ export class XenbusComms {
   readonly #exchange: Exchange
   readonly #output = new ByteQueue()
   readonly #input = new PacketReader()
+  #given: RingPeer
   #peer: RingPeer
   #ring: Ring
   /** A message has begun to arrive: its first byte was read under the response mutex, which is still held. */
   #receiving = false
+  /** The ring's indexes cannot be. */
+  #broken = false
 
   constructor(kernel: Kernel, peer: RingPeer, events: WatchMessageSink) {
     this.#kernel = kernel
@@ -39,9 +54,14 @@ export class XenbusComms {
     this.#wait = kernel.waitQueue()
     this.#replied = kernel.waitQueue()
     this.responseMutex = kernel.mutex('xs_response_mutex')
-    this.#peer = peer
-    this.#ring = this.#attach(peer)
+    this.#given = peer
+    this.#peer = this.#sealed(peer)
+    this.#ring = this.#attach(this.#peer)
     this.thread = kernel.kthreadRun('xenbus', 'xenbus_thread', () => this.#loop())
+  }
+
+  #sealed(peer: RingPeer): RingPeer {
+    return sealedPeer(peer, calloutsOf(this.#kernel.scheduler), `the store ring of ${this.#kernel.name}`)
   }
 
   #attach(peer: RingPeer): Ring {
@@ -52,8 +72,12 @@ export class XenbusComms {
 
   /** After a suspend: what was in the old ring is gone (XW-base-10). Needs the response mutex. */
   reinitialise(peer: RingPeer | undefined): void {
-    if (peer && peer !== this.#peer) this.#peer.channel.onEvent(() => {})
-    this.#peer = peer ?? this.#peer
+    if (peer && peer !== this.#given) {
+      this.#peer.channel.onEvent(() => {})
+      this.#given = peer
+      this.#peer = this.#sealed(peer)
+    }
+    this.#broken = false
     this.#ring = this.#attach(this.#peer)
     this.#output.clear()
     this.#input.reset()
@@ -74,6 +98,7 @@ export class XenbusComms {
   *talk(type: number, body: string, tx: number): Task<Uint8Array> {
     const about = body.slice(0, 200).split('\0', 1)[0]!
     const outcome = new AwaitedOutcome(() => this.#replied.wakeAll())
+    if (this.#broken) throw new XenStoreError(typeName(type), about, 'EIO')
     const { id, packet } = this.#exchange.request(type, tx, toLatin1(body), about, outcome)
     this.#output.push({ bytes: packet })
     this.#wait.wakeAll()
@@ -91,12 +116,12 @@ export class XenbusComms {
 
   *#loop(): Task {
     for (;;) {
-      yield* this.#wait.until(() => this.#readable || (this.#writable && this.#output.bytes > 0), {
+      yield* this.#wait.until(() => !this.#broken && (this.#readable || (this.#writable && this.#output.bytes > 0)), {
         state: 'S',
         what: 'the ring',
       })
       yield* this.#processMessage()
-      this.#processWrites()
+      if (!this.#broken) this.#processWrites()
       yield* this.#kernel.scheduler.preemptionPoint()
     }
   }
@@ -105,8 +130,9 @@ export class XenbusComms {
     return this.#ring.get('rsp_prod') !== this.#ring.get('rsp_cons')
   }
 
+  /** There is room, or the indexes cannot be, which is found out by writing. */
   get #writable(): boolean {
-    return (this.#ring.get('req_prod') - this.#ring.get('req_cons')) >>> 0 < RING_SIZE
+    return (this.#ring.get('req_prod') - this.#ring.get('req_cons')) >>> 0 !== RING_SIZE
   }
 
   /** One message, or as much of it as is there (XW-base-3). */
@@ -140,15 +166,28 @@ export class XenbusComms {
         return true
       }
       const part = this.#take(this.#input.wanted)
+      if (!part) return true
       if (!part.length) return false
       this.#input.push(part)
     }
   }
 
-  #take(max: number): Uint8Array {
+  #break(): void {
+    this.#broken = true
+    this.#badMessages.push('the indexes of the store ring cannot be (EIO)')
+    this.#output.clear()
+    this.#input.reset()
+    this.#exchange.end()
+  }
+
+  /** Undefined if the ring is broken. */
+  #take(max: number): Uint8Array | undefined {
     const full = (this.#ring.get('rsp_prod') - this.#ring.get('rsp_cons')) >>> 0 >= RING_SIZE
     const bytes = this.#ring.read(RESPONSES, max)
-    if (typeof bytes === 'number') throw new Error('the store ring is corrupt')
+    if (typeof bytes === 'number') {
+      this.#break()
+      return undefined
+    }
     // The daemon waits for room only if there was none.
     if (full && bytes.length) this.#peer.channel.notify()
     return bytes
@@ -159,7 +198,10 @@ export class XenbusComms {
     const before = this.#ring.get('req_prod')
     for (;;) {
       const written = this.#ring.write(REQUESTS, (to, at, max) => this.#output.copy(to, at, max))
-      if (written < 0) throw new Error('the store ring is corrupt')
+      if (written < 0) {
+        this.#break()
+        return
+      }
       if (!written) break
     }
     const after = this.#ring.get('req_prod')

@@ -5,6 +5,7 @@
  * when the default thread pops it, and what unregistering a watch must wait for.
  */
 
+import type { Callouts } from '../../callout.js'
 import type { Kernel, Task, WaitQueue } from '../kernel/index.js'
 import type { DeliveryObserver, EventThread, Report } from './event_thread.js'
 import type { StoreTasks } from './store_tasks.js'
@@ -18,6 +19,7 @@ export type Design = (typeof DESIGNS)[number]
 /** What a design works with. */
 export interface DeliveryHost {
   readonly kernel: Kernel
+  readonly callouts: Callouts
   readonly store: StoreTasks
   /** The default list. */
   readonly xenwatch: EventThread

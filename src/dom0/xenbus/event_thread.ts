@@ -8,6 +8,7 @@
  * Adding, popping, forwarding and purging never sleep: they are what Linux does under watch_events_lock.
  */
 
+import type { Callouts } from '../../callout.js'
 import { Queue } from '../../queue.js'
 import { DeadlockError, type Kernel, type Mutex, type Task, type Thread, type WaitQueue } from '../kernel/index.js'
 import { watchRecord, type XenbusWatch, type XsWatchEvent } from './watch.js'
@@ -37,6 +38,7 @@ export type ListState = 'up' | 'down'
 /** What an event list needs of its surroundings. */
 export interface EventThreadOptions {
   readonly kernel: Kernel
+  readonly callouts: Callouts
   /** 0: the default thread. */
   readonly domid: number
   readonly name: string
@@ -155,7 +157,7 @@ export class EventThread {
   *#handle(): Task {
     const event = this.#events.shift()
     if (!event) return
-    const { observer, report, onFinished } = this.#options
+    const { observer, report, onFinished, callouts } = this.#options
     const other = this.#options.route?.(event)
     if (other) {
       observer.moved?.(event, this, other)
@@ -170,7 +172,10 @@ export class EventThread {
       yield* watch.callback(watch, path, token)
     } catch (error) {
       if (error instanceof DeadlockError) report(error.message)
-      else report(`the callback for ${path} failed: ${(error as Error).message}`)
+      else {
+        report(`the callback for ${path} failed: ${error instanceof Error ? error.message : String(error)}`)
+        callouts.report(error, `callback of ${watch.node}`)
+      }
     } finally {
       this.#current = undefined
       observer.finished?.(event, this)

@@ -12,6 +12,7 @@
 import type { Task } from '../kernel/index.js'
 import type { Delivery, DeliveryHost, Design, ThreadReference } from './delivery.js'
 import { EventThread } from './event_thread.js'
+import { domidOf, ownerOf } from './sealed.js'
 import type { XenbusWatch, XsWatchEvent } from './watch.js'
 
 /** Threads by domain. */
@@ -45,16 +46,17 @@ export abstract class MtwatchDelivery implements Delivery {
   }
 
   /** The list of the domain that an event is about; undefined: the default list (XW-thr-3). */
-  protected listOf({ watch, path, token }: XsWatchEvent): EventThread | undefined {
-    const domid = watch.getDomid?.(watch, path, token) ?? 0
+  protected listOf(event: XsWatchEvent): EventThread | undefined {
+    const domid = domidOf(this.host.callouts, event)
     return (domid > 0 && this.#up.get(domid)) || undefined
   }
 
   /** Makes a domain's thread. */
   protected create(domid: number): EventThread {
-    const { kernel, observer, report } = this.host
+    const { kernel, callouts, observer, report } = this.host
     const list = new EventThread({
       kernel,
+      callouts,
       domid,
       name: `xen-mtwatch-${domid}`,
       fn: 'mtwatch_thread',
@@ -90,8 +92,8 @@ export abstract class MtwatchDelivery implements Delivery {
 
   /** XW-unreg-1 to XW-unreg-4. */
   *purge(watch: XenbusWatch): Task {
-    const { kernel, xenwatch, finished } = this.host
-    const owner = watch.getOwner?.(watch) ?? 0
+    const { kernel, xenwatch, finished, callouts } = this.host
+    const owner = ownerOf(callouts, watch)
     const lists = [xenwatch, ...[...this.#all].filter((list) => !owner || list.domid === owner)]
     for (const list of lists) list.purge(watch)
     const self = kernel.scheduler.current

@@ -5,12 +5,14 @@
  * design is the kernel parameter `xen_mtwatch`; without it there is the one thread, as in Linux.
  */
 
+import type { Callouts } from '../../callout.js'
 import { type RingPeer, XenStoreError, XS } from '../../xenstore/index.js'
-import type { Kernel, RwSemaphore, Task, WaitQueue } from '../kernel/index.js'
+import { calloutsOf, type Kernel, type RwSemaphore, type Task, type WaitQueue } from '../kernel/index.js'
 import { XenbusComms } from './comms.js'
 import type { Delivery, DeliveryHost, Design } from './delivery.js'
 import { makeDelivery } from './designs.js'
 import { type DeliveryObserver, EventThread } from './event_thread.js'
+import { sealedObserver, wanted } from './sealed.js'
 import { StoreTasks, type TransactionId } from './store_tasks.js'
 import { type ThreadChoice, watchRecord, type XenbusWatch } from './watch.js'
 
@@ -37,6 +39,7 @@ export class Xenbus extends StoreTasks {
   readonly comms: XenbusComms
   readonly xenwatch: EventThread
   readonly #reports: string[] = []
+  readonly #callouts: Callouts
   readonly #observer: DeliveryObserver
   readonly #host: DeliveryHost
   readonly #watches = new Map<string, XenbusWatch>()
@@ -52,13 +55,15 @@ export class Xenbus extends StoreTasks {
     super()
     const { kernel } = options
     this.kernel = kernel
-    this.#observer = options.observer ?? {}
+    this.#callouts = calloutsOf(kernel.scheduler)
+    this.#observer = sealedObserver(options.observer ?? {}, this.#callouts)
     this.#watchSemaphore = kernel.rwSemaphore('xs_watch_rwsem')
     this.#state = kernel.waitQueue()
     this.comms = new XenbusComms(kernel, options.peer, (path, token) => this.#watchMessage(path, token))
     const report = (problem: string) => void this.#reports.push(problem)
     this.xenwatch = new EventThread({
       kernel,
+      callouts: this.#callouts,
       domid: 0,
       name: 'xenwatch',
       fn: 'xenwatch_thread',
@@ -69,6 +74,7 @@ export class Xenbus extends StoreTasks {
     })
     this.#host = {
       kernel,
+      callouts: this.#callouts,
       store: this,
       xenwatch: this.xenwatch,
       observer: this.#observer,
@@ -195,7 +201,7 @@ export class Xenbus extends StoreTasks {
   /** xs_watch_msg, in the thread `xenbus` (XW-base-5). */
   #watchMessage(path: string, token: string): void {
     const watch = this.#watches.get(token)
-    if (!watch || (watch.willHandle && !watch.willHandle(watch, path, token))) {
+    if (!watch || !wanted(this.#callouts, watch, path, token)) {
       this.#observer.dropped?.(watch, path)
       return
     }
