@@ -113,6 +113,32 @@ export const STORE_HOOKS: Readonly<Record<string, StoreRow>> = {
     options: (act) => ({ onMemoryReport: act }),
     run: async ({ dom0 }) => void (await dom0.control('memreport')),
   },
+  onLog: {
+    hooks: ['XenStoredOptions.onLog'],
+    options: (act) => ({ onLog: act }),
+    run: async ({ dom0 }) => {
+      await dom0.control('log', 'on')
+      await dom0.control('print', 'here')
+      await dom0.write('/a', '1')
+    },
+  },
+  later: {
+    hooks: ['XenStoredOptions.later'],
+    options: (act) => ({
+      later: (step) => {
+        act()
+        queueMicrotask(step)
+      },
+    }),
+    run: async ({ store, dom0 }) => {
+      // More than a share of turns at once: watchers of one change.
+      const watchers = Array.from({ length: 100 }, () => connectInProcess(store))
+      for (const watcher of watchers) void watcher.watch('/w', { onEvent: () => {} })
+      await dom0.write('/w', '1')
+      await new Promise((resolve) => setImmediate(resolve))
+      while (store.step());
+    },
+  },
   now: {
     hooks: ['XenStoredOptions.now'],
     options: (act) => ({
@@ -214,6 +240,17 @@ export const STORE_HOOKS: Readonly<Record<string, StoreRow>> = {
     store.receive(store.connect(transport), encodeText(XS.READ, 1, 0, '/\0').fill(0xff))
   }),
   'transport.end': transportRow('end', ({ store }, transport) => store.disconnect(store.connect(transport))),
+  'transport.held': {
+    hooks: ['Transport.held'],
+    async run({ store }, act) {
+      const held = () => {
+        act()
+        return 0
+      }
+      const transport = { wake: () => {}, fail: () => {}, held, end: () => {} }
+      store.receive(store.connect(transport), encodeText(XS.READ, 1, 0, '/\0'))
+    },
+  },
   'transport.restart': {
     hooks: ['Transport.restart'],
     options: () => ({ host: { state: () => ({ shutdown: false, dying: true }), connect: () => memoryRing().server } }),
