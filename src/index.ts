@@ -23,7 +23,7 @@ export { type Abortable, EvtchnDevice, type EvtchnHandle, type EvtchnOpenOptions
 export type { DomainOptions, HypervisorOptions, Translate } from './host/options.js'
 export { NR_SOFTIRQS, SOFTIRQ, type SoftirqStats, Softirqs } from './host/softirq.js'
 export { defaultPolicy, siloPolicy, type XsmPolicy } from './host/xsm.js'
-export type { Register } from './hypercalls/dispatch.js'
+export type { Continuation as HypercallContinuation, Register } from './hypercalls/dispatch.js'
 export type { Trigger, XenPortOptions } from './hypercalls/raise.js'
 export { Hypervisor } from './hypervisor/index.js'
 export type { WasmMemory } from './machine/core.js'

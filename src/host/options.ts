@@ -73,7 +73,10 @@ export interface HypervisorOptions {
   nlevel?: boolean
   /** False: a host without the FIFO ABI (EC-op-6). Default true. */
   fifo?: boolean
-  /** Asked at every 64th port of a reset or teardown: is preemption due? Default never. */
+  /**
+   * Asked at every 64th port of a reset or teardown, and between the entries of a multicall: is preemption due? Then pending
+   * softirqs run, or a step ends (`hypercallStep`, `killStep`, `softResetStep`). Default never.
+   */
   preempt?: () => boolean
 }
 

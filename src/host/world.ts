@@ -35,8 +35,11 @@ export interface World {
   domids(): number[]
   /** Calls the notification function in slot 1…7 (EC-xen-1). */
   notify(slot: number, vcpu: Vcpu, port: number): void
-  /** Is preemption due? Asked at every 64th port of a long walk. */
+  /** Is preemption due? Asked at every 64th port of a long walk, and between the entries of a multicall. */
   preempt(): boolean
-  /** Called before a preempted operation continues: pending softirqs run here, as they do between two hypercalls. */
-  continuation(): void
+  /**
+   * Called before a preempted operation continues: pending softirqs run here, as they do between two hypercalls. False: it
+   * is not to continue now, for its caller makes the hypercall again.
+   */
+  continuation(): boolean
 }

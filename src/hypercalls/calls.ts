@@ -4,24 +4,20 @@
  */
 
 import type { EvtchnOpName, In, OpArgs, Out } from '../abi/index.js'
-import type { Caller } from '../domain/domain.js'
-import { type Domain, frozenText } from '../domain/domain.js'
+import type { Caller, Domain } from '../domain/domain.js'
 import type { Vcpu } from '../domain/vcpu.js'
-import { Errno, type OnRefusal, type Outcome, Refusal, refuse, toRegister, XenError } from '../errno.js'
+import { type OnRefusal, type Outcome, Refusal, toRegister, XenError } from '../errno.js'
 import type { Domains } from '../host/domains.js'
 import type { UpcallQueue } from '../host/upcall_queue.js'
-import { dispatch, type Register, tracedCaller } from './dispatch.js'
+import { type Continuation, continuationOf, dispatch, type Register, tracedCaller } from './dispatch.js'
 import { runOperation } from './evtchn/index.js'
+import { mayCall } from './parts.js'
 import type { SchedWorld } from './sched_op.js'
 import { checkArgs, outArgs } from './typed_args.js'
 
 /** The domain that makes a hypercall: ESRCH if it dies or is gone, EAGAIN if it is frozen. */
 function callingDomain(vcpu: Vcpu, domain: Domain | undefined): Domain | Refusal {
-  if (domain?.dying !== 'alive') {
-    const state = domain?.dying ?? 'gone'
-    return refuse(Errno.ESRCH, () => `d${vcpu.domid} is ${state}`)
-  }
-  return domain.frozen ? refuse(Errno.EAGAIN, frozenText(domain)) : domain
+  return mayCall(vcpu, domain) || domain!
 }
 
 /** The hypercalls of one host's guests. */
@@ -29,6 +25,8 @@ export class Calls {
   readonly #domains: Domains
   readonly #queue: UpcallQueue
   readonly #world: SchedWorld
+  /** The call under way gives way to its caller where preemption is due. */
+  #stepping = false
 
   constructor(domains: Domains, queue: UpcallQueue, world: SchedWorld) {
     this.#domains = domains
@@ -39,16 +37,34 @@ export class Calls {
   /** A raw hypercall: 0 or more, or -errno. */
   raw(vcpu: Vcpu, nr: Register, args: readonly Register[], onRefusal?: OnRefusal): number {
     const domain = callingDomain(vcpu, this.#domains.of(vcpu))
-    const result = domain instanceof Refusal ? domain : this.#dispatch(domain, vcpu, nr, args)
+    const result = domain instanceof Refusal ? domain : this.#dispatch(domain, vcpu, nr, args, false)
     if (result instanceof Refusal) onRefusal?.(result)
     return toRegister(result)
   }
 
-  #dispatch(domain: Domain, vcpu: Vcpu, nr: Register, args: readonly Register[]): number | Refusal {
+  /** The same, but where preemption is due it ends, and returns the registers that it continues with. */
+  step(vcpu: Vcpu, nr: Register, args: readonly Register[], onRefusal?: OnRefusal): number | Continuation {
+    const domain = callingDomain(vcpu, this.#domains.of(vcpu))
+    const result = domain instanceof Refusal ? domain : this.#dispatch(domain, vcpu, nr, args, true)
+    const next = domain instanceof Refusal ? undefined : continuationOf(result, domain, nr, args)
+    if (next) return next
+    if (result instanceof Refusal) onRefusal?.(result)
+    return toRegister(result)
+  }
+
+  /** Is the call under way one of `step`? Calls that policies and upcalls make meanwhile are not. */
+  get stepping(): boolean {
+    return this.#stepping
+  }
+
+  #dispatch(domain: Domain, vcpu: Vcpu, nr: Register, args: readonly Register[], stepping: boolean): number | Refusal {
+    const outer = this.#stepping
+    this.#stepping = stepping
     this.#queue.enter()
     try {
       return dispatch(this.#world, domain, vcpu, nr, args)
     } finally {
+      this.#stepping = outer
       this.#queue.leave(vcpu)
     }
   }
@@ -65,10 +81,13 @@ export class Calls {
   #run<N extends EvtchnOpName>(caller: Caller, op: N, args: OpArgs<N>): Outcome {
     const run = () => runOperation(this.#world, caller, op, args)
     const { seam } = this.#world
+    const outer = this.#stepping
+    this.#stepping = false
     this.#queue.enter()
     try {
       return seam ? seam.typed(tracedCaller(caller), `EVTCHNOP_${op}`, args, run, () => outArgs(op, args)) : run()
     } finally {
+      this.#stepping = outer
       this.#queue.leave(caller.vcpu)
     }
   }

@@ -6,17 +6,19 @@
 import { EVTCHN_STRUCTS, EVTCHNOP, HYPERVISOR } from '../abi/index.js'
 import type { Caller, Domain } from '../domain/domain.js'
 import type { Vcpu } from '../domain/vcpu.js'
-import { Errno, type Outcome, type Refusal, refuse, toRegister } from '../errno.js'
+import { Errno, type Outcome, Refusal, refuse, toRegister } from '../errno.js'
 import type { TracedCaller } from '../trace/index.js'
+import { PREEMPTED } from './evtchn/close.js'
 import { eventChannelOp, eventChannelOpCompat } from './evtchn/index.js'
 import { sendPort, unmaskPort } from './evtchn/send.js'
 import { hvmOp } from './hvm_op.js'
+import { mayCall } from './parts.js'
 import { physdevOp } from './physdev_op.js'
 import { type SchedWorld, schedOp } from './sched_op.js'
 import { vcpuOp } from './vcpu_op.js'
 import { xenVersion } from './xen_version.js'
 
-const { EFAULT, EINVAL, ENOSYS } = Errno
+const { EFAULT, EINVAL, ENOSYS, ERESTART } = Errno
 
 /** A register. A bigint holds what a number cannot: all 64 bits. */
 export type Register = number | bigint
@@ -36,7 +38,50 @@ const gva = (register: Register | undefined, { domain }: Caller): number => addr
 const int = (register: Register | undefined): number =>
   typeof register === 'bigint' ? Number(BigInt.asIntN(32, register)) : (register ?? 0) | 0
 
-/** multicall_entry: op, result, args[6] as words of the guest's width. */
+/** A multicall that gave way before the entry with this number. */
+class PreemptedBefore extends Refusal {
+  readonly entry: number
+
+  constructor(entry: number) {
+    super(ERESTART, 'preempted')
+    this.entry = entry
+  }
+}
+
+/** With these registers a hypercall that gave way is made again, and continues. */
+export interface Continuation {
+  readonly nr: Register
+  readonly args: readonly Register[]
+}
+
+/** Bytes of a multicall_entry: op, result, args[6] as words of the guest's width. */
+const entryBytes = ({ bits }: Domain): number => bits
+
+/** How the hypercall with these registers continues, if its result says that it gave way (EC-op-7). */
+export function continuationOf(
+  result: number | Refusal,
+  domain: Domain,
+  nr: Register,
+  args: readonly Register[],
+): Continuation | undefined {
+  if (result === PREEMPTED) return { nr, args: [EVTCHNOP.reset_cont, ...args.slice(1)] }
+  if (!(result instanceof PreemptedBefore)) return undefined
+  const [list = 0, calls, ...rest] = args
+  const at = address(list, domain) + result.entry * entryBytes(domain)
+  return { nr, args: [typeof list === 'bigint' ? BigInt(at) : at, (int(calls) >>> 0) - result.entry, ...rest] }
+}
+
+/**
+ * Is preemption due, between two entries? Then pending softirqs run here, and may have stopped the domain; or the caller
+ * continues by itself.
+ */
+function giveWay(world: SchedWorld, { domain, vcpu }: Caller, entry: number): Outcome {
+  if (entry === 0 || !world.preempt()) return 0
+  if (!world.continuation()) return new PreemptedBefore(entry)
+  return mayCall(vcpu, domain)
+}
+
+/** The entries in order. Between two of them it gives way when preemption is due (EC-op-7). */
 function multicall(world: SchedWorld, caller: Caller, gva: number, calls: number): Outcome {
   const { memory, bits } = caller.domain
   const { vcpuId } = caller.vcpu
@@ -47,11 +92,20 @@ function multicall(world: SchedWorld, caller: Caller, gva: number, calls: number
   for (let i = 0; i < calls; i++) {
     const at = gva + i * entry.length
     if (!memory.copyIn(vcpuId, at, entry, entry.length)) return refuse(EFAULT, () => `entry ${i} cannot be read`)
+    const stopped = giveWay(world, caller, i)
+    if (stopped) return stopped
     const op = get(0)
     const done =
       op === BigInt(HYPERVISOR.multicall)
         ? refuse(EINVAL, 'a multicall may not hold another')
         : dispatch(world, caller.domain, caller.vcpu, op, [get(2), get(3), get(4), get(5), get(6), get(7)])
+    if (done === PREEMPTED) {
+      // As in Xen: the guest's own entry becomes the continuation, and is made again.
+      const cont = new Uint8Array(word)
+      cont[0] = EVTCHNOP.reset_cont
+      if (memory.copyOut(vcpuId, at + 2 * word, cont, word)) return new PreemptedBefore(i)
+      return refuse(EFAULT, () => `the continuation of entry ${i} cannot be written`)
+    }
     const rc = toRegister(done)
     const result = new Uint8Array(word)
     if (word === 8) new DataView(result.buffer).setBigInt64(0, BigInt(rc), true)

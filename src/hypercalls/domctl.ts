@@ -40,6 +40,9 @@ export class Domctl {
     this.#host = host
   }
 
+  /** Domains in the middle of a soft reset. A guest's own reset is not one. */
+  readonly #resetting = new WeakSet<Domain>()
+
   /** Takes one pause back. @throws XenError EINVAL if the domain is not paused */
   unpause(domain: Domain): void {
     if (!domain.pauseCount) throw new XenError('unpauseDomain', Errno.EINVAL, `d${domain.domid} is not paused`)
@@ -89,23 +92,31 @@ export class Domctl {
   }
 
   /**
-   * Closes the channels of a domain that was shut down, and puts its vcpu_info back into the legacy place (EC-die-6).
+   * One step of a soft reset: closes the channels of a domain that was shut down, and puts its vcpu_info back into the
+   * legacy place (EC-die-6). True when that is done and the domain runs, false when preemption was due.
    * @throws XenError EINVAL unless the domain was shut down; any refusal of the reset.
    */
-  softReset(domain: Domain): void {
-    const { queue, world, softirqs } = this.#host
+  softResetStep(domain: Domain): boolean {
+    const { queue, world } = this.#host
     if (domain.shutdownCode < 0) throw new XenError('softReset', Errno.EINVAL, `d${domain.domid} is not shut down`)
-    queue.around(() => {
-      let outcome = resetDomain(world, domain, domain)
-      while (outcome === PREEMPTED) {
-        softirqs.processPending()
-        outcome = continueReset(world, domain, domain)
+    const done = queue.around(() => {
+      const outcome = (this.#resetting.delete(domain) ? continueReset : resetDomain)(world, domain, domain)
+      if (outcome === PREEMPTED) {
+        this.#resetting.add(domain)
+        return false
       }
       if (outcome) throw XenError.of('softReset', outcome)
       for (const vcpu of domain.vcpus) domain.useLegacyInfo(vcpu)
       domain.shutdownCode = -1
+      return true
     })
-    queue.resume(domain)
+    if (done) queue.resume(domain)
+    return done
+  }
+
+  /** Resets a domain softly, continuing after each preemption. @throws as softResetStep */
+  softReset(domain: Domain): void {
+    while (!this.softResetStep(domain)) this.#host.softirqs.processPending()
   }
 
   /** Shuts a domain down. The first reason counts until the domain is resumed, reset or dead. */

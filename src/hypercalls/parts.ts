@@ -1,8 +1,9 @@
 /** What the event channel operations share: whom and what an argument names, event locks, and the next free port. */
 
 import { DOMID_SELF } from '../abi/index.js'
-import type { Domain } from '../domain/domain.js'
-import { Errno, type Refusal, refuse } from '../errno.js'
+import { type Domain, frozenText } from '../domain/domain.js'
+import type { Vcpu } from '../domain/vcpu.js'
+import { Errno, type Outcome, type Refusal, refuse } from '../errno.js'
 import type { World } from '../host/world.js'
 
 const { ENOENT, ESRCH, EAGAIN, ENOMEM, EBUSY, EINVAL, ENOSPC } = Errno
@@ -20,6 +21,15 @@ export function describePort({ domid, ports }: Domain, port: number): () => stri
 /** DOMID_SELF is the caller, anything else is looked up (EC-lay-1). */
 export function domainByAnyId(world: World, caller: Domain, domid: number): Domain | undefined {
   return domid === DOMID_SELF ? caller : world.domainById(domid)
+}
+
+/** May a vCPU of this domain make hypercalls? ESRCH if the domain dies or is gone, EAGAIN if it is frozen. */
+export function mayCall(vcpu: Vcpu, domain: Domain | undefined): Outcome {
+  if (domain?.dying !== 'alive') {
+    const state = domain?.dying ?? 'gone'
+    return refuse(ESRCH, () => `d${vcpu.domid} is ${state}`)
+  }
+  return domain.frozen ? refuse(EAGAIN, frozenText(domain)) : 0
 }
 
 /** ESRCH: no such domain. */

@@ -16,7 +16,7 @@ import type { BootOptions, GuestKernel, GuestPlatform } from '../guest/index.js'
 import { domainBehind, domainOn, vcpuBehind } from '../host/named.js'
 import { checkHostOptions, type DomainOptions, type HypervisorOptions, readDomid } from '../host/options.js'
 import type { Softirqs } from '../host/softirq.js'
-import type { Register } from '../hypercalls/dispatch.js'
+import type { Continuation as HypercallContinuation, Register } from '../hypercalls/dispatch.js'
 import type { Trigger, XenPortOptions } from '../hypercalls/raise.js'
 import type { SchedWorld } from '../hypercalls/sched_op.js'
 import { checkRegisters } from '../hypercalls/typed_args.js'
@@ -154,6 +154,11 @@ export class Hypervisor {
     this.#parts.domctl.destroy(this.#domain('destroyDomain', domain))
   }
 
+  /** One step of a soft reset: true when it is done, false when preemption was due and the call is to be repeated. */
+  softResetStep(domain: Domain): boolean {
+    return this.#parts.domctl.softResetStep(this.#domain('softResetStep', domain))
+  }
+
   /**
    * Soft reset: channels closed, vcpu_info back in its legacy place, and the domain runs (EC-die-6).
    * @throws XenError EINVAL unless the domain was shut down; any refusal of the reset.
@@ -184,6 +189,22 @@ export class Hypervisor {
     const inner = vcpuBehind('hypercall', vcpu)
     checkRegisters(nr, args)
     return this.#parts.calls.raw(inner, nr, args, onRefusal)
+  }
+
+  /**
+   * The same, a piece at a time: where `preempt` says that preemption is due, a multicall or a reset ends, and what is
+   * returned are the registers to make the hypercall with again, as Xen leaves them to a guest (EC-op-7). Between the
+   * pieces the embedder's event loop and other vCPUs run.
+   */
+  hypercallStep(
+    vcpu: Vcpu,
+    nr: Register,
+    args: readonly Register[],
+    onRefusal?: OnRefusal,
+  ): number | HypercallContinuation {
+    const inner = vcpuBehind('hypercallStep', vcpu)
+    checkRegisters(nr, args)
+    return this.#parts.calls.step(inner, nr, args, onRefusal)
   }
 
   /** The machine of a domain as its own kernel sees it: RAM and hypercalls, for `GuestKernel.boot`. */

@@ -82,7 +82,11 @@ export class Parts {
       domids: () => this.domains.domids(),
       notify: (slot, vcpu, port) => this.notifiers.call(slot, this.#handle(vcpu), port),
       preempt: () => this.callouts.run('preempt', false, () => options.preempt?.() ?? false),
-      continuation: () => this.softirqs.processPending(),
+      continuation: () => {
+        if (this.calls.stepping) return false
+        this.softirqs.processPending()
+        return true
+      },
       pollTimers: { arm: ({ vcpu }, ns) => this.timers.arm(vcpu, ns) },
       shutdown: (domain, reason) => this.domctl.shutdown(domain, reason),
       seam: this.#seam,

@@ -103,7 +103,8 @@ function operationByNumber(world: World, cmd: number): Entry | undefined {
 }
 
 /**
- * Runs an operation. Where Xen would create a continuation, it is called again (EC-reset-8). If the OUT members cannot be
+ * Runs an operation. Where Xen would create a continuation, it is called again, unless the caller does that
+ * (EC-reset-8, EC-op-7). If the OUT members cannot be
  * written, the effects stay (EC-op-3). A caller that reads OUT members in `args` gives no record and address.
  */
 export function runOperation<N extends EvtchnOpName>(
@@ -125,7 +126,7 @@ export function runOperation<N extends EvtchnOpName>(
   }
   let outcome = row.run(world, caller, args)
   while (outcome === closes.PREEMPTED) {
-    world.continuation()
+    if (!world.continuation()) return outcome
     outcome = closes.resetCont(world, caller, args as OpArgs<'reset_cont'>)
   }
   return outcome || writeOut(caller, name, record, gva)
