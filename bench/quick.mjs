@@ -8,6 +8,7 @@ const BENCHES = [
   'main.js',
   'hypercalls/main.js',
   'migration/main.js',
+  'scale/main.js',
   'pvcalls/pvcalls.js',
   'xenstore/xenstore.js',
   'xenwatch/xenwatch.js',
