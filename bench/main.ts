@@ -1,6 +1,6 @@
 /**
- * `npm run bench`: the levels beside C and JavaScript peers (bench/levels), then, unless data is printed, two levels, three
- * levels and FIFO through the library (bench/abis); each in a process of its own, so that neither warms the other's code.
+ * `npm run bench`: the levels beside C and JavaScript peers (bench/levels), then, unless data is printed, what a hypercall and
+ * a delivered event cost beside the core (bench/hypercalls), and two levels, three levels and FIFO through the library (bench/abis); each in a process of its own, so that neither warms the other's code.
  * Options are those of the levels.
  */
 
@@ -20,8 +20,11 @@ const ALONE = ['--help', '-h', '--json', '--csv', '--markdown']
 const args = process.argv.slice(2)
 run('levels/main.js', args)
 if (!args.some((arg) => ALONE.includes(arg))) {
+  const quick = args.includes('--quick') ? ['--quick'] : []
+  process.stdout.write('\nFrom the core to the handler: what stands around the core\n\n')
+  run('hypercalls/main.js', quick)
   process.stdout.write('\nThe ABIs through the library: hypervisor, guest driver, handlers\n\n')
   const seed = args.indexOf('--seed')
   const seedArgs = args.filter((arg, i) => arg.startsWith('--seed=') || i === seed || (seed >= 0 && i === seed + 1))
-  run('abis/main.js', [...seedArgs, ...(args.includes('--quick') ? ['--quick'] : [])])
+  run('abis/main.js', [...seedArgs, ...quick])
 }

@@ -24,6 +24,8 @@ export interface Sender {
 
 /** The receiving end. */
 export interface Receiver {
+  readonly domain: Domain
+  readonly ports: readonly number[]
   /** Handles what is pending. @throws Error if it is not `count` events. */
   drain(count: number): void
   /** @throws Error if not `count` events were handled since the last time. */
@@ -100,6 +102,8 @@ export function pair({ main }: Library, { levels, channels = 1000, upcalls = fal
       data: new DataView(memory.memory.buffer as ArrayBuffer, memory.base),
     },
     receiver: {
+      domain: one,
+      ports: offered,
       drain: (count) => {
         kernels[1]!.upcall(0)
         expect(count)

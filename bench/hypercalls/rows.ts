@@ -3,6 +3,7 @@
  * thousand start alike.
  *
  *     core        leafSet and climb, called from JavaScript
+ *     port operation  the host core: the port, its vCPU and selectors, then the core
  *     hypercall   registers → argument in guest memory → operation → result
  *     driver      GuestKernel, which writes the argument and makes the hypercall
  *     delivered   the hypercall, the receiver's upcall, its scan, one handler call
@@ -78,6 +79,19 @@ function sends(wanted: Wanted, how: 'raw' | 'driver' | 'handle' | 'typed'): RowK
       typed: () => each((port) => void vcpu.eventChannelOp('send', { port })),
     }[how]()
     return { run, reset: () => receiver.drain(OPERATIONS) }
+  }
+}
+
+/** What a send ends in: the receiver's port is raised. */
+function portOperation(library: Library): Measured {
+  const { receiver } = pair(library, { levels: 2 })
+  const ops = library.portOps(receiver.domain)
+  const { ports } = receiver
+  return {
+    run: () => {
+      for (let i = 0; i < OPERATIONS; i++) ops.setPending(ports[i]!)
+    },
+    reset: () => receiver.drain(OPERATIONS),
   }
 }
 
@@ -176,6 +190,7 @@ function driver(op: 'allocUnbound' | 'bindInterdomain'): RowKind['make'] {
 /** All rows, in the order of the table. */
 export const ROWS: readonly RowKind[] = [
   { name: 'core', make: core },
+  { name: 'port operation', make: portOperation },
   { name: 'hypercall send, 2 levels', make: sends({ levels: 2 }, 'raw') },
   { name: 'hypercall send, 3 levels', make: sends({ levels: 3 }, 'raw') },
   { name: 'hypercall send, FIFO', make: sends({ levels: 'fifo' }, 'raw') },

@@ -26,18 +26,23 @@ async function buildLoops() {
   }
 }
 
-/** One program per depth and width; without a compiler none, and the bench says so in their rows. */
+/**
+ * Two programs per depth and width: for any x86-64, as a distribution builds, and for this very processor, as the engine
+ * compiles. Without a compiler none, and the bench says so in their rows.
+ */
 function buildNative() {
   const cc = process.env.CC || 'cc'
   const shapes = [2, 3, 4].flatMap((levels) => [32, 64].map((bits) => ({ levels, bits })))
-  const programOf = ({ levels, bits }) => `${OUT}/levels-${levels}-${bits}`
-  for (const shape of shapes) rmSync(programOf(shape), { force: true })
-  for (const shape of shapes) {
-    const { levels, bits } = shape
-    const options = ['-O2', '-std=c11', '-Wall', '-Wextra', `-DLEVELS=${levels}`, `-DBITS=${bits}`]
-    const { error, status, stderr } = spawnSync(cc, [...options, '-o', programOf(shape), 'bench/levels/native/main.c'])
+  const kinds = { any: [], own: ['-march=native'] }
+  const programs = Object.entries(kinds).flatMap(([kind, options]) =>
+    shapes.map(({ levels, bits }) => ({ levels, bits, options, program: `${OUT}/levels-${levels}-${bits}-${kind}` })),
+  )
+  for (const { program } of programs) rmSync(program, { force: true })
+  for (const { levels, bits, options, program } of programs) {
+    const all = ['-O2', ...options, '-std=c11', '-Wall', '-Wextra', `-DLEVELS=${levels}`, `-DBITS=${bits}`]
+    const { error, status, stderr } = spawnSync(cc, [...all, '-o', program, 'bench/levels/native/main.c'])
     if (error) return
-    if (status) fail(`${cc}, ${levels} levels, ${bits} bits:\n${stderr}`)
+    if (status) fail(`${cc} ${all.join(' ')}:\n${stderr}`)
   }
 }
 

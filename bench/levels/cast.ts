@@ -32,7 +32,7 @@ async function castOf(task: Task): Promise<Runner[]> {
   const atomics = await shaped<Atomics>('./contenders/atomics.js', shape)
   return [
     local(NAMES.core, (await core('threads')).core(task, true)),
-    ...(hasNative() ? [new NativeRunner(task)] : []),
+    ...(hasNative() ? [new NativeRunner(task, 'any'), new NativeRunner(task, 'own')] : []),
     local(NAMES.coreSingle, (await core('single')).core(task, false)),
     local(NAMES.calls, (await calls('threads')).calls(task, true)),
     local(NAMES.callsSingle, (await calls('single')).calls(task, false)),

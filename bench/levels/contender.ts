@@ -59,6 +59,7 @@ export const NAMES = {
   calls: 'calls',
   callsSingle: 'calls, single',
   native: 'C',
+  nativeOwn: 'C, -march=native',
   flat: 'flat',
   flatSingle: 'flat, single',
   atomics: 'Atomics',

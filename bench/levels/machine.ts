@@ -13,4 +13,4 @@ export function compiler(): string | undefined {
 
 /** For the screen. */
 export const describe = (cc: string | undefined): string =>
-  `V8 ${process.versions.v8}, ${cc === undefined ? 'no C compiler' : `${cc}, -O2`}`
+  `V8 ${process.versions.v8}, ${cc === undefined ? 'no C compiler' : `${cc}, -O2 without and with -march=native`}`

@@ -33,6 +33,8 @@ function coreTable(title: string, measured: readonly Measured[], native: boolean
     { head: ['', 'core', 'ns'] },
     { head: ['', 'C', native ? 'ns' : 'no C'] },
     { head: ['core', 'to C', native ? '×' : 'compiler'] },
+    { head: ['C,', 'native', native ? 'ns' : ''] },
+    { head: ['core', 'to it', native ? '×' : ''] },
     { head: ['core,', 'single', 'ns'] },
     { head: ['', 'calls', 'ns'] },
     { head: ['calls,', 'single', 'ns'] },
@@ -46,6 +48,8 @@ function coreTable(title: string, measured: readonly Measured[], native: boolean
     digits(nsOf(m, NAMES.core, levels)),
     digits(nsOf(m, NAMES.native, levels)),
     digits(ratioOf(m, NAMES.core, levels, NAMES.native)),
+    digits(nsOf(m, NAMES.nativeOwn, levels)),
+    digits(ratioOf(m, NAMES.core, levels, NAMES.nativeOwn)),
     digits(nsOf(m, NAMES.coreSingle, levels)),
     digits(nsOf(m, NAMES.calls, levels)),
     digits(nsOf(m, NAMES.callsSingle, levels)),
@@ -82,7 +86,7 @@ export const LEGEND: readonly string[] = [
   "ns per event, medians of the rounds; factors (×) are medians of the rounds' ratios.",
   'placed   spread: over all ports of the depth, at 4 levels mostly cache and TLB misses; near: over the first W² ports; clustered: one run. The last two are the same ports at every depth.',
   'words    selector and leaf words that an event touches, shared ones in shares: a count, no time. It explains the factors to 2 levels.',
-  'core     build for shared memory (atomics), loop inside wasm; single: build for one thread; calls: each step a call from JavaScript, as the library does it. C: same algorithm, atomic builtins, loop inside.',
+  'core     build for shared memory (atomics), loop inside wasm; single: build for one thread; calls: each step a call from JavaScript, as the library does it. C: same algorithm, atomic builtins, loop inside, -O2; native: with -march=native, for this processor as the engine compiles.',
   "peers    flat: the leaf walked word by word in wasm, × core; Atomics: the core's algorithm in TypeScript, × calls; bitset, typedfastbitset and Set, × calls, single: they do less, having no mask, no upcall flag and no second thread.",
 ]
 

@@ -12,14 +12,17 @@ import { CheckError } from '../../../src/cli/errors.js'
 import { CHECKED_LISTS, NAMES, type Op, type Runner, type Task } from '../contender.js'
 import { rangeOf } from '../plan.js'
 
-const programOf = (levels: number, bits: number) =>
-  fileURLToPath(new URL(`../levels-${levels}-${bits}`, import.meta.url))
+/** Compiled for any processor, or for this one. */
+export type Target = 'any' | 'own'
+
+const programOf = (levels: number, bits: number, target: Target) =>
+  fileURLToPath(new URL(`../levels-${levels}-${bits}-${target}`, import.meta.url))
 
 /** True if the build found a C compiler. */
-export const hasNative = (): boolean => existsSync(programOf(2, 64))
+export const hasNative = (): boolean => existsSync(programOf(2, 64, 'any'))
 
 export class NativeRunner implements Runner {
-  readonly name = NAMES.native
+  readonly name: string
   readonly remote = true
   readonly levels: number
   readonly events: number
@@ -27,7 +30,8 @@ export class NativeRunner implements Runner {
   readonly #lines: AsyncIterator<string>
   readonly #task: Task
 
-  constructor(task: Task) {
+  constructor(task: Task, target: Target) {
+    this.name = target === 'any' ? NAMES.native : NAMES.nativeOwn
     const { group, levels, bits, seed } = task
     const { trees, lists, k, placement } = group
     const how = placement === 'clustered' ? 'clustered' : 'spread'
@@ -35,7 +39,7 @@ export class NativeRunner implements Runner {
     this.events = trees * k
     this.#task = task
     this.#program = spawn(
-      programOf(levels, bits),
+      programOf(levels, bits, target),
       [trees, lists, k, how, rangeOf(bits, levels, placement, k), seed].map(String),
     )
     this.#lines = createInterface(this.#program.stdout)[Symbol.asyncIterator]()
