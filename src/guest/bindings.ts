@@ -85,6 +85,9 @@ export class Bindings {
       this.#install(call, port, origin, options)
     } catch (error) {
       this.#machine.calls.evtchn(this.#machine.current, 'close', { port })
+      // The next port of this number may belong to another vCPU.
+      const binding = this.#all[port]
+      if (binding) this.#machine.form.filter(binding.vcpu, port, false)
       this.#all[port] = undefined
       throw error
     }

@@ -113,15 +113,18 @@ export class Lifecycle {
   resume(platform: GuestPlatform): ResumeReport {
     checkPlatform('GuestKernel.resume', platform)
     const old = this.#bindings.takeAll()
-    this.start(() => this.#machine.restart(platform))
+    const made: Pick<ResumeReport, 'rebound' | 'lost' | 'failed'> = { rebound: [], lost: [], failed: [] }
+    // Handlers run when all channels are there again: nobody gets an event under a number that it was not told.
+    this.start(() => {
+      this.#machine.restart(platform)
+      for (const binding of old) this.#remake(binding, made)
+    })
     const { form, attempts } = this.#machine
     const { levels, channels } = form
-    const report: ResumeReport = { levels, channels, attempts, rebound: [], lost: [], failed: [] }
-    for (const binding of old) this.#remake(binding, report)
-    return report
+    return { levels, channels, attempts, ...made }
   }
 
-  #remake(binding: Binding, report: ResumeReport): void {
+  #remake(binding: Binding, report: Pick<ResumeReport, 'rebound' | 'lost' | 'failed'>): void {
     const { name, port: oldPort, origin } = binding
     try {
       const port = this.#bindings.make('GuestKernel.resume', origin, binding)
@@ -136,7 +139,7 @@ export class Lifecycle {
   }
 
   /** Calls a function of the channel's owner. What it throws stays with that channel. */
-  #tell(report: ResumeReport, which: string, name: string, call: () => void): void {
+  #tell(report: Pick<ResumeReport, 'failed'>, which: string, name: string, call: () => void): void {
     try {
       call()
     } catch (error) {

@@ -1,0 +1,68 @@
+/** A binding that cannot be had leaves nothing behind, and a resume tells owners their new numbers before any handler runs. */
+
+import { describe, expect, it } from 'vitest'
+import { HYPERVISOR, VCPUOP } from '../../src/abi/index.js'
+import { Faults, Hypervisor } from '../../src/index.js'
+
+describe('a binding that is given up', () => {
+  it('NL-scan-4: leaves no filter behind: the next port of its number belongs to its own vCPU alone', () => {
+    const faults = new Faults()
+    const xen = Hypervisor.create({ faults })
+    xen.boot({ domid: 0 })
+    const guest = xen.boot({ domid: 1, vcpus: 3, levels: 3, nrPages: 1, frames: 64, maxEvtchnPort: Infinity })
+    const domain = xen.domain(1)!
+    faults.fail({ call: 'bind_vcpu', errno: 'ENOMEM' })
+    expect(() => guest.allocUnbound(0, { vcpu: 1, handler: () => {} })).toThrow(/ENOMEM/)
+
+    const ran: string[] = []
+    const dom0 = xen.domain(0)!
+    const bind = (name: string, vcpu: number) => {
+      const port = guest.allocUnbound(0, { vcpu, handler: () => ran.push(name) })
+      return { port, far: dom0.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: port }).local_port }
+    }
+    const again = bind('on vCPU 2', 2)
+    expect(again.port).toBe(1)
+    const beside = bind('on vCPU 1', 1)
+    xen.hypercall(domain.vcpu(0), HYPERVISOR.vcpu_op, [VCPUOP.down, 2, 0])
+    for (const { far } of [again, beside]) dom0.eventChannelOp('send', { port: far })
+    expect(ran).toEqual(['on vCPU 1'])
+    xen.hypercall(domain.vcpu(0), HYPERVISOR.vcpu_op, [VCPUOP.up, 2, 0])
+    expect(ran).toEqual(['on vCPU 1', 'on vCPU 2'])
+  })
+})
+
+describe('a resume', () => {
+  it('NL-mig-2: tells every owner its new number before any handler runs', () => {
+    const home = Hypervisor.create()
+    home.boot({ domid: 0 })
+    const guest = home.boot({ domid: 1 })
+    const heard: string[] = []
+    const unused = guest.allocUnbound(0, { handler: () => {} })
+    const waits = guest.allocUnbound(1, {
+      name: 'waits',
+      handler: () => {},
+      onRebound: (port) => heard.push(`waits is ${port}`),
+    })
+    guest.bindInterdomain(1, waits, {
+      name: 'bound',
+      handler: (port) => heard.push(`an event on ${port}`),
+      onRebound: (port) => heard.push(`bound is ${port}`),
+    })
+    guest.bindIpi({ name: 'last', onRebound: (port) => heard.push(`last is ${port}`), handler: () => {} })
+    guest.close(unused)
+    heard.length = 0
+    guest.suspend()
+    const away = Hypervisor.create()
+    away.boot({ domid: 0 })
+    away.createDomain({ domid: 7 })
+    const there = away.restoreDomain(home.saveDomain(home.domain(1)!))
+    away.adopt(there, guest)
+    // Port 2 of the same domain, which the second channel names, is another one now.
+    there.eventChannelOp('alloc_unbound', { dom: 1, remote_dom: 7 })
+    guest.resume(away.platform(there))
+    expect(heard.findIndex((what) => what.startsWith('an event'))).not.toBeLessThan(
+      heard.filter((what) => what.includes(' is ')).length,
+    )
+    expect(heard).toEqual(['waits is 2', 'bound is 3', 'last is 4', 'an event on 3'])
+  })
+})
