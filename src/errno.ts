@@ -19,6 +19,7 @@ export const Errno = Object.freeze({
   EFBIG: 27,
   ENOSPC: 28,
   ENOSYS: 38,
+  ENODATA: 61,
   ERESTART: 85,
   EOPNOTSUPP: 95,
   ENOTCONN: 107,

@@ -276,6 +276,45 @@ describe('hypercalls', () => {
     expect(d1.callAnswer(HYPERVISOR.xen_version, [6, END - 4])).toBe('EFAULT')
   })
 
+  it.each([
+    ['pv', 64, 0, 0xffff_8000_0000_0000n],
+    ['pv', 32, 0, 0xf580_0000n],
+    ['hvm', 64, 0x105, 0n],
+    ['hvm', 32, 0x105, 0n],
+  ] as const)('tells a %s guest of %i bits its features, and where Xen begins', (type, bits, features, start) => {
+    const { d1 } = host(bits, {}, { type })
+    d1.view.setUint32(ARGUMENT, 0, true)
+    expect(d1.call(HYPERVISOR.xen_version, [6, ARGUMENT])).toBe(0)
+    expect(d1.view.getUint32(ARGUMENT + 4, true)).toBe(features)
+    d1.view.setBigUint64(ARGUMENT, ~0n, true)
+    expect(d1.call(HYPERVISOR.xen_version, [5, ARGUMENT])).toBe(0)
+    expect(d1.view.getBigUint64(ARGUMENT, true)).toBe(bits === 64 ? start : start | (0xffff_ffffn << 32n))
+  })
+
+  it.each([
+    [1, 16, '.evtchn'],
+    [2, 144, 'evtchn'],
+    [3, 1024, 'xen-3.0-x86_64 xen-3.0-x86_32p hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 '],
+    [4, 64, ''],
+    [8, 16, ''],
+    [9, 1024, ''],
+  ])('xen_version %i writes exactly %i bytes', (cmd, size, text) => {
+    const { d1 } = host(64)
+    const bytes = () => d1.domain.memory.view().subarray(ARGUMENT, ARGUMENT + 2048)
+    bytes().fill(0xee)
+    expect(d1.call(HYPERVISOR.xen_version, [cmd, ARGUMENT])).toBe(0)
+    expect(Buffer.from(bytes().subarray(0, size)).toString('latin1')).toBe(text.padEnd(size, '\0'))
+    expect(bytes()[size]).toBe(0xee)
+    for (const at of [READ_ONLY, NOWHERE]) expect(d1.callAnswer(HYPERVISOR.xen_version, [cmd, at])).toBe('EFAULT')
+  })
+
+  it('tells the size of a page, and that it has no build id', () => {
+    const { d1 } = host(64)
+    expect(d1.call(HYPERVISOR.xen_version, [7, NOWHERE])).toBe(4096)
+    expect(d1.callAnswer(HYPERVISOR.xen_version, [10, ARGUMENT])).toBe('ENODATA')
+    expect(d1.callAnswer(HYPERVISOR.xen_version, [11, ARGUMENT])).toBe('ENOSYS')
+  })
+
   it.each([1, 0x100, 0xffff_ffff])('there is one map of features: map %i is EINVAL, before it is written', (map) => {
     const { d1 } = host(64)
     for (const at of [ARGUMENT, READ_ONLY]) {
