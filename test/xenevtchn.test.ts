@@ -102,6 +102,20 @@ describe('a handle', () => {
     expect(u.tryPending()).toBe(ports[1])
   })
 
+  it('EC-lib-6: a ring has room for every port of its handle', () => {
+    const { kernels, xen } = pair()
+    const domain = xen.createDomain({ domid: 5, maxEvtchnPort: Infinity })
+    const kernel = GuestKernel.boot(xen.platform(domain))
+    kernels[5] = kernel
+    const u = new EvtchnDevice(kernel).open()
+    const far = Array.from({ length: 1100 }, () => kernels[0]!.bindInterdomain(5, u.bindUnboundPort(0)))
+    for (const port of far.slice(0, 900)) kernels[0]!.send(port)
+    for (const port of far) kernels[0]!.send(port)
+    let read = 0
+    while (u.tryPending() !== undefined) read++
+    expect(read).toBe(1100)
+  })
+
   it('EC-lib-6: a restricted handle reaches one domain only, and binds no VIRQ (EACCES)', () => {
     const { ours } = pair()
     const u = ours.open()

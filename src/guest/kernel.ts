@@ -26,6 +26,7 @@ import {
   LOWEST_PRIORITY,
 } from './options.js'
 import type { GuestPlatform } from './platform.js'
+import { takeOver } from './takeover.js'
 import { Upcalls } from './upcalls.js'
 
 /** The event channel driver of one guest. */
@@ -41,12 +42,14 @@ export class GuestKernel {
     this.#upcalls = new Upcalls(machine, (port) => this.#bindings.at(port))
     this.#bindings = new Bindings(machine, (vcpu) => void this.#upcalls.run(vcpu))
     this.#lifecycle = new Lifecycle(machine, this.#bindings, this.#upcalls)
+    takeOver(machine.calls, machine.options.reset === true)
     this.#lifecycle.start(() => machine.start())
   }
 
   /**
    * Boots the event channels of a domain: masks everything, registers a form, enables upcalls.
-   * @throws ParameterError; XenError with the hypervisor's reason, ENOMEM if the guest has too few frames.
+   * @throws ParameterError; XenError with the hypervisor's reason, ENOMEM if the guest has too few frames, EBUSY if an
+   * earlier kernel has registered the domain's channels and `reset` is not given.
    */
   static boot(platform: GuestPlatform, options: BootOptions = {}): GuestKernel {
     return new GuestKernel(platform, options)

@@ -39,6 +39,11 @@ export interface BootOptions {
   nrPages?: number
   /** First frame that the driver may use. Default: the one after shared_info. */
   firstFreeGfn?: number
+  /**
+   * Resets the domain's event channels first, as a kernel does that another one has started: every port is closed, those of
+   * the toolstack too. The earlier kernel must get no upcall any more: it would take the new one's events. Without it a domain whose channels are registered already is refused with EBUSY. Default false.
+   */
+  reset?: boolean
   /** Ports one scan round takes. Default 1024; on FIFO 1, so that an event of higher priority is always next. */
   batch?: number
 }
@@ -63,6 +68,7 @@ const BOOT: Table<BootOptions> = {
   levels: among<WantedLevels>(2, 3, 4, 5, 'fifo', 'best'),
   nrPages: within(1, MAX_LEAF_PAGES),
   firstFreeGfn: within(0, U32_MAX),
+  reset: among(false, true),
   batch: within(1, 1024),
 }
 

@@ -5,8 +5,11 @@
  *     event → the driver masks the port → ring of its handle → pending() → … → unmask()
  *
  * `pending` hands out a port with the channel masked and its pending bit clear; a later signal sets the bit again and
- * is delivered after `unmask` (EC-lib-3). A ring that is full loses what comes, and says EFBIG until it is reset
- * (EC-lib-6). Where libxenevtchn blocks a thread, this gives a promise.
+ * is delivered after `unmask` (EC-lib-3). The ring has room for every port of the handle. One that was made smaller and is
+ * full loses what comes, and says EFBIG until it is reset (EC-lib-6). Where libxenevtchn blocks a thread, this gives a promise.
+ *
+ * After a migration in cooperative mode the kernel makes the channels again, maybe under other numbers (NL-mig-2). A handle
+ * follows: what is in its ring has the new numbers, and an old number is refused with the new one in the reason.
  */
 
 /// <reference lib="esnext.disposable" preserve="true" />
@@ -15,6 +18,7 @@ import { DOMID_FIRST_RESERVED } from '../abi/index.js'
 import { options as checkOptions, having, integer, ParameterError, type Table, within } from '../check.js'
 import { Errno, XenError } from '../errno.js'
 import { GuestKernel } from './index.js'
+import type { BindOptions } from './options.js'
 
 const U32_MAX = 2 ** 32 - 1
 
@@ -30,7 +34,7 @@ export interface Abortable {
 export interface EvtchnOpenOptions {
   /** Bit 0 is NO_CLOEXEC; any other bit is EINVAL (EC-lib-2). Default 0. */
   flags?: number
-  /** Ports that the ring holds. Default 1024, a page. */
+  /** Ports that the ring holds at most. Default: as many as the handle has, so that none is ever lost. */
   ringSize?: number
 }
 
@@ -39,6 +43,7 @@ const WAIT_OPTIONS = { signal: having('addEventListener', 'removeEventListener')
 
 interface User {
   readonly handle: EvtchnHandle
+  port: number
   /** False from the event until `unmask`. */
   enabled: boolean
 }
@@ -58,7 +63,7 @@ export class EvtchnDevice {
    * @throws XenError EINVAL for unknown flags; ParameterError for a ring size out of range.
    */
   open(options: EvtchnOpenOptions = {}): EvtchnHandle {
-    const { flags = 0, ringSize = 1024 } = checkOptions('xenevtchn_open', options, OPEN)
+    const { flags = 0, ringSize = Number.POSITIVE_INFINITY } = checkOptions('xenevtchn_open', options, OPEN)
     if (flags & ~1) throw new XenError('xenevtchn_open', Errno.EINVAL, `flags are ${flags}, only bit 0 is known`)
     return new EvtchnHandle(this.#kernel, this.#users, ringSize)
   }
@@ -77,7 +82,9 @@ export class EvtchnHandle implements Disposable, AsyncIterable<number> {
   readonly #kernel: GuestKernel
   readonly #users: Map<number, User>
   readonly #ringSize: number
-  readonly #ring: number[] = []
+  readonly #ring: User[] = []
+  /** What became of numbers that a resume has changed. */
+  readonly #former = new Map<number, string>()
   readonly #waiters: Waiter[] = []
   #overflow = false
   #closed = false
@@ -102,26 +109,58 @@ export class EvtchnHandle implements Disposable, AsyncIterable<number> {
   #mine(op: string, port: number): User {
     this.#open(op)
     const user = this.#users.get(port)
-    if (user?.handle !== this) this.#fail(op, Errno.ENOTCONN, `port ${port} is not bound by this handle`)
+    if (user?.handle !== this)
+      this.#fail(op, Errno.ENOTCONN, this.#former.get(port) ?? `port ${port} is not bound by this handle`)
     return user
   }
 
   /** Binds with the driver; from the first event on the port is this handle's. */
-  #bind(make: (handler: (port: number) => void) => number): number {
-    const user: User = { handle: this, enabled: true }
-    const port = make((fired) => this.#fired(fired, user))
+  #bind(make: (options: BindOptions) => number): number {
+    const user: User = { handle: this, port: 0, enabled: true }
+    user.port = make({
+      handler: () => this.#fired(user),
+      onRebound: (port, old) => this.#rebound(user, port, old),
+      onLost: (reason, old) => this.#lost(user, reason, old),
+    })
+    this.#users.set(user.port, user)
+    this.#former.delete(user.port)
+    return user.port
+  }
+
+  /** The channel has another number on the new host. One that waits to be unmasked still does. */
+  #rebound(user: User, port: number, old: number): void {
+    // Another channel of the same resume may have this one's old number already.
+    if (this.#users.get(old) === user) this.#users.delete(old)
+    user.port = port
     this.#users.set(port, user)
-    return port
+    this.#former.delete(port)
+    if (port !== old) this.#former.set(old, `port ${old} is port ${port} since the resume`)
+    if (!user.enabled) this.#kernel.mask(port)
+  }
+
+  /** The channel does not exist on the new host. Who waits is told, if the handle has no other. */
+  #lost(user: User, reason: string, old: number): void {
+    if (this.#users.get(old) === user) this.#users.delete(old)
+    this.#drop(user)
+    const found = `port ${old} was lost in the resume: ${reason}`
+    this.#former.set(old, found)
+    for (const each of this.#users.values()) if (each.handle === this) return
+    for (const waiter of this.#waiters.splice(0))
+      waiter.reject(new XenError('xenevtchn_pending', Errno.ENOTCONN, found))
+  }
+
+  #drop(user: User): void {
+    for (let i = this.#ring.indexOf(user); i >= 0; i = this.#ring.indexOf(user)) this.#ring.splice(i, 1)
   }
 
   /** The interrupt: mask, then queue. Masked, the port cannot fire again before `unmask`. */
-  #fired(port: number, user: User): void {
+  #fired(user: User): void {
     if (!user.enabled) return
     user.enabled = false
-    this.#kernel.mask(port)
+    this.#kernel.mask(user.port)
     const waiter = this.#waiters.shift()
-    if (waiter) waiter.resolve(port)
-    else if (this.#ring.length < this.#ringSize) this.#ring.push(port)
+    if (waiter) waiter.resolve(user.port)
+    else if (this.#ring.length < this.#ringSize) this.#ring.push(user)
     else this.#overflow = true
   }
 
@@ -135,14 +174,14 @@ export class EvtchnHandle implements Disposable, AsyncIterable<number> {
   /** A port that `domid` may bind to (xenevtchn_bind_unbound_port). */
   bindUnboundPort(domid: number): number {
     this.#allowed('bind_unbound_port', domid)
-    return this.#bind((handler) => this.#kernel.allocUnbound(domid, handler))
+    return this.#bind((options) => this.#kernel.allocUnbound(domid, options))
   }
 
   /** A port connected to another domain's (xenevtchn_bind_interdomain). Fires once at first (EC-inter-8). */
   bindInterdomain(domid: number, remotePort: number): number {
     this.#allowed('bind_interdomain', domid)
     integer('xenevtchn_bind_interdomain', 'remotePort', remotePort, 0, U32_MAX)
-    return this.#bind((handler) => this.#kernel.bindInterdomain(domid, remotePort, handler))
+    return this.#bind((options) => this.#kernel.bindInterdomain(domid, remotePort, options))
   }
 
   /** A port for a VIRQ on vCPU 0 (xenevtchn_bind_virq). EACCES on a restricted handle. */
@@ -151,20 +190,19 @@ export class EvtchnHandle implements Disposable, AsyncIterable<number> {
     if (this.#restricted !== undefined)
       this.#fail('bind_virq', Errno.EACCES, `the handle is restricted to domain ${this.#restricted}`)
     integer('xenevtchn_bind_virq', 'virq', virq, 0, U32_MAX)
-    return this.#bind((handler) => this.#kernel.bindVirq(virq, handler))
+    return this.#bind((options) => this.#kernel.bindVirq(virq, options))
   }
 
   /** Closes one port (xenevtchn_unbind). What it still had in the ring is dropped. */
   unbind(port: number): void {
-    this.#mine('unbind', port)
-    this.#release(port)
+    this.#release(this.#mine('unbind', port))
   }
 
   /** The kernel first: a port that it cannot close, for its domain stands still, stays this handle's. */
-  #release(port: number): void {
-    this.#kernel.close(port)
-    this.#users.delete(port)
-    for (let i = this.#ring.indexOf(port); i >= 0; i = this.#ring.indexOf(port)) this.#ring.splice(i, 1)
+  #release(user: User): void {
+    this.#kernel.close(user.port)
+    this.#users.delete(user.port)
+    this.#drop(user)
   }
 
   /** Signals the other end of a port (xenevtchn_notify). */
@@ -185,7 +223,7 @@ export class EvtchnHandle implements Disposable, AsyncIterable<number> {
   tryPending(): number | undefined {
     this.#open('pending')
     if (this.#overflow) this.#fail('pending', Errno.EFBIG, `the ring of ${this.#ringSize} ports overflowed`)
-    return this.#ring.shift()
+    return this.#ring.shift()?.port
   }
 
   /**
@@ -267,10 +305,10 @@ export class EvtchnHandle implements Disposable, AsyncIterable<number> {
     for (const waiter of this.#waiters.splice(0))
       waiter.reject(new XenError('xenevtchn_pending', Errno.EBADF, 'the handle was closed'))
     const failed: unknown[] = []
-    for (const [port, user] of [...this.#users])
+    for (const user of [...this.#users.values()])
       if (user.handle === this)
         try {
-          this.#release(port)
+          this.#release(user)
         } catch (error) {
           failed.push(error)
         }

@@ -140,11 +140,13 @@ describe.skipIf(lacking.length > 0).each(programs)(`${NOT_RUN}Xen’s header wit
     const { requests, page: hex, notify } = program.run<Answer>('back', page)
     expect([requests, notify]).toEqual([{ '7/3/5': 16, '8/4/5': 12 }, [1]])
     page.set(Buffer.from(hex, 'hex'))
-    const answers = [front.pull(), front.pull(), front.pull()].map((bytes) => bytes && decodeResponse(bytes))
+    const answers = [front.pull(), front.pull(), front.pull()].map(
+      (bytes) => bytes && decodeResponse(bytes as Uint8Array),
+    )
     expect(answers).toEqual([
       { req_id: 7, cmd: PVCALLS.BIND, ret: -7, id: 5n },
       { req_id: 8, cmd: PVCALLS.LISTEN, ret: -8, id: 5n },
-      null,
+      undefined,
     ])
     // Xen's backend asked to be told of the next, which its final check does.
     expect(front.push(encodeRequest(9, PVCALLS.POLL, { id: 5n }))).toBe(true)

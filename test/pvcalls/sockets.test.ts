@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest'
 import type { NetSocket } from '../../src/dom0/backends/index.js'
 import type { PvSocket } from '../../src/dom0/frontends/index.js'
-import { PVCALLS } from '../../src/dom0/io/index.js'
+import { PVCALLS, PVCALLS_ERRNO } from '../../src/dom0/io/index.js'
 import { inside } from '../../src/domain/handles.js'
 import { accept, bytesOf, drain, PvcallsLab, pattern, SERVER, same, text } from './lab.js'
 
@@ -228,27 +228,70 @@ describe('a listening socket', () => {
     lab.guest(1, () => listener.accept())
   })
 
-  it('PV-acc-10, PV-26: while an accept waits another accept or poll is -EINTR at once, and the first completes', () => {
+  it('PV-acc-10, PV-26: while an accept is at the backend another accept or poll is -EINTR at once', () => {
     const lab = new PvcallsLab()
     const listener = lab.guest(1, (front) => front.listen(ADDRESS))
     const first = lab.spawn(1, () => listener.accept())
     lab.run()
     const ports = inside(lab.host.dom0).ports.activeEvtchns
-    expect(() => lab.guest(1, () => listener.accept())).toThrow('ACCEPT: EINTR')
-    expect(() => lab.guest(1, () => listener.poll())).toThrow('POLL: EINTR')
+    const refused = lab.guest(1, function* (front) {
+      const end = front.newEnd('second', 1)
+      const fields = { id: listener.id, id_new: 99n, ref: end.ring.indexPage.gref, evtchn: end.port }
+      return [yield* front.command(PVCALLS.ACCEPT, fields), yield* front.command(PVCALLS.POLL, { id: listener.id })]
+    })
+    expect(refused).toEqual([PVCALLS_ERRNO.EINTR, PVCALLS_ERRNO.EINTR])
     expect(inside(lab.host.dom0).ports.activeEvtchns, 'nothing of the refused ones is left').toBe(ports)
     lab.connect(ADDRESS)
     expect(first.result).toBeDefined()
   })
 
-  it('PV-26: while a poll waits an accept is -EINTR', () => {
+  it('PV-56: accepts and polls of one listener take turns, in their order', () => {
     const lab = new PvcallsLab()
     const listener = lab.guest(1, (front) => front.listen(ADDRESS))
-    const first = lab.spawn(1, () => listener.poll())
+    const served: string[] = []
+    const serve = (name: string) =>
+      lab.spawn(1, function* () {
+        yield* listener.accept({ ringOrder: 1 })
+        served.push(name)
+      })
+    serve('one')
     lab.run()
-    expect(() => lab.guest(1, () => listener.accept())).toThrow('ACCEPT: EINTR')
+    lab.spawn(1, function* () {
+      yield* listener.poll()
+      served.push('poll')
+    })
+    lab.run()
+    serve('two')
+    lab.run()
     lab.connect(ADDRESS)
-    expect(first.done).toBe(true)
+    expect(served).toEqual(['one'])
+    lab.connect(ADDRESS)
+    lab.host.pass(1)
+    expect(served).toEqual(['one', 'poll', 'two'])
+  })
+
+  it('PV-56: who waits for a turn holds no pages, and is told when the listener is closed', () => {
+    const lab = new PvcallsLab()
+    const listener = lab.guest(1, (front) => front.listen(ADDRESS))
+    const free = lab.host.guest(1).freeFrames
+    const jobs = [1, 2, 3].map(() => {
+      const job = lab.spawn(1, () => listener.accept({ ringOrder: 1 }))
+      lab.run()
+      return job
+    })
+    expect(lab.host.guest(1).freeFrames).toBe(free - 3)
+    lab.guest(1, () => listener.close())
+    expect(jobs.map(({ error }) => String(error))).toEqual(Array(3).fill('PvcallsError: ACCEPT: EBADF'))
+    expect(lab.host.guest(1).freeFrames).toBe(free)
+  })
+
+  it('PV-56: 1,024 wait at most, and one more is EAGAIN', () => {
+    const lab = new PvcallsLab()
+    const listener = lab.guest(1, (front) => front.listen(ADDRESS))
+    for (let i = 0; i <= 1024; i++) lab.spawn(1, () => listener.poll())
+    lab.run()
+    expect(() => lab.guest(1, () => listener.poll())).toThrow('POLL: EAGAIN')
+    lab.guest(1, () => listener.close())
   })
 
   it('release during accept: the accept is answered, then the release, and nothing is left', () => {

@@ -90,10 +90,15 @@ export class CommandFrontRing {
     return asked(this.#page.load(REQ_EVENT), from, this.#requests)
   }
 
-  /** Takes a response; undefined if there is none, after asking to be notified of the next. */
-  pull(): Uint8Array | undefined {
+  /**
+   * Takes a response; undefined if there is none, after asking to be notified of the next; 'broken' if the backend claims more
+   * responses than there are requests without one.
+   */
+  pull(): Uint8Array | undefined | 'broken' {
     for (let again = false; ; again = true) {
-      if (this.#page.load(RSP_PROD) !== this.#responses) {
+      const produced = this.#page.load(RSP_PROD)
+      if ((produced - this.#responses) >>> 0 > (this.#requests - this.#responses) >>> 0) return 'broken'
+      if (produced !== this.#responses) {
         const response = this.#page.slot(this.#responses).slice(0, RESPONSE_BYTES)
         this.#responses = (this.#responses + 1) >>> 0
         return response

@@ -45,11 +45,15 @@ export class PvSocket {
     return put
   }
 
-  /** Sends bytes; returns when all are in the ring. @throws PvcallsError if the connection has failed. */
+  /**
+   * Sends bytes; returns when all are in the ring. @throws PvcallsError if the connection has failed, EINVAL if the backend's
+   * index cannot be (PV-57).
+   */
   *send(bytes: Uint8Array): Task {
     for (let at = this.trySend(bytes); at < bytes.length; at += this.trySend(bytes.subarray(at))) {
       const { ring, changed } = this.end
-      yield* changed.until(() => this.closed || ring.outError !== 0 || ring.unsent < ring.out.size, {
+      // More than the ring has room for cannot be: the next try says so.
+      yield* changed.until(() => this.closed || ring.outError !== 0 || ring.unsent !== ring.out.size, {
         state: 'S',
         what: 'room in a data ring',
       })
@@ -114,7 +118,7 @@ export class PvSocket {
   *close(): Task {
     if (this.#closed) return
     const { ring, changed } = this.end
-    yield* changed.until(() => this.closed || ring.unsent === 0 || ring.outError !== 0, {
+    yield* changed.until(() => this.closed || ring.unsent === 0 || ring.unsent > ring.out.size || ring.outError !== 0, {
       state: 'S',
       what: 'sent data to leave',
     })
@@ -137,7 +141,7 @@ export class PvListener {
     this.address = address
   }
 
-  /** Waits for a connection. @throws RangeError for an invalid ring order; PvcallsError: EINTR if another accept or poll waits; EBADF if it is closed. */
+  /** Waits for its turn and for a connection. @throws RangeError for an invalid ring order; PvcallsError EBADF if it is closed, EAGAIN if 1,024 wait already. */
   *accept(options: { ringOrder?: number } = {}): Task<PvSocket> {
     return yield* this.#front.accept(this.id, options.ringOrder)
   }

@@ -26,6 +26,7 @@ import { PvcallsError } from './errors.js'
 import { checkOrder } from './front_ring.js'
 import { PvListener, PvSocket, type SocketCalls } from './front_socket.js'
 import { SocketEnd } from './socket_end.js'
+import { Turns } from './turns.js'
 
 const { Initialising, InitWait, Initialised, Connected, Closing, Closed } = XenbusState
 const ADDRESS_LEN = 16
@@ -37,6 +38,8 @@ interface Link {
   readonly page: GrantedPage
   readonly ring: CommandFrontRing
   readonly port: number
+  /** Its response index cannot be: nothing in the ring is believed any more. */
+  broken: boolean
 }
 
 /** A command that was given. */
@@ -54,6 +57,7 @@ export class Pvcallsfront implements Frontend, SocketCalls {
   /** Commands without a response, by req_id. */
   readonly #calls = new Map<number, Call>()
   readonly #ends = new Set<SocketEnd>()
+  readonly #turns: Turns
   #link: Link | undefined
   #lastReqId = 0
   #maxPageOrder = 0
@@ -64,6 +68,7 @@ export class Pvcallsfront implements Frontend, SocketCalls {
     this.nodename = nodename
     this.backend = backend
     this.#changed = bus.host.kernel.waitQueue()
+    this.#turns = new Turns(bus.host.kernel, () => this.connected)
   }
 
   get state(): number {
@@ -89,7 +94,7 @@ export class Pvcallsfront implements Frontend, SocketCalls {
 
   /** Commands can be given. */
   get connected(): boolean {
-    return this.state === Connected && this.#link !== undefined
+    return this.state === Connected && this.#link !== undefined && !this.#link.broken
   }
 
   /** Waits until they can. */
@@ -110,7 +115,7 @@ export class Pvcallsfront implements Frontend, SocketCalls {
     }
     const page = host.grantPage()
     const ring = new CommandFrontRing(page.bytes)
-    const link: Link = { page, ring, port: host.allocUnbound(0, nodename, () => this.#responses(link)) }
+    const link: Link = { page, ring, port: host.allocUnbound(0, nodename, () => this.#responses(link)), broken: false }
     this.#link = link
     yield* host.xenbus.transaction(function* (tx) {
       yield* host.xenbus.write(`${nodename}/version`, PVCALLS_VERSION, tx)
@@ -128,11 +133,20 @@ export class Pvcallsfront implements Frontend, SocketCalls {
     for (const end of [...this.#ends]) this.#freeEnd(end)
     this.#bus.host.close(link.port)
     this.#bus.host.endGrants([link.page])
+    this.#wakeAll()
+  }
+
+  /** Whoever waits for the backend looks again. */
+  #wakeAll(): void {
     this.#changed.wakeAll()
+    this.#turns.wake()
     for (const { answered } of this.#calls.values()) answered.wakeAll()
+    for (const { changed } of this.#ends) changed.wakeAll()
   }
 
   #freeEnd(end: SocketEnd): void {
+    // A backend that cannot be talked to may have its pages still: they come back with the device.
+    if (this.#link?.broken) return
     this.#ends.delete(end)
     end.free()
   }
@@ -141,6 +155,11 @@ export class Pvcallsfront implements Frontend, SocketCalls {
 
   #responses(link: Link): void {
     for (let bytes = link.ring.pull(); bytes; bytes = link.ring.pull()) {
+      if (bytes === 'broken') {
+        link.broken = true
+        this.#wakeAll()
+        return
+      }
       const { req_id, ret } = decodeResponse(bytes)
       const call = this.#calls.get(req_id)
       if (!call) continue
@@ -163,7 +182,7 @@ export class Pvcallsfront implements Frontend, SocketCalls {
     const call: Call = { ret: undefined, answered: this.#bus.host.kernel.waitQueue() }
     this.#calls.set(reqId, call)
     if (link.ring.push(encodeRequest(reqId, cmd, fields))) this.#bus.host.send(link.port)
-    yield* call.answered.until(() => call.ret !== undefined || this.#link !== link, {
+    yield* call.answered.until(() => call.ret !== undefined || this.#link !== link || link.broken, {
       state: 'S',
       what: `the response to command ${cmd}`,
     })
@@ -243,11 +262,15 @@ export class Pvcallsfront implements Frontend, SocketCalls {
     return new PvListener(this, id, address)
   }
 
-  *poll(id: bigint): Task {
-    yield* this.must('POLL', PVCALLS.POLL, { id })
+  poll(id: bigint): Task {
+    return this.#turns.take('POLL', id, () => this.must('POLL', PVCALLS.POLL, { id }))
   }
 
-  *accept(id: bigint, ringOrder?: number): Task<PvSocket> {
+  accept(id: bigint, ringOrder?: number): Task<PvSocket> {
+    return this.#turns.take('ACCEPT', id, () => this.#accept(id, ringOrder))
+  }
+
+  *#accept(id: bigint, ringOrder?: number): Task<PvSocket> {
     const idNew = this.#newId()
     const end = this.newEnd(`socket ${idNew}`, this.#order(ringOrder))
     const fields = { id, id_new: idNew, ref: end.ring.indexPage.gref, evtchn: end.port }
@@ -262,6 +285,7 @@ export class Pvcallsfront implements Frontend, SocketCalls {
 
   /** Releases a socket, and takes its pages and port back when the backend has answered. */
   *release(id: bigint, end: SocketEnd | undefined): Task {
+    this.#turns.close(id)
     yield* this.command(PVCALLS.RELEASE, { id })
     if (end) this.#freeEnd(end)
   }
