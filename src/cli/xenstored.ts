@@ -1,8 +1,8 @@
 /** `evtchn xenstored`: a xenstore daemon on a unix socket, until SIGTERM or SIGINT. */
 
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { defaultSocketPath, serveSocket } from '../node/xenstored_socket.js'
-import { C_4_17, C_4_23, type Profile, XenStored } from '../xenstore/index.js'
+import { C_4_17, C_4_23, dumpListing, loadListing, type Profile, XenStored } from '../xenstore/index.js'
 import { command } from './command.js'
 import { CheckError } from './errors.js'
 import { choice, flag, text } from './options.js'
@@ -34,6 +34,8 @@ export const xenstored = command({
       shown: '$XENSTORED_PATH, or $XENSTORED_RUNDIR/socket, or /var/run/xenstored/socket',
     }),
     profile: choice('the daemon to behave like', { of: Object.keys(PROFILES), preset: 'c-4.17', value: 'NAME' }),
+    load: text('a listing to begin with, as xenstore-ls prints it, with or without -f and -p', { value: 'FILE' }),
+    dump: text('where to write the store when it ends, as xenstore-ls -f -p prints it', { value: 'FILE' }),
     quiet: flag('do not say where it listens'),
   },
   async run({ program, values, screen }) {
@@ -41,13 +43,13 @@ export const xenstored = command({
     // Before it listens: a signal must not leave a socket file behind.
     const ended = signalled()
     try {
-      const server = await serveSocket(
-        new XenStored({ ...PROFILES[values.profile], onMemoryReport: report, onLog: log }),
-        path,
-      )
+      const store = new XenStored({ ...PROFILES[values.profile], onMemoryReport: report, onLog: log })
+      if (values.load !== undefined) loadListing(store, readFileSync(values.load, 'utf8'))
+      const server = await serveSocket(store, path)
       if (!values.quiet) screen.raw(`listening on ${path}`)
       await ended
       await server.close()
+      if (values.dump !== undefined) writeFileSync(values.dump, dumpListing(store))
       return 0
     } catch (error) {
       throw new CheckError(`${program}: ${(error as Error).message}`)

@@ -56,3 +56,10 @@ export function childPath(path: string, name: string): string {
 export function pathParts(path: string): string[] {
   return path === '/' ? [] : path.slice(1).split('/')
 }
+
+/** The ancestors of a path that do not exist, the topmost first. */
+export function missingAbove(path: string, exists: (path: string) => boolean): string[] {
+  const missing: string[] = []
+  for (let at = parentPath(path); !exists(at); at = parentPath(at)) missing.unshift(at)
+  return missing
+}

@@ -13,7 +13,7 @@ import { ParameterError } from '../check.js'
 import type { Connection as InnerConnection, Transport } from './connection.js'
 import type { StoreDaemon } from './daemon.js'
 import { type Connection, connectionHandle } from './handles.js'
-import { absolutePath, domainPath, isSpecial, parentPath } from './path.js'
+import { absolutePath, domainPath, isSpecial, missingAbove, parentPath } from './path.js'
 import { type Permissions, settle } from './perms.js'
 import { ACCESS, decodeRecords, encodeRecords, type NodeRecord, StoreStateError } from './records.js'
 import { insideStore, type XenStored } from './server.js'
@@ -256,11 +256,4 @@ class Restore {
     }
     transaction.announce(path)
   }
-}
-
-/** The ancestors of a path that do not exist, the topmost first. */
-function missingAbove(path: string, exists: (path: string) => boolean): string[] {
-  const missing: string[] = []
-  for (let at = parentPath(path); !exists(at); at = parentPath(at)) missing.unshift(at)
-  return missing
 }

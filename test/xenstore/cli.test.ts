@@ -1,6 +1,6 @@
 /** `evtchn xenstored` as a program. It is the built one: `npm test` builds first. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
@@ -42,6 +42,26 @@ describe.skipIf(!existsSync(built))(title('evtchn xenstored', existsSync(built),
     const failed = await execute(process.execPath, command('--socket', '/nonexistent/folder/s'))
     expect(failed).toMatchObject({ code: 1, stdout: '' })
     expect(failed.stderr).toBe('evtchn xenstored: /nonexistent/folder/s: there is no folder /nonexistent/folder\n')
+  })
+
+  it('XS-list-1: --load fills it from a listing, and --dump writes the same when it ends', async () => {
+    using place = temporary()
+    const [path, listing, dump] = ['s', 'in', 'out'].map((name) => join(place.path, name)) as [string, string, string]
+    const text = '/tool = ""   (n0)\n/tool/xenstored = ""   (n0)\n/a = "1\\n"   (n5,r7)\n'
+    writeFileSync(listing, text)
+    const { child, ended } = await start('--socket', path, '--load', listing, '--dump', dump)
+    const client = await connectSocket(path)
+    expect(await client.read('/a')).toBe('1\n')
+    await client.write('/b', 'v')
+    client.close()
+    child.kill('SIGTERM')
+    expect(await ended).toBe(0)
+    expect(readFileSync(dump, 'utf8')).toBe(`${text}/b = "v"   (n0)\n`)
+    writeFileSync(listing, '/a = 1\n')
+    const failed = await execute(process.execPath, command('--socket', path, '--load', listing))
+    expect(failed).toMatchObject({ code: 1, stdout: '' })
+    expect(failed.stderr).toContain('line 1 of the listing')
+    expect(existsSync(path)).toBe(false)
   })
 
   it('SIGTERM and SIGINT end it cleanly: exit 0, connections closed, no socket file left', async () => {
