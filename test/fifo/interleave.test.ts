@@ -20,6 +20,13 @@ const SCENARIOS: Record<string, (sources?: Sources) => FifoWorld> = {
     new FifoWorld({ ports: 1, sources }).poller(0, 1).sender('a', 1),
   'a port that is closed and opened again, beside a sender': (sources) =>
     new FifoWorld({ ports: 1, sources }).locked().sender('a', 1).reopener(1).guest(),
+  'a reset that closes two ports, and one that is opened again, beside a sender': (sources) => {
+    const world = new FifoWorld({ ports: 2, sources }).locked().sender('a', 1, 2).reopener(1).guest()
+    return world.add(
+      'closer',
+      world.excluding('close', () => world.close(2)),
+    )
+  },
   'a page of the event array that comes while a port of it is sent': (sources) =>
     new FifoWorld({ ports: 1, pages: false, sources }).sender('a', 1).expander(1).guest(),
   'two senders on two ports of one queue, and its consumer': (sources) =>

@@ -257,14 +257,16 @@ export class FifoWorld implements World {
     )
   }
 
+  /** Closes a port; senders are outside. */
+  *close(port: number): Steps<void> {
+    yield* this.host.clear(this.record, port)
+    this.table.setFree(port)
+    this.table.giveBack(port)
+  }
+
   /** Closes a port, makes another of the same number, and signals that once (EC-close-9, EC-port-11). */
   reopener(port: number): this {
-    const { host, record, table } = this
-    const close = function* (): Steps<void> {
-      yield* host.clear(record, port)
-      table.setFree(port)
-      table.giveBack(port)
-    }
+    const close = () => this.close(port)
     const linked = () => (this.word(port) & LINKED) !== 0
     const open = () => {
       this.open(port)
