@@ -5,6 +5,7 @@
  *     flag 0 → scan: up to `batch` ports, pending bits cleared → their handlers → flag set meanwhile? again
  */
 
+import { HYPERVISOR, VCPUOP } from '../abi/index.js'
 import type { Binding } from './bindings.js'
 import type { GuestMachine } from './machine.js'
 
@@ -33,10 +34,18 @@ export class Upcalls {
     this.#held = Array(this.#machine.platform.vcpus).fill(true)
   }
 
-  /** Upcalls are entered again. Each vCPU scans once, for what came meanwhile. */
+  /**
+   * Upcalls are entered again. Each vCPU scans once, for what came meanwhile; one that is offline does when it comes up, for
+   * its flag stays set until then.
+   */
   letGo(): void {
     this.#held.fill(false)
-    for (let vcpu = 0; vcpu < this.#held.length; vcpu++) this.run(vcpu)
+    for (let vcpu = 0; vcpu < this.#held.length; vcpu++) if (this.#isUp(vcpu)) this.run(vcpu)
+  }
+
+  #isUp(vcpu: number): boolean {
+    const { platform, current } = this.#machine
+    return vcpu === current || platform.hypercall(current, HYPERVISOR.vcpu_op, [VCPUOP.is_up, vcpu, 0]) !== 0
   }
 
   /** Runs `body` when the upcalls that are under way have ended. */

@@ -1,4 +1,7 @@
-/** A binding that cannot be had leaves nothing behind, and a resume tells owners their new numbers before any handler runs. */
+/**
+ * A binding that cannot be had leaves nothing behind. A resume tells owners their new numbers before any handler runs, and
+ * leaves vCPUs alone that are offline.
+ */
 
 import { describe, expect, it } from 'vitest'
 import { HYPERVISOR, VCPUOP } from '../../src/abi/index.js'
@@ -64,5 +67,25 @@ describe('a resume', () => {
       heard.filter((what) => what.includes(' is ')).length,
     )
     expect(heard).toEqual(['waits is 2', 'bound is 3', 'last is 4', 'an event on 3'])
+  })
+})
+
+describe('a guest that continues', () => {
+  it('EC-up-6: runs no handler on a vCPU that is offline, until that one comes up', () => {
+    const xen = Hypervisor.create()
+    const dom0 = xen.boot({ domid: 0 })
+    const guest = xen.boot({ domid: 1, vcpus: 2 })
+    const domain = xen.domain(1)!
+    let ran = 0
+    const port = guest.allocUnbound(0, { vcpu: 1, handler: () => void ran++ })
+    const far = dom0.bindInterdomain(1, port)
+    xen.hypercall(domain.vcpu(0), HYPERVISOR.vcpu_op, [VCPUOP.down, 1, 0])
+    dom0.send(far)
+    guest.suspend()
+    xen.resumeDomain(domain)
+    guest.cancelSuspend()
+    expect([ran, guest.isPending(port)]).toEqual([0, true])
+    xen.hypercall(domain.vcpu(0), HYPERVISOR.vcpu_op, [VCPUOP.up, 1, 0])
+    expect([ran, guest.isPending(port)]).toEqual([1, false])
   })
 })

@@ -50,6 +50,9 @@ export class Dom0 {
   readonly #before: Map<string, number>
   readonly #under: Under[] = []
   readonly #watches: XenbusWatch[] = []
+  /** Watches whose unregistering has returned, and events that one of them got all the same (XW-unreg-4). */
+  readonly #gone = new Set<XenbusWatch>()
+  readonly #late: string[] = []
   readonly #clients: InProcessTransport[] = []
   readonly #sockets = new Map<number, PvSocket[]>()
   /** Guests that were stalled, or that wrote what they liked. */
@@ -217,10 +220,25 @@ export class Dom0 {
   /** Another part of the kernel registers a watch, or unregisters one. */
   #watch(number: number): void {
     const { host } = this
+    const gone = this.#gone
     const old = number % 2 ? this.#watches.shift() : undefined
-    if (old) host.start('unregister', host.xenbus.unregister(old))
+    if (old)
+      host.start(
+        'unregister',
+        (function* () {
+          yield* host.xenbus.unregister(old)
+          gone.add(old)
+        })(),
+      )
     else if (this.#watches.length < 5) {
-      const watch = new XenbusWatch({ node: '/local/domain', callback: () => host.xenbus.exists('/') as never })
+      const late = this.#late
+      const watch: XenbusWatch = new XenbusWatch({
+        node: '/local/domain',
+        *callback(_watch, path) {
+          if (gone.has(watch)) late.push(path)
+          yield* host.xenbus.exists('/')
+        },
+      })
       this.#watches.push(watch)
       host.start('register', host.xenbus.register(watch))
     }
@@ -314,6 +332,7 @@ export class Dom0 {
     const { host } = this
     const { violations } = this.#checker
     must(violations.length === 0, () => `${this.#design}: ${violations[0]}`)
+    must(this.#late.length === 0, () => `an event for a watch that is unregistered: ${this.#late[0]}`)
     must(host.xenbus.reports.length === 0, () => `${this.#design}: ${host.xenbus.reports[0]}`)
     for (const { what, domid, job, sound } of this.#under)
       if (job.done && sound)

@@ -28,6 +28,8 @@ export class Events {
   readonly #moves = new Moves(this)
   /** The next handler that runs throws. */
   #throws = false
+  /** The next handler that runs masks this one of its guest's ends. */
+  #masks: number | undefined
 
   /** The steps, and how often each comes. */
   static readonly weights = {
@@ -50,6 +52,7 @@ export class Events {
     suspend: 1,
     wake: 2,
     throwing: 2,
+    masking: 3,
     refuse: 2,
     time: 2,
     transparent: 1,
@@ -73,6 +76,7 @@ export class Events {
     const party = choose(this.parties, a)
     if (kind === 'boot') this.#boot(numbers)
     else if (kind === 'throwing') this.#throws = true
+    else if (kind === 'masking') this.#masks = c
     else if (kind === 'time') this.clock.advance(c % 5 ? c : c * 1e9)
     else if (kind === 'refuse') this.#refuse(numbers)
     else if (kind === 'dump') for (const _ of choose(this.hosts, a)!.xen.dump());
@@ -154,10 +158,11 @@ export class Events {
     if (length < 2) return
     const vcpu = 1 + (number % (length - 1))
     const { xen } = party.host
+    // In this order: what waits for the vCPU runs before the call has returned.
     if (kind === 'down') party.down.add(vcpu)
+    else party.down.delete(vcpu)
     const rc = xen.hypercall(party.domain.vcpu(0), HYPERVISOR.vcpu_op, [VCPUOP[kind], vcpu, 0])
     must(rc === 0, () => `VCPUOP_${kind} of d${party.domid}v${vcpu} is ${rc}`)
-    if (kind === 'up') party.down.delete(vcpu)
   }
 
   // --- channels ------------------------------------------------------------------------------------------------------
@@ -167,8 +172,12 @@ export class Events {
     const handler = (port: number) => {
       must(!end.closed, () => `a handler of a closed end ran: ${end}`)
       must(port === end.port || end.port === 0, () => `${end}: the handler was given port ${port}`)
+      const { party } = end
+      // Another vCPU must not take it (NL-scan-4). On FIFO it stays on the queue that it was put on (EC-fifo-14).
+      const elsewhere = party.kernel.levels !== 'fifo' && party.down.has(end.vcpu)
+      must(!elsewhere, () => `${end}: its handler ran while its vCPU ${end.vcpu} is down`)
       end.owed = false
-      end.runs++
+      this.#maskAnother(end)
       if (!this.#throws) return
       this.#throws = false
       throw new Injected(`handler of ${end}`)
@@ -232,11 +241,31 @@ export class Events {
         }
         break
       case 'move':
-        kernel.moveToVcpu(end.port, c % party.domain.vcpus.length)
-        end.vcpu = c % party.domain.vcpus.length
+        this.#move(end, c % party.domain.vcpus.length)
         break
       case 'priority':
         kernel.setPriority(end.port, c % 16)
+    }
+  }
+
+  /** A handler holds back another of its guest's ports, which may be next in the same round. */
+  #maskAnother(end: End): void {
+    if (this.#masks === undefined) return
+    const other = choose([...end.party.ends], this.#masks)
+    this.#masks = undefined
+    if (!other || other === end || !other.port) return
+    end.party.kernel.mask(other.port)
+    other.masked = true
+  }
+
+  #move(end: End, vcpu: number): void {
+    const old = end.vcpu
+    end.vcpu = vcpu
+    try {
+      end.party.kernel.moveToVcpu(end.port, vcpu)
+    } catch (error) {
+      end.vcpu = old
+      throw error
     }
   }
 
@@ -263,10 +292,10 @@ export class Events {
 
   /** Nothing is owed that could be given; both hosts are sound. */
   check(): void {
+    for (const host of this.hosts) must(host.errors.length === 0, () => `${host.name}: ${host.errors[0]}`)
     for (const party of this.parties)
       for (const end of party.ends) must(!end.owed || end.held, () => `an event was lost: ${end} has not run`)
     for (const host of this.hosts) {
-      must(host.errors.length === 0, () => `${host.name}: ${host.errors[0]}`)
       checkHypervisor(host.xen, host.name)
     }
   }

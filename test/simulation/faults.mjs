@@ -10,8 +10,8 @@ import { fileURLToPath } from 'node:url'
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 const SOUND = `${ROOT}build/simulation`
 const FAULTY = `${ROOT}build/simulation-faults`
-const SEEDS = 50
-const STEPS = 2000
+const SEEDS = 100
+const STEPS = 1000
 /** Faults that have to be found, of all. */
 const AT_LEAST = 18
 

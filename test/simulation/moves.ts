@@ -26,16 +26,8 @@ export class Moves {
     if (domid === undefined || party.paused || party.suspended) return
     const { xen } = party.host
     const move = xen.beginMigration(party.domain, { mode: 'transparent' })
-    // Somebody sends while it stands still.
-    const some = choose(
-      [...party.ends].filter(({ peer }) => peer && !peer.party.held && peer.party !== party),
-      b,
-    )
     try {
-      if (some) {
-        some.peer!.party.kernel.send(some.peer!.port)
-        some.owed = true
-      }
+      sendTo(party, b)
       const domain = target.xen.restoreDomain(JSON.parse(JSON.stringify(move.state)), {
         domid,
         maxEvtchnPort: Infinity,
@@ -54,11 +46,12 @@ export class Moves {
   }
 
   /** In its own place: its peers stay connected. */
-  replace(party: Party): void {
+  replace(party: Party, [, b]: Numbers): void {
     if (party.paused || party.suspended) return
     const { xen } = party.host
     const replaces = xen.beginMigration(party.domain, { mode: 'transparent' })
     try {
+      sendTo(party, b)
       const domain = xen.restoreDomain(JSON.parse(JSON.stringify(replaces.state)), { replaces })
       party.kernel.moveTo(xen.platform(domain))
       xen.adopt(domain, party.kernel)
@@ -120,6 +113,15 @@ export class Moves {
       must(error instanceof XenError || name === 'SavedStateError', () => `a damaged state: ${(error as Error).stack}`)
     }
   }
+}
+
+/** Somebody sends to a guest that stands still. */
+function sendTo(party: Party, number: number): void {
+  const others = [...party.ends].filter(({ peer }) => peer && !peer.party.held && peer.party !== party)
+  const end = choose(others, number)
+  if (!end) return
+  end.peer!.party.kernel.send(end.peer!.port)
+  end.owed = true
 }
 
 /** Every number in a state but for RAM. */

@@ -22,7 +22,6 @@ export class End {
   closed = false
   /** A send that the handler has not seen. */
   owed = false
-  runs = 0
 
   constructor(party: Party, what: End['what'], vcpu: number) {
     this.party = party
