@@ -57,7 +57,7 @@ describe('evtchn xenwatch', () => {
 
   it.each([
     [['--design', 'double'], '--design is "double"; allowed: single, rfc, talk, on-demand, all'],
-    [['--scenario', 'fire'], '--scenario is "fire"; allowed: netback, blkback, grant'],
+    [['--scenario', 'fire'], '--scenario is "fire"; allowed: netback, blkback, grant, hotplug,'],
     [['--domains', '0'], '--domains is "0"'],
     [['--seed', 'x'], '--seed is "x"'],
   ])('%j is refused, exit code 2', (args, message) => {
@@ -81,6 +81,15 @@ describe('evtchn xenwatch', () => {
   })
 })
 
+describe('evtchn xenwatch, the matrix', () => {
+  it('--scenario with a further story shows what was tried, and --json the same as data', () => {
+    const args = ['--design', 'on-demand', '--scenario', 'slow-probe']
+    expect(xenwatch(...args).stdout).toMatch(/slow-probe +create another +FAILED, \+19\.90 s/)
+    const [told] = JSON.parse(xenwatch(...args, '--json').stdout).result
+    expect(told).toMatchObject({ story: 'slow-probe', design: 'on-demand', stalled: { stalled: ['xenwatch'] } })
+  })
+})
+
 describe('docs/xenwatch.md', () => {
   const text = readFileSync(fileURLToPath(new URL('../../docs/xenwatch.md', import.meta.url)), 'utf8')
 
@@ -89,5 +98,13 @@ describe('docs/xenwatch.md', () => {
     const rows = stdout.split('\n').filter((line) => /^ +(single|rfc|talk|on-demand) /.test(line))
     expect(rows).toHaveLength(4)
     for (const row of rows) expect(text).toContain(row)
+  })
+
+  it('has the matrix that the command prints', () => {
+    const { status, stdout } = xenwatch('--design', 'all', '--scenario', 'all')
+    expect(status).toBe(0)
+    const [matrix] = stdout.split('in D: threads')
+    expect(matrix!.split('\n').length).toBeGreaterThan(28)
+    for (const row of matrix!.trimEnd().split('\n').slice(2)) expect(text).toContain(row)
   })
 })

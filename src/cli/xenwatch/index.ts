@@ -3,22 +3,33 @@
  * destroy others, releases, and shows who suffered; under one design, or under all of them side by side.
  */
 
-import { STALL_KINDS } from '../../dom0/index.js'
+import { STALL_KINDS, type StallKind } from '../../dom0/index.js'
 import { DESIGNS, type Design } from '../../dom0/xenbus/index.js'
 import { Scenario } from '../../scenarios/scenario.js'
+import { STORIES } from '../../scenarios/stories.js'
+import { type ToldStory, tellStory } from '../../scenarios/story.js'
 import { command } from '../command.js'
 import { count } from '../format.js'
 import { COMMON, choice, whole } from '../options.js'
 import { seeded } from '../random.js'
+import { showMatrix } from './matrix.js'
 import { type Compared, showRun, showSummary } from './screens.js'
 
-const ABOUT = `Runs a host in simulated time: dom0 with its store, kernel threads, backends and toolstack, and guests with one disk and one interface each. Domain 1 is stalled and destroyed; another domain is created, domain 2 destroyed, and the last guest closes its interface (with three guests or more). Then the stall is released. The same is run without the stall for comparison. With --domains 1 the created domain is number 2, as in the report of April 2018.
+const ABOUT = `Runs a host in simulated time: dom0 with its store, kernel threads, backends and toolstack, and guests with one disk and one interface each. Domain 1 is stalled and destroyed; another domain is created, domain 2 destroyed, and the last guest closes its interface (with three guests or more). Then the stall is released. The same is run without the stall for comparison. With --domains 1 the created domain is number 2, as in the report of April 2018. With one of the further scenarios, or with all of them, it prints a matrix: what was tried during each stall, under each design.
 
 designs:
   single     one thread for all watches, as in Linux
   rfc        a thread per domain, made and ended by a node that the toolstack writes (April 2018)
   talk       a thread per domain, by @introduceDomain, @releaseDomain and a listing (June 2018)
-  on-demand  a thread per domain that has a backend device (July 2018)`
+  on-demand  a thread per domain that has a backend device (July 2018)
+
+scenarios:
+${STORIES.map(({ name, about }) => `  ${name.padEnd(16)} ${about}`).join('\n')}
+  ${'all'.padEnd(16)} all of these, in one matrix`
+
+/** Stories without a screen of their own. */
+const FURTHER = STORIES.map(({ name }) => name).filter((name) => !STALL_KINDS.some((kind) => kind === name))
+const isStall = (scenario: string): scenario is StallKind => STALL_KINDS.some((kind) => kind === scenario)
 
 /** The subcommand. */
 export const xenwatch = command({
@@ -27,8 +38,8 @@ export const xenwatch = command({
   about: ABOUT,
   options: {
     design: choice<Design | 'all'>('how watches get to their callbacks', { of: [...DESIGNS, 'all'], preset: 'single' }),
-    scenario: choice('what is held: a packet, a request, a page', { of: STALL_KINDS, preset: 'netback' }),
-    domains: whole('guests before the stall', { min: 1, max: 200, preset: 3 }),
+    scenario: choice<string>('what is stalled', { of: [...STALL_KINDS, ...FURTHER, 'all'], preset: 'netback' }),
+    domains: whole('guests before the stall; the matrix has 2', { min: 1, max: 200, preset: 3 }),
     seed: COMMON.seed('for the order in which threads run'),
     width: whole('columns of the timeline', { min: 16, max: 200, shown: 'what the terminal has' }),
     json: COMMON.json,
@@ -36,6 +47,16 @@ export const xenwatch = command({
   run({ values, screen }) {
     const { design, scenario: kind, domains, seed, width } = values
     const designs = design === 'all' ? DESIGNS : [design]
+    if (!isStall(kind)) {
+      const told = STORIES.filter(({ name }) => kind === 'all' || name === kind).flatMap((story) =>
+        designs.map((each) => {
+          screen.progress(`${story.name}: ${each}`)
+          return tellStory(story, each, () => seeded(seed))
+        }),
+      )
+      showMatrix(screen, told, seed)
+      return { result: told, problems: told.flatMap(inconsistencies) }
+    }
     const all = designs.map((each): Compared => {
       screen.progress(`${each}: ${domains} domains`)
       const run = (stall: boolean) => new Scenario({ design: each, kind, domains, random: seeded(seed), stall }).run()
@@ -55,6 +76,12 @@ function problemsOf({ stalled, reference }: Compared): string[] {
   if (!stalled.injected.length || !stalled.stalled.length) problems.push('nothing was stalled')
   problems.push(...reference.operations.filter(({ ok }) => !ok).map(({ what }) => `${what} failed without a stall`))
   return problems.map((problem) => `${stalled.design}: ${problem}`)
+}
+
+/** What is inconsistent in a story under a design. */
+function inconsistencies({ story, design, stalled, reference }: ToldStory): string[] {
+  const failed = reference.attempts.filter(({ ok }) => !ok).map(({ what }) => `${what} failed without a stall`)
+  return [...stalled.problems, ...reference.problems, ...failed].map((text) => `${story}, ${design}: ${text}`)
 }
 
 function asJson({ stalled, reference }: Compared): object {

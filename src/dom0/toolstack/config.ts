@@ -31,8 +31,8 @@ export function guestConfig(name: string): DomainConfig {
   return { name, disks: [{ dev: 'xvda' }], nics: [{}] }
 }
 
-/** Kinds of devices. */
-export type DeviceKind = 'vbd' | 'vif' | 'pvcalls'
+/** Kinds of devices: those that have a backend here, and those of third parties' drivers. */
+export type DeviceKind = 'vbd' | 'vif' | 'pvcalls' | (string & {})
 
 /** A device in the store: which entries, in which order (XW-tool-6). */
 export interface DeviceSpec {

@@ -66,6 +66,7 @@ export class EventThread {
   #state: ListState = 'up'
   #current: XsWatchEvent | undefined
   #held: (() => boolean) | undefined
+  #drained = false
 
   constructor(options: EventThreadOptions) {
     const { kernel, domid, name, fn } = options
@@ -80,6 +81,11 @@ export class EventThread {
   /** Does it accept events? */
   get state(): ListState {
     return this.#state
+  }
+
+  /** It was DOWN with an empty list: its thread has left the loop, and would never see another event. */
+  get drained(): boolean {
+    return this.#drained
   }
 
   /** The event whose callback runs; undefined if none does. */
@@ -151,6 +157,7 @@ export class EventThread {
       }
       yield* this.#options.kernel.scheduler.preemptionPoint()
     }
+    this.#drained = true
     this.#options.onDrained?.(this)
   }
 

@@ -15,6 +15,14 @@ export abstract class ForwardingDelivery extends MtwatchDelivery {
     return xenwatch
   }
 
+  /**
+   * A thread that goes down still takes its domain's late events, unless a new one is UP (XW-life-1): in the default thread
+   * a callback that had to wait for the stalled one would stop everybody.
+   */
+  protected override serves(domid: number): EventThread | undefined {
+    return this.up(domid) ?? this.draining(domid)
+  }
+
   route(event: XsWatchEvent): EventThread | undefined {
     return this.listOf(event)
   }

@@ -11,6 +11,7 @@ export { MTWATCH_NODE } from './rfc.js'
 export { parseState, stateName, XenbusState } from './state.js'
 export { StoreTasks, type TransactionId } from './store_tasks.js'
 export {
+  parseDomid,
   type ThreadChoice,
   type WatchCallback,
   XenbusWatch,

@@ -48,7 +48,17 @@ export abstract class MtwatchDelivery implements Delivery {
   /** The list of the domain that an event is about; undefined: the default list (XW-thr-3). */
   protected listOf(event: XsWatchEvent): EventThread | undefined {
     const domid = domidOf(this.host.callouts, event)
-    return (domid > 0 && this.#up.get(domid)) || undefined
+    return (domid > 0 && this.serves(domid)) || undefined
+  }
+
+  /** The list that takes a domain's events. Default: that which is UP. */
+  protected serves(domid: number): EventThread | undefined {
+    return this.#up.get(domid)
+  }
+
+  /** The last thread of a domain that was told to go and still runs events. */
+  protected draining(domid: number): EventThread | undefined {
+    return [...this.#all].filter((list) => list.domid === domid && list.state === 'down' && !list.drained).at(-1)
   }
 
   /** Makes a domain's thread. */
