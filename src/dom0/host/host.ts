@@ -28,15 +28,15 @@ import {
 } from '../backends/index.js'
 import { Kernel, Scheduler, type SchedulerOptions, type Task, type Thread } from '../kernel/index.js'
 import { type HotplugScript, Toolstack } from '../toolstack/index.js'
-import { BackendBus, type DeliveryObserver, type Design, Xenbus } from '../xenbus/index.js'
+import { BackendBus, type DeliveryObserver, type Design, type DesignMaker, Xenbus } from '../xenbus/index.js'
 import { DomainList } from './domain_list.js'
 import { type Guest, type GuestForm, pageOf } from './guest.js'
 
 /** Options of a host. */
 export interface HostOptions {
-  /** The kernel parameter `xen_mtwatch`, and which design it switches on. Default: off. */
+  /** The kernel parameter `xen_mtwatch`, and which design it switches on, or a maker of an own one. Default: off. */
   readonly xenMtwatch?: boolean
-  readonly design?: Design
+  readonly design?: Design | DesignMaker
   /** The toolstack writes the mtwatch nodes. Default: with design 'rfc' and `xenMtwatch`. */
   readonly toolstackMtwatch?: boolean
   readonly clock?: Clock

@@ -5,7 +5,6 @@
  * when the default thread pops it, and what unregistering a watch must wait for.
  */
 
-import type { Callouts } from '../../callout.js'
 import type { Kernel, Task, WaitQueue } from '../kernel/index.js'
 import type { DeliveryObserver, EventThread, Report } from './event_thread.js'
 import type { StoreTasks } from './store_tasks.js'
@@ -16,10 +15,15 @@ export const DESIGNS = ['single', 'rfc', 'talk', 'on-demand'] as const
 /** Name of a design. */
 export type Design = (typeof DESIGNS)[number]
 
+/**
+ * Makes a user's own design: once for each kernel's xenbus, and again at each switch to it. What a function of its delivery
+ * throws is reported, and counts as if the design had not been asked: the event goes to the default thread.
+ */
+export type DesignMaker = (host: DeliveryHost) => Delivery
+
 /** What a design works with. */
 export interface DeliveryHost {
   readonly kernel: Kernel
-  readonly callouts: Callouts
   readonly store: StoreTasks
   /** The default list. */
   readonly xenwatch: EventThread
@@ -36,7 +40,8 @@ export type ThreadReference = EventThread | undefined
 
 /** A way of delivering events. */
 export interface Delivery {
-  readonly design: Design
+  /** Name of the design; a user's own has any. */
+  readonly design: string
   /** Lists of domains, those that are going down included. */
   readonly domainLists: readonly EventThread[]
   /** xs_watch_msg: puts an event on its first list and returns that list. Must not sleep. */

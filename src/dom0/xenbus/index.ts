@@ -3,13 +3,24 @@
 export { isRefusal as isAnswer } from '../../xenstore/parts.js'
 export { BackendBus, backendPathDomid } from './backend_bus.js'
 export type { XenbusComms } from './comms.js'
-export { DESIGNS, type Delivery, type Design, type ThreadReference } from './delivery.js'
+export {
+  DESIGNS,
+  type Delivery,
+  type DeliveryHost,
+  type Design,
+  type DesignMaker,
+  type ThreadReference,
+} from './delivery.js'
 export { XenbusDevice, type XenbusDriver } from './device.js'
 export { type DeliveryObserver, EventThread, type ListState } from './event_thread.js'
+export { ForwardingDelivery } from './forwarding.js'
+export { MtwatchDelivery } from './mtwatch.js'
 export { OnDemandDelivery } from './on_demand.js'
-export { MTWATCH_NODE } from './rfc.js'
+export { MTWATCH_NODE, RfcDelivery } from './rfc.js'
+export { SingleDelivery } from './single.js'
 export { parseState, stateName, XenbusState } from './state.js'
 export { StoreTasks, type TransactionId } from './store_tasks.js'
+export { TalkDelivery } from './talk.js'
 export {
   parseDomid,
   type ThreadChoice,

@@ -9,15 +9,15 @@
  * and a new one of the same domid may exist. A thread cannot wait for its own end: a worker reaps it.
  */
 
-import type { Task } from '../kernel/index.js'
-import type { Delivery, DeliveryHost, Design, ThreadReference } from './delivery.js'
+import { calloutsOf, type Task } from '../kernel/index.js'
+import type { Delivery, DeliveryHost, ThreadReference } from './delivery.js'
 import { EventThread } from './event_thread.js'
 import { domidOf, ownerOf } from './sealed.js'
 import type { XenbusWatch, XsWatchEvent } from './watch.js'
 
 /** Threads by domain. */
 export abstract class MtwatchDelivery implements Delivery {
-  abstract readonly design: Design
+  abstract readonly design: string
   protected readonly host: DeliveryHost
   readonly #up = new Map<number, EventThread>()
   readonly #all = new Set<EventThread>()
@@ -47,7 +47,7 @@ export abstract class MtwatchDelivery implements Delivery {
 
   /** The list of the domain that an event is about; undefined: the default list (XW-thr-3). */
   protected listOf(event: XsWatchEvent): EventThread | undefined {
-    const domid = domidOf(this.host.callouts, event)
+    const domid = domidOf(calloutsOf(this.host.kernel.scheduler), event)
     return (domid > 0 && this.serves(domid)) || undefined
   }
 
@@ -63,10 +63,10 @@ export abstract class MtwatchDelivery implements Delivery {
 
   /** Makes a domain's thread. */
   protected create(domid: number): EventThread {
-    const { kernel, callouts, observer, report } = this.host
+    const { kernel, observer, report } = this.host
     const list = new EventThread({
       kernel,
-      callouts,
+      callouts: calloutsOf(kernel.scheduler),
       domid,
       name: `xen-mtwatch-${domid}`,
       fn: 'mtwatch_thread',
@@ -102,8 +102,8 @@ export abstract class MtwatchDelivery implements Delivery {
 
   /** XW-unreg-1 to XW-unreg-4. */
   *purge(watch: XenbusWatch): Task {
-    const { kernel, xenwatch, finished, callouts } = this.host
-    const owner = ownerOf(callouts, watch)
+    const { kernel, xenwatch, finished } = this.host
+    const owner = ownerOf(calloutsOf(kernel.scheduler), watch)
     const lists = [xenwatch, ...[...this.#all].filter((list) => !owner || list.domid === owner)]
     for (const list of lists) list.purge(watch)
     const self = kernel.scheduler.current

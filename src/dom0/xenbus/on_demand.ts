@@ -15,7 +15,7 @@ import type { XsWatchEvent } from './watch.js'
 
 /** Threads counted by their users. */
 export class OnDemandDelivery extends MtwatchDelivery {
-  readonly design = 'on-demand'
+  readonly design: string = 'on-demand'
   readonly #counts = new Map<EventThread, number>()
   /** New threads that wait for the callback that made them. */
   readonly #held = new Set<EventThread>()

@@ -12,7 +12,7 @@ export const MTWATCH_NODE = '/local/domain/0/mtwatch'
 
 /** Threads made and ended by nodes. */
 export class RfcDelivery extends ForwardingDelivery {
-  readonly design = 'rfc'
+  readonly design: string = 'rfc'
   readonly #watch = new XenbusWatch({
     node: MTWATCH_NODE,
     callback: (_watch, path) => this.host.kernel.call('mtwatch_changed', this.#changed(path)),

@@ -7,7 +7,7 @@ import type { XenbusWatch, XsWatchEvent } from './watch.js'
 
 /** One thread. */
 export class SingleDelivery implements Delivery {
-  readonly design = 'single'
+  readonly design: string = 'single'
   readonly domainLists: readonly EventThread[] = Object.freeze([])
   readonly #host: DeliveryHost
 

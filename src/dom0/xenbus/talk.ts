@@ -9,7 +9,7 @@ import { parseDomid, XenbusWatch } from './watch.js'
 
 /** Threads made and ended by what `/local/domain` lists. */
 export class TalkDelivery extends ForwardingDelivery {
-  readonly design = 'talk'
+  readonly design: string = 'talk'
   readonly #introduce = new XenbusWatch({
     node: '@introduceDomain',
     callback: () => this.host.kernel.call('mtwatch_introduce', this.#compare('introduce')),

@@ -9,7 +9,7 @@ import type { Callouts } from '../../callout.js'
 import { type RingPeer, XenStoreError, XS } from '../../xenstore/index.js'
 import { calloutsOf, type Kernel, type RwSemaphore, type Task, type WaitQueue } from '../kernel/index.js'
 import { XenbusComms } from './comms.js'
-import type { Delivery, DeliveryHost, Design } from './delivery.js'
+import type { Delivery, DeliveryHost, Design, DesignMaker } from './delivery.js'
 import { makeDelivery } from './designs.js'
 import { type DeliveryObserver, EventThread } from './event_thread.js'
 import { sealedObserver, wanted } from './sealed.js'
@@ -23,8 +23,8 @@ export interface XenbusOptions {
   readonly peer: RingPeer
   /** The kernel parameter. Default false: one thread, whatever `design` says. */
   readonly xenMtwatch?: boolean
-  /** Which of the multithreaded designs `xen_mtwatch` switches on. Default 'on-demand'. */
-  readonly design?: Design
+  /** Which of the multithreaded designs `xen_mtwatch` switches on, or an own one. Default 'on-demand'. */
+  readonly design?: Design | DesignMaker
   /** Told what becomes of each event. */
   readonly observer?: DeliveryObserver
 }
@@ -74,7 +74,6 @@ export class Xenbus extends StoreTasks {
     })
     this.#host = {
       kernel,
-      callouts: this.#callouts,
       store: this,
       xenwatch: this.xenwatch,
       observer: this.#observer,
@@ -83,7 +82,11 @@ export class Xenbus extends StoreTasks {
       register: (watch, choice) => this.register(watch, choice),
       unregister: (watch) => this.unregister(watch),
     }
-    this.#delivery = makeDelivery(options.xenMtwatch ? (options.design ?? 'on-demand') : 'single', this.#host)
+    this.#delivery = makeDelivery(
+      options.xenMtwatch ? (options.design ?? 'on-demand') : 'single',
+      this.#host,
+      this.#callouts,
+    )
   }
 
   /** Programming errors of subscribers, deadlocks, requests that failed where nothing could be done: in order. */
@@ -102,9 +105,9 @@ export class Xenbus extends StoreTasks {
   }
 
   /** Changes the design. @throws Error while a domain thread is alive (XW-life-8). */
-  *switchTo(design: Design): Task {
+  *switchTo(design: Design | DesignMaker): Task {
     yield* this.#delivery.stop()
-    this.#delivery = makeDelivery(design, this.#host)
+    this.#delivery = makeDelivery(design, this.#host, this.#callouts)
     yield* this.#delivery.start()
   }
 
