@@ -32,7 +32,7 @@ export class OnDemandDelivery extends MtwatchDelivery {
     return list
   }
 
-  route(): undefined {
+  route(_event: XsWatchEvent): EventThread | undefined {
     return undefined
   }
 

@@ -21,7 +21,7 @@ export class SingleDelivery implements Delivery {
     return xenwatch
   }
 
-  route(): undefined {
+  route(_event: XsWatchEvent): EventThread | undefined {
     return undefined
   }
 
