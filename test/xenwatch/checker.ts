@@ -3,10 +3,11 @@
  * twice, none lost without being purged (XW-thr-1, XW-life-2).
  *
  * A domain whose thread was told to go begins a new epoch: what comes then may overtake what the old thread still has
- * (XW-life-5). An event belongs to the epoch in which it was put on the list that runs it.
+ * (XW-life-5). An event belongs to the epoch in which it was put on the list that runs it; a late event that goes to a thread
+ * which is DOWN belongs to that thread's (XW-life-1).
  */
 
-import type { DeliveryObserver, XsWatchEvent } from '../../src/dom0/xenbus/index.js'
+import type { DeliveryObserver, EventThread, XsWatchEvent } from '../../src/dom0/xenbus/index.js'
 
 const domidOf = ({ watch, path, token }: XsWatchEvent): number => watch.getDomid?.(watch, path, token) ?? 0
 
@@ -22,7 +23,8 @@ export class InvariantChecker {
   readonly #epochs = new Map<number, number>()
   readonly #lastRun = new Map<string, number>()
   readonly #running = new Map<string, number>()
-  readonly #alive = new Set<unknown>()
+  /** Threads that have not ended, and the epoch of each. */
+  readonly #alive = new Map<EventThread, number>()
   finished = 0
   purged = 0
 
@@ -35,6 +37,13 @@ export class InvariantChecker {
     return `d${domid}/${this.#epochs.get(domid) ?? 0}`
   }
 
+  /** One that is UP does, and one that is DOWN as long as it runs and none of its domain is UP. */
+  #takes(list: EventThread): boolean {
+    if (list.state === 'up') return true
+    const isUp = (each: EventThread) => each.domid === list.domid && each.state === 'up'
+    return !list.drained && ![...this.#alive.keys()].some(isUp)
+  }
+
   readonly observer: DeliveryObserver = {
     arrived: (event) => {
       this.#must(!this.#events.has(event.seq), `event ${event.seq} arrived twice`)
@@ -45,8 +54,8 @@ export class InvariantChecker {
       this.#must(known.state === 'queued', `event ${event.seq} was moved while ${known.state}`)
       this.#must(from.domid === 0, `event ${event.seq} was moved away from ${from.name}`)
       this.#must(to.domid === domidOf(event), `event ${event.seq} of ${domidOf(event)} was moved to ${to.name}`)
-      this.#must(to.state === 'up', `event ${event.seq} was moved to ${to.name}, which is down`)
-      known.key = this.#key(event)
+      this.#must(this.#takes(to), `event ${event.seq} was moved to ${to.name}, which is down`)
+      known.key = `d${to.domid}/${this.#alive.get(to)}`
     },
     started: (event, list) => {
       const known = this.#events.get(event.seq)!
@@ -77,7 +86,7 @@ export class InvariantChecker {
       this.#events.delete(event.seq)
       this.purged++
     },
-    threadUp: (list) => void this.#alive.add(list),
+    threadUp: (list) => void this.#alive.set(list, this.#epochs.get(list.domid) ?? 0),
     threadDown: ({ domid }) => void this.#epochs.set(domid, (this.#epochs.get(domid) ?? 0) + 1),
     threadEnded: (list) => {
       this.#must(this.#alive.delete(list), `${list.name} ended twice`)
