@@ -56,8 +56,8 @@ export class Introductions {
     const domain = domains.know(domid) ?? refuse('EINVAL')
     if (domain.connection && profile.introduceOnce && (domain.gfn !== gfn || domain.port !== port)) refuse('EINVAL')
     const { connection } = domain
-    // Nothing of a dying domain can be mapped anew: a known one keeps what it has.
-    if (connection && host.state(domid)?.dying) {
+    // Nothing of a domain that is dying or gone can be mapped anew: a known one keeps what it has.
+    if (connection && (host.state(domid)?.dying ?? true)) {
       this.#daemon.reset(connection)
       connection.transport.restart?.()
       return

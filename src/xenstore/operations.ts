@@ -1,7 +1,7 @@
 /** What requests do to nodes, with the checks of rights and quotas. Each works on the store or on a transaction alike. */
 
 import { refuse } from './errors.js'
-import { childPath, parentPath } from './path.js'
+import { parentPath } from './path.js'
 import {
   type Birth,
   inherit,
@@ -85,22 +85,23 @@ function create(scene: Scene, path: string, value: string): void {
   const above = nearest(scene, path)
   const owner = who.privileged || rules.profile.newNodeOwner === 'inherited' ? undefined : who.domid
   const perms = inherit(settle(above.node, rules.birth), owner)
-  const prefix = above.path === '/' ? 1 : above.path.length + 1
-  let parent = above.path
-  for (const name of path.slice(prefix).split('/')) {
-    const at = childPath(parent, name)
-    checkCount(scene, ownerOf(perms))
-    const { perms: parentPerms, value: parentValue, nameBytes } = view.get(parent)!
-    checkSize(scene, parentPerms, parentValue.length, nameBytes + name.length + 1)
-    checkSize(scene, perms, at === path ? value.length : 0, 0)
-    view.create(at, at === path ? value : '', perms)
-    parent = at
-  }
+  const missing: string[] = []
+  for (let at = path; at !== above.path; at = parentPath(at)) missing.push(at)
+  // All checks come first: a transaction has no half of it inside. The C daemon goes from the node up, too.
+  for (const i of missing.keys()) checkCount(scene, ownerOf(perms), i)
+  const nameBytes = (at: string) => at.length - at.lastIndexOf('/')
+  missing.forEach((_, i) => {
+    checkSize(scene, perms, i === 0 ? value.length : 0, i === 0 ? 0 : nameBytes(missing[i - 1]!))
+  })
+  const { node } = above
+  checkSize(scene, node.perms, node.value.length, node.nameBytes + nameBytes(missing.at(-1)!))
+  for (const at of missing.reverse()) view.create(at, at === path ? value : '', perms)
 }
 
-function checkCount({ who, view, rules }: Scene, owner: number): void {
+/** May the owner get one more node, when `more` are made before it? */
+function checkCount({ who, view, rules }: Scene, owner: number, more: number): void {
   if (who.privileged) return
-  const owned = rules.store.accounts.of(owner).nodes + view.ownedMore(owner)
+  const owned = rules.store.accounts.of(owner).nodes + (view.countsAtOnce ? more : 0)
   if (owned >= rules.quotas.nodes + rules.profile.slack.nodes) refuse('ENOSPC')
 }
 

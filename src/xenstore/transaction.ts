@@ -9,7 +9,7 @@
  */
 
 import { Children } from './children.js'
-import { Refusal, refuse } from './errors.js'
+import { refuse } from './errors.js'
 import { baseName, childPath, parentPath } from './path.js'
 import { type Birth, type Guarded, ownerOf, type Permissions, settle } from './perms.js'
 import { Delta } from './quota.js'
@@ -32,8 +32,6 @@ class Cell implements NodeView {
   generation = ABSENT
   modified = false
   event: 'none' | 'exact' | 'subtree' = 'none'
-  /** Permissions before a SET_PERMS. */
-  before: Guarded | undefined
   /** Made here: the base's children are not its children. */
   #remade = false
   readonly #removed = new Set<string>()
@@ -134,9 +132,13 @@ export interface TransactionOptions {
 /** One open transaction. */
 export class Transaction implements View {
   readonly id: number
+  /** Its own nodes are counted when it is committed (XS-tx-9). */
+  readonly countsAtOnce = false
   readonly #store: Store
   readonly #options: TransactionOptions
   readonly #cells = new Map<string, Cell>()
+  /** Owners of nodes that were made, removed or given away here. */
+  readonly #owners = new Set<number>()
   /** A request inside it failed half-way: it cannot be committed any more (XS-tx-9, XS-adv-415). */
   failed = false
   /** Changed anything? */
@@ -159,13 +161,17 @@ export class Transaction implements View {
   }
   #bytes = 0
 
+  /** May one more node be accessed? If not, the transaction has failed (XS-tx-9). */
+  #mayAccess(path: string): boolean {
+    if (this.#cells.has(path) || this.#cells.size < this.#options.maxNodes) return true
+    this.failed = true
+    return false
+  }
+
   #cell(path: string): Cell {
     let cell = this.#cells.get(path)
     if (cell) return cell
-    if (this.#cells.size >= this.#options.maxNodes) {
-      this.failed = true
-      refuse('ENOSPC')
-    }
+    if (!this.#mayAccess(path)) refuse('ENOSPC')
     cell = new Cell(path, this.#store.get(path))
     this.#cells.set(path, cell)
     this.#bytes += CELL_BYTES + path.length
@@ -180,7 +186,8 @@ export class Transaction implements View {
   change(path: string, value: string, perms: Permissions): void {
     const cell = this.#cell(path)
     this.#weigh(cell, value)
-    if (perms !== cell.perms) cell.before = { perms: cell.perms, generation: cell.generation }
+    // A WRITE keeps the first entry; SET_PERMS takes the node from one account and puts it on another, or the same.
+    if (perms[0] !== cell.perms[0]) this.#account(cell.perms, perms)
     cell.set(value, perms, this.#store.nextGeneration())
     this.modified = true
   }
@@ -189,6 +196,7 @@ export class Transaction implements View {
     const cell = this.#cell(path)
     const parent = this.#cell(parentPath(path))
     this.#weigh(cell, value)
+    this.#account(perms)
     cell.make(value, perms, this.#store.nextGeneration())
     parent.addName(baseName(path))
     this.#relisted(parent)
@@ -200,34 +208,43 @@ export class Transaction implements View {
 
   remove(path: string): void {
     const parent = this.#cell(parentPath(path))
-    // Others made the node after its parent was accessed here: the commit can only fail (XS-tx-4a).
     if (!parent.exists) refuse('EINVAL')
-    if (!parent.lists(baseName(path))) refuse('EIO')
-    for (const cell of this.#below(path)) {
-      cell.unmake()
-      // What its ancestors' watchers were to be told of it they are still told.
-      if (cell.event !== 'subtree') cell.event = cell.path === path ? 'subtree' : 'exact'
-    }
+    const { cells, stopped } = this.#below(path)
+    // The walk removes each node after its children: where it stopped, the nodes above are still there (XS-tx-4a).
+    for (const cell of cells)
+      if (stopped === undefined || !stopped.startsWith(`${cell.path}/`)) this.#unmake(cell, cell.path === path)
+    // Others made the node after its parent was accessed here: it goes, but the commit can only fail.
+    if (stopped !== undefined || !parent.lists(baseName(path))) refuse('EIO')
     parent.removeName(baseName(path))
     this.#relisted(parent)
   }
 
-  /** The cells at and below a path, each before its children. Refuses with EIO if the transaction would touch too many. */
-  #below(path: string): Cell[] {
-    const found: Cell[] = []
+  #unmake(cell: Cell, isTop: boolean): void {
+    this.#account(cell.perms)
+    cell.unmake()
+    // What its ancestors' watchers were to be told of it they are still told.
+    if (cell.event !== 'subtree') cell.event = isTop ? 'subtree' : 'exact'
+  }
+
+  /** The nodes of these owners are counted anew at the commit. */
+  #account(...lists: readonly Permissions[]): void {
+    for (const perms of lists) this.#owners.add(ownerOf(perms))
+  }
+
+  /**
+   * The cells at and below a path, each before its children. `stopped` is the path at which the walk ended early: a node
+   * is listed and not there, for others removed it, or the transaction would touch too many.
+   */
+  #below(path: string): { cells: readonly Cell[]; stopped: string | undefined } {
+    const cells: Cell[] = []
     const stack = [path]
-    try {
-      for (let at = stack.pop(); at !== undefined; at = stack.pop()) {
-        const cell = this.#cell(at)
-        if (!cell.exists) continue
-        found.push(cell)
-        for (const name of [...cell.names()].reverse()) stack.push(childPath(at, name))
-      }
-    } catch (error) {
-      if (error instanceof Refusal && error.code === 'ENOSPC') refuse('EIO')
-      throw error
+    for (let at = stack.pop(); at !== undefined; at = stack.pop()) {
+      const cell = this.#mayAccess(at) ? this.#cell(at) : undefined
+      if (!cell?.exists) return { cells, stopped: at }
+      cells.push(cell)
+      for (const name of [...cell.names()].reverse()) stack.push(childPath(at, name))
     }
-    return found
+    return { cells, stopped: undefined }
   }
 
   #relisted(parent: Cell): void {
@@ -241,11 +258,6 @@ export class Transaction implements View {
 
   fail(): void {
     this.failed = true
-  }
-
-  /** None: a transaction's own nodes are counted when it is committed (XS-tx-9). */
-  ownedMore(): number {
-    return 0
   }
 
   #delta(): Delta {
@@ -293,7 +305,7 @@ export class Transaction implements View {
   commit(domid: number, limit: number): Change[] {
     if (this.failed) refuse('ENOMEM')
     const delta = this.#delta()
-    if (!this.#ownersLive(delta)) refuse('ENOMEM')
+    if (!this.#ownersLive()) refuse('ENOMEM')
     const more = delta.nodes(domid)
     if (more > 0 && this.#store.accounts.of(domid).nodes + more >= limit) refuse('ENOSPC')
     if (!this.current || !this.#ownersSame()) refuse('EAGAIN')
@@ -302,14 +314,13 @@ export class Transaction implements View {
     return this.#changes()
   }
 
-  /** Nodes must not go to a domain that has died since (XS-adv-419). */
-  #ownersLive(delta: Delta): boolean {
-    for (const [owner, { nodes }] of delta.byOwner)
-      if (nodes > 0 && this.#options.birth(owner) === undefined) return false
+  /** Every owner whose nodes were made, removed or given away must live: none gets nodes after its death (XS-adv-419). */
+  #ownersLive(): boolean {
+    for (const owner of this.#owners) if (this.#options.birth(owner) === undefined) return false
     return true
   }
 
-  /** Nor to the next domain of its number (XS-adv-322). */
+  /** Nodes must not go to the next domain of a dead owner's number (XS-adv-322). */
   #ownersSame(): boolean {
     for (const { modified, exists, perms, generation } of this.#cells.values()) {
       if (!modified || !exists) continue
@@ -340,12 +351,10 @@ export class Transaction implements View {
     for (const cell of this.#cells.values()) {
       // Made and removed inside: nobody ever saw it.
       if (cell.event === 'none' || (!cell.exists && !cell.base)) continue
-      const parent = this.#cells.get(parentPath(cell.path))
-      const readers: Guarded[] = [
-        this.#store.get(cell.path) ?? cell.base!,
-        this.#store.get(parentPath(cell.path)) ?? parent!.base!,
-      ]
-      if (cell.before) readers.push(cell.before)
+      // The rights before the transaction count as well (XS-watch-8), those in between do not.
+      const readers: Guarded[] = cell.base ? [cell.base] : []
+      // Of a node that is gone the parent does not count, unlike outside transactions.
+      if (cell.exists) readers.push(this.#store.get(cell.path)!, this.#store.get(parentPath(cell.path))!)
       changes.push({ path: cell.path, exact: cell.event === 'exact', readers })
     }
     return changes

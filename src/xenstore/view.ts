@@ -33,12 +33,13 @@ export interface View {
   announce(path: string): void
   /** A request failed half-way: what was done here must not be committed. */
   fail(): void
-  /** Nodes that `domid` owns here beyond what the store counts. */
-  ownedMore(domid: number): number
+  /** Are new nodes on their owner's account as soon as they are made? In a transaction they are at its commit. */
+  readonly countsAtOnce: boolean
 }
 
 /** A view that changes the store: its root becomes the store's by `commit`, or is forgotten. */
 export class DirectView implements View {
+  readonly countsAtOnce = true
   readonly changes: Change[] = []
   readonly #store: Store
   readonly #birth: Birth
@@ -122,10 +123,6 @@ export class DirectView implements View {
   }
 
   fail(): void {}
-
-  ownedMore(domid: number): number {
-    return this.#delta.nodes(domid)
-  }
 
   /** The nodes at and below a path that `domid` owns, without those below another of them. */
   #topsOwnedBy(domid: number): string[] {

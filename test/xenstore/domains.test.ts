@@ -78,6 +78,18 @@ it('XS-dom-3: INTRODUCE of a known domain binds anew and drops what it had, sile
   )
 })
 
+it('XS-dom-3: INTRODUCE of a known domain that is dying or gone is OK and maps nothing', () => {
+  const { host, states, calls, run } = makeHost()
+  run(5)
+  const s = new Script({ host }).run(['a', 0, 'INTRODUCE', '5|100|3|', 'OK|'])
+  const before = calls.filter((call) => call.startsWith('connect'))
+  states.set(5, { shutdown: false, dying: true })
+  s.run(['a', 0, 'INTRODUCE', '5|100|4|', 'OK|'])
+  states.delete(5)
+  s.run(['a', 0, 'INTRODUCE', '5|100|4|', 'OK|'])
+  expect(calls.filter((call) => call.startsWith('connect'))).toEqual(before)
+})
+
 it('XS-dom-4: IS_DOMAIN_INTRODUCED knows connected domains, 0 and DOMID_SELF', () => {
   const s = new Script({}, 'a', 'g5')
   s.run(

@@ -90,16 +90,7 @@ const CONTROLS = [
     'print|x',
     'print|x|y',
   ],
-  ...[
-    'quota',
-    'quota|1',
-    'quota|9',
-    'quota|x',
-    'quota|set',
-    'quota|set|nodes',
-    'quota|set|bogus|1',
-    'quota|set|nodes|x',
-  ],
+  ...['quota', 'quota|9', 'quota|set', 'quota|set|nodes', 'quota|set|bogus|1', 'quota|set|nodes|x'],
   ...['quota|max|x', 'quota-soft', 'quota-soft|1', 'quota-soft|set|bogus|1', 'quota-soft|set|memory', 'help', 'help|x'],
   ...['nope', '', 'CHECK', 'live-update|x', 'live-update|-c'],
 ]
@@ -241,7 +232,9 @@ class Generator {
     else if (dice < 985) push(r.of([15, 16, 20, 23, 24, 99, 0xffffffff]), r.of(['\0', 'x\0', '']))
     else if (dice < 991) this.#control(push)
     else if (dice < 995) {
-      if (who === 's0') push(r.of([XS.RELEASE, XS.RESUME]), `${this.#number(['0', '9'])}\0`)
+      // A target must not be released, by whatever spelling of its number.
+      const number = this.#shape.targets ? r.of(['0', '9', 'x']) : this.#number(['0', '9'])
+      if (who === 's0') push(r.of([XS.RELEASE, XS.RESUME]), `${number}\0`)
     } else push(XS.WATCH, r.of(['a\0t\0x\0', 'a\0', '\0t\0', '\0\0', 'a\0\0']))
   }
 
