@@ -1,4 +1,6 @@
 /** The guest's side: a driver that boots, binds, scans and resumes, knowing the hypervisor only by its hypercalls. */
+export type { WantedLevels } from './choose.js'
+export type { Attempt } from './form.js'
 export { FrameAllocator } from './frames.js'
 export { GuestKernel } from './kernel.js'
 export type { ResumeReport } from './lifecycle.js'
@@ -10,4 +12,3 @@ export {
   type HandlerOrOptions,
 } from './options.js'
 export { GuestHypercalls, type GuestPlatform } from './platform.js'
-export type { Attempt, WantedLevels } from './register.js'

@@ -24,11 +24,11 @@ import {
 import { Callouts } from '../callout.js'
 import { integer } from '../check.js'
 import { Errno, XenError } from '../errno.js'
+import { registerForm } from './choose.js'
 import type { Attempt, ChannelForm } from './form.js'
 import { FrameAllocator, fillFrame } from './frames.js'
 import { type BootOptions, type CheckedBootOptions, checkBoot, checkPlatform } from './options.js'
 import { GuestHypercalls, type GuestPlatform } from './platform.js'
-import { registerForm } from './register.js'
 
 /** What the parts of one driver share. */
 export class GuestMachine {
@@ -76,7 +76,7 @@ export class GuestMachine {
    * Masks every channel, places vcpu_info and scan buffers, registers a form, enables upcalls. The caller scans every
    * vCPU afterwards: registering raises all their flags and selectors (NL-sel-3).
    */
-  start(): void {
+  start(exact = this.options.exact): void {
     const { vcpus, memory, bits, sharedInfoGfn } = this.platform
     const { mask, words } = sharedInfo(bits)
     const shared = sharedInfoGfn * PAGE_SIZE
@@ -85,7 +85,7 @@ export class GuestMachine {
     this.#outGfns = Array.from({ length: vcpus }, () => this.#frame('scan buffers'))
     const by = { platform: this.platform, calls: this.calls, frames: this.frames, infoGpas: this.#infoGpas }
     const attempts: Attempt[] = []
-    this.form = registerForm(by, this.options, attempts)
+    this.form = registerForm(by, { ...this.options, exact }, attempts)
     this.attempts = Object.freeze(attempts.map((each) => Object.freeze(each)))
     for (const gpa of this.#infoGpas) memory.view()[gpa + UPCALL_MASK] = 0
   }
@@ -97,7 +97,8 @@ export class GuestMachine {
     this.frames.release(this.#infoFrames.values())
     this.#infoFrames.clear()
     this.#goTo(platform)
-    this.start()
+    // A guest that runs already takes what it can get (NL-mig-2).
+    this.start(false)
   }
 
   /** Goes on in a domain that was restored with all that belongs to it. */

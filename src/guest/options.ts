@@ -4,10 +4,22 @@
  */
 
 import { MAX_LEAF_PAGES, MAX_VCPUS, U32_MAX } from '../abi/index.js'
-import { among, func, integer, object, options, ParameterError, type Table, text, within } from '../check.js'
+import {
+  among,
+  flag,
+  func,
+  integer,
+  listOf,
+  object,
+  options,
+  ParameterError,
+  type Table,
+  text,
+  within,
+} from '../check.js'
 import { GuestMemory } from '../machine/memory.js'
+import type { WantedLevels } from './choose.js'
 import type { GuestPlatform } from './platform.js'
-import type { WantedLevels } from './register.js'
 
 /** Runs for each event of a port. Its pending bit is clear by then, so an event raised meanwhile comes again. */
 export type EventHandler = (port: number) => void
@@ -33,8 +45,17 @@ export type HandlerOrOptions = EventHandler | BindOptions
 
 /** Options of boot. */
 export interface BootOptions {
-  /** Form to ask for: levels, `fifo`, or `best`, the one with the most channels (see WantedLevels). Default 2. */
-  levels?: WantedLevels
+  /**
+   * Form to ask for: levels, `fifo`, or `best`, the one with the most channels (see WantedLevels). Or a list of forms, the
+   * first that can be had, and two levels if none can; so `[3, 'fifo', 2]` is three levels, else FIFO, else two. The list
+   * holds on resume too. Default 2.
+   */
+  levels?: WantedLevels | readonly WantedLevels[]
+  /**
+   * Refuse to boot rather than fall back to a form that `levels` does not name, or to fewer pages than `nrPages`. A guest
+   * that resumes on another host falls back all the same: it runs already. Default false.
+   */
+  exact?: boolean
   /** Leaf pages per bitmap; default as many as the full tree or the host's limit. */
   nrPages?: number
   /** First frame that the driver may use. Default: the one after shared_info. */
@@ -49,7 +70,7 @@ export interface BootOptions {
 }
 
 /** Options of boot with the default of `levels`. */
-export type CheckedBootOptions = Readonly<BootOptions & { levels: WantedLevels }>
+export type CheckedBootOptions = Readonly<BootOptions & { levels: WantedLevels | readonly WantedLevels[] }>
 
 /** Priority of the FIFO ABI's last queue. */
 export const LOWEST_PRIORITY = 15
@@ -64,8 +85,19 @@ export function checkPlatform(call: string, platform: GuestPlatform): GuestPlatf
   return platform
 }
 
+const WANTED: readonly WantedLevels[] = [2, 3, 4, 5, 'fifo', 'best']
+
+/** One form, or a list of at least one. */
+function checkLevels(call: string, parameter: string, value: unknown): unknown {
+  if (!Array.isArray(value)) return among(...WANTED)(call, parameter, value)
+  if (value.length === 0) throw new ParameterError(call, parameter, value, 'a list of at least one form')
+  listOf(among(...WANTED), 'forms')(call, parameter, value)
+  return value
+}
+
 const BOOT: Table<BootOptions> = {
-  levels: among<WantedLevels>(2, 3, 4, 5, 'fifo', 'best'),
+  levels: checkLevels,
+  exact: flag,
   nrPages: within(1, MAX_LEAF_PAGES),
   firstFreeGfn: within(0, U32_MAX),
   reset: among(false, true),
@@ -75,9 +107,11 @@ const BOOT: Table<BootOptions> = {
 /** Names of the options of boot. */
 export const BOOT_OPTION_NAMES = Object.freeze(Object.keys(BOOT)) as readonly (keyof BootOptions)[]
 
-/** Options of boot. Whether the first frame exists is the caller's to check. */
+/** Options of boot. Whether the first frame exists is the caller's to check. A list is copied: it holds on resume too. */
 export function checkBoot(call: string, given: BootOptions): CheckedBootOptions {
-  return { levels: 2, ...options(call, given, BOOT) }
+  const checked = { levels: 2 as const, ...options(call, given, BOOT) }
+  const { levels } = checked
+  return typeof levels === 'object' ? { ...checked, levels: Object.freeze([...levels]) } : checked
 }
 
 /** How a port is to be bound; `vcpus` are those of the guest. */

@@ -1,78 +1,38 @@
 /**
- * Registering a form of event channels by hypercall. For a tree the guest lays out frames of its own RAM, names the
- * selectors of every vCPU, then commits with one register_nlevel; for FIFO see queues.ts. It asks for the best form first
- * and falls back, at last to two levels, keeping the result of each attempt (NL-query-1, NL-reg-3, NL-mig-2).
+ * Registering a tree by hypercall. The guest lays out frames of its own RAM, names the
+ * selectors of every vCPU, then commits with one register_nlevel (NL-query-1, NL-reg-3). For FIFO see queues.ts; choose.ts
+ * says which form is tried when.
  */
 
 import {
   type Args,
   DOMID_SELF,
-  EVTCHN_FIFO_NR_CHANNELS,
   encode,
   fullTreePages,
   levelBytes,
-  maxDepth,
   maxEvtchns,
   PAGE_SIZE,
   SELECTOR_AREA,
-  sharedInfo,
 } from '../abi/index.js'
 import { Errno, errnoName } from '../errno.js'
-import type { Attempt, ChannelForm, Registrar } from './form.js'
+import type { Attempt, Registrar } from './form.js'
 import { fillFrame } from './frames.js'
 import type { GuestHypercalls } from './platform.js'
-import { registerQueues } from './queues.js'
 import { type SelectorFrames, Tree, type TreeFrames } from './tree.js'
 
-/**
- * What to ask for. A number: that many levels, or fewer if they are refused. `fifo`: the FIFO ABI, else two levels.
- * `best`: whatever gives the most channels; so the deepest tree if it has more than FIFO's 131,072, which a 64-bit guest
- * has from three levels on and a 32-bit one from four, then FIFO, then smaller trees, at last two levels.
- */
-export type WantedLevels = 2 | 3 | 4 | 5 | 'fifo' | 'best'
-
-export type { Attempt, Registrar } from './form.js'
-
-/** Registers what is wanted or the next best, at last two levels. `attempts` gets the result of each try. */
-export function registerForm(
-  by: Registrar,
-  wanted: { levels: WantedLevels; nrPages?: number | undefined },
-  attempts: Attempt[],
-): ChannelForm {
-  const { bits } = by.platform
-  const best = wanted.levels === 'best'
-  const deepest = wanted.levels === 'best' ? maxDepth(bits) : wanted.levels === 'fifo' ? 2 : wanted.levels
-  let queues = wanted.levels === 'fifo' ? registerQueues(by, attempts) : null
-  let triedQueues = !best
-  for (let levels = deepest; levels > 2; levels--) {
-    if (!triedQueues && expectedChannels(by, levels, wanted.nrPages) <= EVTCHN_FIFO_NR_CHANNELS) {
-      triedQueues = true
-      queues = registerQueues(by, attempts)
-      if (queues) break
-    }
-    const tree = tryLevels(by, levels, wanted.nrPages, attempts)
-    if (tree) return tree
-    const { answer } = attempts.at(-1)!
-    if (answer === 'ENOSYS' || answer === 'EPERM') break
-  }
-  if (!triedQueues) queues = registerQueues(by, attempts)
-  if (queues) return queues
-  attempts.push({ levels: 2, nrPages: 0, answer: 'ok' })
-  return new Tree(by, { levels: 2, channels: sharedInfo(bits).words ** 2, frames: null })
-}
-
-/** Channels of a tree as this host would grant it; infinite if it would not, which the attempt itself will tell. */
-function expectedChannels({ calls, platform }: Registrar, levels: number, pages?: number): number {
-  const query: Args = { dom: DOMID_SELF, max_levels: 0, max_pages: 0, abi: 0 }
-  if (calls.evtchn(0, 'query_nlevel', query) < 0) return 0
-  if (query.max_levels! < levels) return Number.POSITIVE_INFINITY
-  const { bits } = platform
-  return maxEvtchns(bits, levels, Math.min(pages ?? fullTreePages(bits, levels), query.max_pages!))
+/** What is asked of one depth. */
+export interface TreeSize {
+  levels: number
+  /** Default: as many as the full tree takes or the host grants. */
+  nrPages?: number | undefined
+  /** Ask for `nrPages` as they are, even if the host grants fewer. */
+  exact?: boolean | undefined
 }
 
 /** One depth: asks what is granted, clamps the pages, lays out and registers. Null leaves everything as it was. */
-function tryLevels(by: Registrar, levels: number, pages: number | undefined, attempts: Attempt[]): Tree | null {
-  let nrPages = Math.min(pages ?? Number.POSITIVE_INFINITY, fullTreePages(by.platform.bits, levels))
+export function registerTree(by: Registrar, size: TreeSize, attempts: Attempt[]): Tree | null {
+  const { levels } = size
+  let nrPages = Math.min(size.nrPages ?? Number.POSITIVE_INFINITY, fullTreePages(by.platform.bits, levels))
   const failed = (answer: string) => {
     attempts.push({ levels, nrPages, answer })
     return null
@@ -80,7 +40,11 @@ function tryLevels(by: Registrar, levels: number, pages: number | undefined, att
   const query: Args = { dom: DOMID_SELF, max_levels: 0, max_pages: 0, abi: 0 }
   const asked = by.calls.evtchn(0, 'query_nlevel', query)
   if (asked < 0) return failed(errnoName(asked))
-  if (query.max_levels! >= levels) nrPages = Math.min(nrPages, query.max_pages!)
+  const clamps = !size.exact || size.nrPages === undefined
+  if (query.max_levels! >= levels && clamps) nrPages = Math.min(nrPages, query.max_pages!)
+  // The host's own reason comes first: it does not depend on how much memory the guest has.
+  const refused = query.max_levels! < levels || nrPages > query.max_pages! ? refusal(by, levels, nrPages) : 0
+  if (refused < 0) return failed(errnoName(refused))
   const frames = layOut(by, levels, nrPages)
   if (!frames) return failed('no memory')
   const out: Args = {}
@@ -91,6 +55,16 @@ function tryLevels(by: Registrar, levels: number, pages: number | undefined, att
   }
   attempts.push({ levels, nrPages, answer: 'ok' })
   return new Tree(by, { levels, channels: out.nr_channels!, frames })
+}
+
+/**
+ * Why the host does not grant a size: its checks of size come before it looks at the areas (NL-sel-1), so none are laid
+ * out. The areas lie beyond the end of memory: where the size is granted after all, nothing is recorded either.
+ */
+function refusal({ calls, platform }: Registrar, levels: number, nrPages: number): number {
+  const areas = platform.memory.frames * PAGE_SIZE
+  const rc = calls.evtchn(0, 'set_nlevel_selectors', { vcpu: 0, levels, nr_pages: nrPages, pad: 0, areas })
+  return rc === -Errno.EFAULT ? 0 : rc
 }
 
 /** Takes frames for a tree: pending zeroed, mask all ones, selectors zeroed (NL-reg-3). Null: not enough RAM. */
