@@ -46,12 +46,10 @@ export class NodeLoop {
     try {
       scheduler.run()
     } catch (error) {
-      const waiting = [...this.#waiting]
-      this.stop()
-      if (!waiting.length) throw error
-      for (const { reject } of waiting) reject(error)
-      return
+      this.fail(error)
     }
+    // A thread that failed has ended the loop.
+    if (!this.#scheduler) return
     for (const waiter of this.#waiting) {
       if (!waiter.done()) continue
       this.#waiting.delete(waiter)
@@ -62,13 +60,21 @@ export class NodeLoop {
     this.#timer = next === undefined ? undefined : setTimeout(this.kick, Math.max(0, (next - scheduler.nowNs) / 1e6))
   }
 
-  /** Runs until `done` holds; asked after every turn. Rejects if the scheduler fails, of which the loop ends. */
+  /** Runs until `done` holds; asked after every turn. Rejects if the loop fails, and so ends. */
   until(done: () => boolean): Promise<void> {
     if (done()) return Promise.resolve()
     return new Promise<void>((resolve, reject) => {
       this.#waiting.add({ done, resolve, reject })
       this.kick()
     })
+  }
+
+  /** Ends because of an error: who waits is rejected with it. Throws it if nobody waits. */
+  fail(error: unknown): void {
+    const waiting = [...this.#waiting]
+    this.stop()
+    if (!waiting.length) throw error
+    for (const { reject } of waiting) reject(error)
   }
 
   /** Ends: nothing runs any more, and nothing keeps the process alive. */

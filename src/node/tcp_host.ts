@@ -3,7 +3,7 @@
 import type { IoPolicyName } from '../dom0/backends/index.js'
 import type { Pvcallsfront } from '../dom0/frontends/index.js'
 import { Host } from '../dom0/index.js'
-import type { Task } from '../dom0/kernel/index.js'
+import type { Task, Thread } from '../dom0/kernel/index.js'
 import { NodeLoop } from './node_loop.js'
 import { TcpNetwork, type TcpOptions } from './tcp_network.js'
 
@@ -28,7 +28,9 @@ export class TcpHost {
     const { policy = 'bounded', frames = 2048, cpus = 1, ...tcp } = options
     this.network = new TcpNetwork({ ...tcp, kick: this.loop.kick })
     const guest = { frames, levels: 3, maxEvtchnPort: Infinity } as const
-    this.host = new Host({ dom0Cpus: cpus, guest, pvcalls: { network: this.network, policy } })
+    // A thread that has failed may be what a caller waits for.
+    const scheduler = { onOops: (_thread: Thread, error: unknown) => this.loop.fail(error) }
+    this.host = new Host({ scheduler, dom0Cpus: cpus, guest, pvcalls: { network: this.network, policy } })
     const { ok, errors } = this.host.complete('xl', this.host.toolstack.create({ name: 'guest', pvcalls: true }))
     if (!ok) throw new Error(errors.map(({ line }) => line).join('\n'))
     this.host.pass(1)

@@ -261,3 +261,21 @@ export const FAULTS: Record<string, { fault(): Fault; throws: boolean }> = {
 
 /** The ports of domain 1, which a refusal leaves as they were. */
 export const portsOf = ({ xen }: World): number => xen.domain(1)!.openPorts
+
+/** The members of options and interfaces for which there is a row above, or a test of its own. */
+export const COVERED: readonly string[] = [
+  ...['onUpcall', 'onUnblock', 'preempt'].map((name) => `HypervisorOptions.${name}`),
+  ...['nowNs', 'wallclockNs'].map((name) => `Clock.${name}`),
+  ...['evtchnUnbound', 'evtchnInterdomain', 'evtchnSend', 'evtchnStatus', 'evtchnReset'].map(
+    (name) => `XsmPolicy.${name}`,
+  ),
+  'DomainOptions.translate',
+  'GuestMemoryOptions.translate',
+  'XenPortOptions.notify',
+  // Called by record: trace.test.ts.
+  'TraceOptions.onEvent',
+  'TraceSink.upcall',
+  // A warning, a handler, and the callbacks of a resume: reporting.test.ts.
+  'HypervisorOptions.warn',
+  ...['handler', 'onRebound', 'onLost'].map((name) => `BindOptions.${name}`),
+]

@@ -26,6 +26,19 @@ describe('callouts of a host', () => {
     expect(world.reported).toEqual([{ error: new Error('fault in domain 1'), where: `handler of port ${bad} of d1` }])
   })
 
+  it('a warning that fails fails no sender', () => {
+    const where: string[] = []
+    const warn = () => {
+      throw new Error('fault of a user')
+    }
+    const xen = Hypervisor.create({ warn, onError: (_error, at) => where.push(at) })
+    const dom0 = xen.boot({ domid: 0 })
+    const unheard = GuestKernel.boot(xen.platform(xen.createDomain({ domid: 1 })))
+    const port = unheard.allocUnbound(0, () => {})
+    dom0.send(dom0.bindInterdomain(1, port))
+    expect(where).toEqual(['warn'])
+  })
+
   it('a verdict that is neither 0 nor a negative errno refuses', () => {
     for (const verdict of [undefined, true, 1, -0.5, -5000, Number.NaN]) {
       const world = new World({

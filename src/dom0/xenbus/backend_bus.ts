@@ -7,7 +7,7 @@
  * Callbacks may run in several threads at once (XW-thr-4): what they share is changed between two sleeps only.
  */
 
-import type { Kernel, Task } from '../kernel/index.js'
+import { calloutsOf, type Kernel, type Task } from '../kernel/index.js'
 import { deviceRecord, XenbusDevice, type XenbusDriver } from './device.js'
 import { parseState, XenbusState } from './state.js'
 import { parseDomid, XenbusWatch, type XenbusWatchOptions } from './watch.js'
@@ -228,7 +228,12 @@ export class BackendBus {
     const record = deviceRecord(device)
     if (record.otherendWatch) yield* this.xenbus.unregister(record.otherendWatch)
     record.otherendWatch = undefined
-    if (record.driver) yield* record.driver.remove(device)
+    try {
+      if (record.driver) yield* record.driver.remove(device)
+    } catch (error) {
+      // It goes all the same: its name is free for the next.
+      calloutsOf(this.kernel.scheduler).report(error, `remove of ${device.nodename}`)
+    }
     yield* this.switchState(device, XenbusState.Closed)
   }
 }

@@ -9,7 +9,8 @@
  *     last     where it ran before, unless another CPU has fewer such threads: the best that it can hope for
  */
 
-import type { CpuSubscriber, Cpus, Kernel, Task } from '../../kernel/index.js'
+import { integer } from '../../../check.js'
+import { type CpuSubscriber, type Cpus, calloutsOf, type Kernel, type Task } from '../../kernel/index.js'
 import type { ActiveSocket } from './active_socket.js'
 import { IoWorker } from './io_worker.js'
 import { type IoPolicy, type IoPolicyContext, PLACEMENTS } from './policy.js'
@@ -44,7 +45,10 @@ export class PerSocketPolicy implements IoPolicy, CpuSubscriber {
     this.#kernel = kernel
     let next = 0
     const inTurn = (n: number): number => next++ % n
-    this.#place = (last) => leastLoaded(kernel.cpus, placement === 'last' ? last : -1, choose ?? inTurn)
+    const callouts = calloutsOf(kernel.scheduler)
+    const chosen =
+      choose && ((n: number) => callouts.run('choose', 0, () => integer('pvcalls', 'choose()', choose(n), 0, n - 1)))
+    this.#place = (last) => leastLoaded(kernel.cpus, placement === 'last' ? last : -1, chosen ?? inTurn)
     kernel.cpus.subscribe(this)
   }
 

@@ -7,7 +7,7 @@
  */
 
 import { PVCALLS_VERSION } from '../../io/pvcalls_protocol.js'
-import type { Task } from '../../kernel/index.js'
+import { calloutsOf, type Task } from '../../kernel/index.js'
 import { type BackendBus, type XenbusDevice, type XenbusDriver, XenbusState } from '../../xenbus/index.js'
 import type { BackendHost } from '../host.js'
 import { BoundedPolicy } from './bounded_policy.js'
@@ -17,6 +17,7 @@ import type { Network } from './network.js'
 import { type PvcallsOptions, type PvcallsShared, sharedOf } from './options.js'
 import { PerSocketPolicy } from './per_socket_policy.js'
 import { IO_POLICIES, type IoPolicy } from './policy.js'
+import { sealedNetwork } from './sealed_network.js'
 
 const { Initialising, InitWait, Initialised, Connected, Closing, Closed, Unknown } = XenbusState
 
@@ -38,7 +39,8 @@ export class PvcallsBack implements XenbusDriver {
     const context = { kernel: host.bus.kernel, options }
     this.policy = policy === 'bounded' ? new BoundedPolicy(context) : new PerSocketPolicy(context)
     this.network = options.network ?? new LocalNetwork()
-    this.#shared = sharedOf(host, this.network, this.policy, options)
+    const network = sealedNetwork(this.network, calloutsOf(context.kernel.scheduler))
+    this.#shared = sharedOf(host, network, this.policy, options)
     this.#bus = host.bus
   }
 
