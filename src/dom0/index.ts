@@ -107,6 +107,7 @@ export {
   type ListState,
   MtwatchDelivery,
   OnDemandDelivery,
+  type Report,
   RfcDelivery,
   SingleDelivery,
   type StoreTasks,

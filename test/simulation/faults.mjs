@@ -40,7 +40,12 @@ const FAULTS = [
     '}\n        this.deliver();',
   ],
   ['what was raised during a move is forgotten', 'migration/handle.js', 'return { raised };', 'return { raised: [] };'],
-  ['a source’s events are not handed over', 'migration/restore.js', 'this.#report.raised.push(port);', 'return;'],
+  [
+    'a vCPU that was offline is online after a move',
+    'migration/restore.js',
+    'vcpu.down = each.down;',
+    'vcpu.down = false;',
+  ],
   ['an aborted move leaves the domain frozen', 'migration/migrations.js', 'domain.frozen = null;', ''],
   [
     'a suspended guest that continues does not look',

@@ -12,7 +12,7 @@ export {
   type ThreadReference,
 } from './delivery.js'
 export { XenbusDevice, type XenbusDriver } from './device.js'
-export { type DeliveryObserver, EventThread, type ListState } from './event_thread.js'
+export { type DeliveryObserver, EventThread, type ListState, type Report } from './event_thread.js'
 export { ForwardingDelivery } from './forwarding.js'
 export { MtwatchDelivery } from './mtwatch.js'
 export { OnDemandDelivery } from './on_demand.js'

@@ -2,34 +2,47 @@
 
 import { type ActiveSocket, serviceOf, type Turn } from './active_socket.js'
 
-/** The counters as they were when they were asked for. */
-export type IoCounters = Readonly<Omit<IoStats, 'turn' | 'made' | 'counters'>>
-
-/** Counters of a policy. All since the start. */
-export class IoStats {
+/** The counters as they were when they were asked for, all since the start. */
+export interface IoCounters {
   /** Workers that were made. */
-  workersMade = 0
+  readonly workersMade: number
   /** Most workers at a time. */
-  workersPeak = 0
+  readonly workersPeak: number
   /** Wake-ups of sockets that turns have handled: by the network, by the event channel, or by itself for more. */
-  wakeups = 0
+  readonly wakeups: number
   /** Times that a worker's thread was woken from its sleep. */
-  workerWakeups = 0
+  readonly workerWakeups: number
   /** Turns of sockets. */
-  turns = 0
+  readonly turns: number
   /** Turns that found nothing to do. */
-  spurious = 0
+  readonly spurious: number
   /** Steps that copied bytes. */
-  copies = 0
+  readonly copies: number
   /** Those on the CPU of the same socket's copy before: its cache lines are there (PV-4). A socket's first is none. */
-  copiesOnOwnCpu = 0
+  readonly copiesOnOwnCpu: number
   /** Those on another CPU. */
-  copiesElsewhere = 0
+  readonly copiesElsewhere: number
   /** Bytes from the network to guests. */
-  bytesIn = 0
+  readonly bytesIn: number
   /** Bytes from guests to the network. */
-  bytesOut = 0
+  readonly bytesOut: number
   /** Sockets that went to another worker because a CPU went offline. */
+  readonly moves: number
+}
+
+/** Counters of a policy at work. */
+export class IoStats implements IoCounters {
+  workersMade = 0
+  workersPeak = 0
+  wakeups = 0
+  workerWakeups = 0
+  turns = 0
+  spurious = 0
+  copies = 0
+  copiesOnOwnCpu = 0
+  copiesElsewhere = 0
+  bytesIn = 0
+  bytesOut = 0
   moves = 0
 
   /** A copy. */
