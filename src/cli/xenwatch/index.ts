@@ -38,7 +38,11 @@ export const xenwatch = command({
   about: ABOUT,
   options: {
     design: choice<Design | 'all'>('how watches get to their callbacks', { of: [...DESIGNS, 'all'], preset: 'single' }),
-    scenario: choice<string>('what is stalled', { of: [...STALL_KINDS, ...FURTHER, 'all'], preset: 'netback' }),
+    scenario: choice<string>('what is stalled, one of the scenarios above', {
+      of: [...STALL_KINDS, ...FURTHER, 'all'],
+      preset: 'netback',
+      value: 'NAME',
+    }),
     domains: whole('guests before the stall; the matrix has 2', { min: 1, max: 200, preset: 3 }),
     seed: COMMON.seed('for the order in which threads run'),
     width: whole('columns of the timeline', { min: 16, max: 200, shown: 'what the terminal has' }),
