@@ -1,6 +1,6 @@
 /**
- * Options of commands and benchmarks: a table per command says what each is, one parser reads them. Help texts and shell
- * completion are made from the same tables.
+ * Options of commands and benchmarks: a table per command says what each is, one parser reads them. Help texts are
+ * made from the same tables.
  */
 
 import { didYouMean, UsageError } from './errors.js'
@@ -13,7 +13,7 @@ export interface Option<V = unknown> {
   readonly value?: string
   /** The value may be left out, and is given as `--name=VALUE` if it is not. */
   readonly optionalValue?: boolean
-  /** Words that the value may be: for completion. */
+  /** Words that the value may be. */
   readonly words?: readonly string[]
   /** For the help: what holds if the option is not given. */
   readonly default?: string

@@ -12,6 +12,8 @@ const SOUND = `${ROOT}build/simulation`
 const FAULTY = `${ROOT}build/simulation-faults`
 const SEEDS = 100
 const STEPS = 1000
+/** A story that a fault keeps from ending is broken too. */
+const TIMEOUT_MS = 600_000
 /** Faults that have to be found, of all. */
 const AT_LEAST = 18
 
@@ -106,12 +108,15 @@ let found = 0
 for (const [i, fault] of chosen.entries()) {
   spoil(fault)
   const main = `${FAULTY}/test/simulation/main.js`
-  const { status, stdout, stderr } = spawnSync(process.execPath, [main, '--seeds', SEEDS, '--steps', STEPS], {
+  const { status, stdout, stderr, signal } = spawnSync(process.execPath, [main, '--seeds', SEEDS, '--steps', STEPS], {
     encoding: 'utf8',
     maxBuffer: 2 ** 26,
+    timeout: TIMEOUT_MS,
   })
   const steps = /(\d+) steps\n$/.exec(stdout)?.[1]
-  const how = /broke at step.*/.exec(stdout)?.[0] ?? stderr.split('\n').find((line) => /Error/.test(line))
+  const how = signal
+    ? 'it did not end'
+    : (/broke at step.*/.exec(stdout)?.[0] ?? stderr.split('\n').find((line) => /Error/.test(line)))
   if (status !== 0) found++
   const verdict = status !== 0 ? `found after ${steps ?? 'some'} steps: ${how}` : `not found in ${steps} steps`
   process.stdout.write(`${i + 1}/${chosen.length} ${fault[0]}: ${verdict.slice(0, 160)}\n`)
