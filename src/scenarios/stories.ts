@@ -3,7 +3,7 @@
  * fails where another does not, and none is best in all of them.
  */
 
-import { type DeviceSpec, diskSpec, nicSpec } from '../dom0/toolstack/index.js'
+import { bareSpec, diskSpec, nicSpec } from '../dom0/toolstack/index.js'
 import { parseDomid, XenbusState, XenbusWatch } from '../dom0/xenbus/index.js'
 import type { Story, Telling } from './story.js'
 
@@ -54,21 +54,6 @@ const defaultBlocked: Story = {
   },
 }
 
-/** A device of the driver that `slowProbe` adds. */
-const slowSpec = (domid: number): DeviceSpec => ({
-  kind: 'slow',
-  devid: 0,
-  back: [
-    ['frontend-id', String(domid)],
-    ['online', '1'],
-    ['state', '1'],
-  ],
-  front: [
-    ['backend-id', '0'],
-    ['state', '1'],
-  ],
-})
-
 const CLOSING: readonly number[] = [XenbusState.Unknown, XenbusState.Closing, XenbusState.Closed]
 
 /** The first probe of a domain: `on-demand` runs it in the default thread (XW-ds-4), the others in the domain's. */
@@ -92,7 +77,7 @@ const slowProbe: Story = {
       *remove() {},
     })
     telling.xl(toolstack.create({ name: 'bare' }))
-    telling.xl(toolstack.attach(3, slowSpec(3)))
+    telling.xl(toolstack.attach(3, bareSpec(3, 'slow')))
     telling.attempt('attach a vif to 1', toolstack.attach(1, nicSpec(1, 1, {})))
     telling.attempt('destroy 2', toolstack.destroy(2))
     telling.attempt('create another', telling.create('another'))

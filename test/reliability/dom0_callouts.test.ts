@@ -5,7 +5,7 @@ import { done, guestConfig, Host, XenbusWatch } from '../../src/dom0/index.js'
 import { DOM0_HOOKS } from './dom0_hooks.js'
 import { HOOK_FAULTS, Reports } from './faults.js'
 
-/** dom0 does all that it does: a watch is told of a change, a domain is created with its devices and destroyed. */
+/** A change reaches a watch. A domain is created with its devices, and destroyed. */
 function prove(host: Host): void {
   const names = host.kernel.ps().map(({ name }) => name)
   expect(names).toEqual(expect.arrayContaining(['xenbus', 'xenwatch']))

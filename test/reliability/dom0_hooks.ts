@@ -317,7 +317,7 @@ function cpu(what: 'cpuOffline' | 'cpuOnline'): Dom0Row {
   }
 }
 
-/** A device of a driver of one's own comes, is told of its frontend, and goes. */
+/** A device appears for the user's driver, sees its frontend's state, and goes. */
 function aDevice(host: Host, act: Act, failing: readonly string[]): void {
   const call = (name: string) =>
     // biome-ignore lint/correctness/useYield: it ends at once

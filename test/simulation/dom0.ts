@@ -150,7 +150,9 @@ export class Dom0 {
     this.#begin('create', 0, host.toolstack.create({ ...guestConfig(`guest${++this.#names}`), pvcalls: true }))
     const isNew = () => host.domains.guests.find(({ domid }) => !before.has(domid))
     for (let i = 0; i < 10_000 && !isNew(); i++) if (!host.scheduler.step()) host.pass(0.001)
-    const { domid } = isNew()!
+    const made = isNew()
+    must(made !== undefined, () => `no domain was created; zombies: ${host.domains.zombies.join(', ')}`)
+    const { domid } = made!
     this.#spoilt.delete(domid)
     this.#sockets.delete(domid)
     this.#under.at(-1)!.domid = domid

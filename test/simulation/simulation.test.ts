@@ -1,4 +1,4 @@
-/** The simulation, a few thousand steps of it; `npm run simulate` runs as many as one likes. */
+/** A few thousand steps of the simulation; `npm run simulate` runs any number. */
 
 import { expect, it } from 'vitest'
 import { givenSeed, runsOr } from '../settings.js'

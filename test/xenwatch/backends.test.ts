@@ -117,6 +117,21 @@ describe('netback', () => {
   })
 })
 
+describe('numbers of domains', () => {
+  it('XW-obs-2: zombies keep theirs; when all are in use a create fails (ENOMEM), and goes again when one is free', () => {
+    const host = hostOf('on-demand', { maxDomid: 2 })
+    createGuests(host, 2)
+    stall(host, 'netback')
+    destroy(host, 1)
+    expect(() => create(host, 'one too many')).toThrow(
+      /all numbers from 1 to 2 have a domain, 1 of them a zombie \(ENOMEM\)/,
+    )
+    host.injector.release()
+    host.pass(0.1)
+    expect(create(host, 'another')).toMatchObject({ ok: true, domid: 1 })
+  })
+})
+
 describe('blkback', () => {
   it('XW-inj-4, XW-inj-5, XW-blk-3: the injector holds a request or a page, and its release lets all go on', () => {
     for (const kind of ['blkback', 'grant'] as const) {

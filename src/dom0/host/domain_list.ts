@@ -5,6 +5,7 @@
 
 import { DOMID_FIRST_RESERVED, PAGE_SIZE } from '../../abi/index.js'
 import type { Domain } from '../../domain/handles.js'
+import { Errno, XenError } from '../../errno.js'
 import type { Hypervisor } from '../../hypervisor/index.js'
 import type { WasmMemory } from '../../machine/core.js'
 import type { GrantTable } from '../backends/index.js'
@@ -90,10 +91,9 @@ export class DomainList implements DomainControl {
     return [...this.#zombies.keys()]
   }
 
+  /** Makes an empty domain. @throws XenError ENOMEM, as Xen does, if every number is in use: zombies keep theirs. */
   create(): number {
-    do this.#lastDomid = (this.#lastDomid % this.#maxDomid) + 1
-    while (this.#xen.domain(this.#lastDomid))
-    const domid = this.#lastDomid
+    const domid = this.#nextDomid()
     const { memory, base } = this.#windows.take()
     const { bits, maxEvtchnPort } = this.#form
     this.#xen.createDomain({
@@ -105,6 +105,15 @@ export class DomainList implements DomainControl {
       ...(maxEvtchnPort !== undefined && { maxEvtchnPort }),
     })
     return domid
+  }
+
+  #nextDomid(): number {
+    for (let tried = 0; tried < this.#maxDomid; tried++) {
+      this.#lastDomid = (this.#lastDomid % this.#maxDomid) + 1
+      if (!this.#xen.domain(this.#lastDomid)) return this.#lastDomid
+    }
+    const found = `all numbers from 1 to ${this.#maxDomid} have a domain, ${this.#zombies.size} of them a zombie`
+    throw new XenError('Toolstack.create', Errno.ENOMEM, found)
   }
 
   build(domid: number, memoryMiB: number, _vcpus: number): { storeGfn: number; storePort: number } {

@@ -106,9 +106,12 @@ export function nicSpec(domid: number, index: number, { mac, bridge }: NicConfig
 }
 
 /** The entries of a domain's pvcalls device: their drivers write what both ends need. */
-export function pvcallsSpec(domid: number): DeviceSpec {
+export const pvcallsSpec = (domid: number): DeviceSpec => bareSpec(domid, 'pvcalls')
+
+/** A device with the entries that every device has, and no more. */
+export function bareSpec(domid: number, kind: DeviceKind): DeviceSpec {
   return {
-    kind: 'pvcalls',
+    kind,
     devid: 0,
     back: [
       ['frontend-id', String(domid)],

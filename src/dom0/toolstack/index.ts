@@ -1,6 +1,7 @@
 /** The toolstack: domains as libxl creates and destroys them, with its time-outs and its words. */
 
 export {
+  bareSpec,
   type DeviceKind,
   type DeviceSpec,
   type DiskConfig,
