@@ -52,8 +52,9 @@ export {
   type SocketEnd,
 } from './frontends/index.js'
 export type { DomainList } from './host/domain_list.js'
-export { Guest, type GuestForm, type Lending } from './host/guest.js'
-export { Host, type HostOptions, type Job } from './host/host.js'
+export { Guest, type Lending } from './host/guest.js'
+export { Host, type Job } from './host/host.js'
+export type { GuestForm, HostOptions } from './host/options.js'
 export type { InetAddress, PvcallsFields, PvcallsRequest } from './io/index.js'
 export {
   type CpuSubscriber,

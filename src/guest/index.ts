@@ -8,6 +8,7 @@ export {
   type BindOptions,
   BOOT_OPTION_NAMES,
   type BootOptions,
+  checkLevels,
   type EventHandler,
   type HandlerOrOptions,
 } from './options.js'

@@ -88,7 +88,7 @@ export function checkPlatform(call: string, platform: GuestPlatform): GuestPlatf
 const WANTED: readonly WantedLevels[] = [2, 3, 4, 5, 'fifo', 'best']
 
 /** One form, or a list of at least one. */
-function checkLevels(call: string, parameter: string, value: unknown): unknown {
+export function checkLevels(call: string, parameter: string, value: unknown): unknown {
   if (!Array.isArray(value)) return among(...WANTED)(call, parameter, value)
   if (value.length === 0) throw new ParameterError(call, parameter, value, 'a list of at least one form')
   listOf(among(...WANTED), 'forms')(call, parameter, value)

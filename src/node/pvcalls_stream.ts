@@ -6,7 +6,9 @@
 import { createHash, type Hash } from 'node:crypto'
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
-import type { IoPolicyName } from '../dom0/backends/pvcalls/index.js'
+import { among, options as checkOptions, func, type Table, within } from '../check.js'
+import { IO_POLICIES, type IoPolicyName } from '../dom0/backends/pvcalls/index.js'
+import { MAX_RING_ORDER } from '../dom0/io/index.js'
 import { nowNs } from './clock.js'
 import { TcpHost } from './tcp_host.js'
 
@@ -18,6 +20,13 @@ export interface StreamOptions {
   readonly ringOrder: number
   readonly policy?: IoPolicyName
   readonly onProgress?: (way: string, moved: number, total: number) => void
+}
+
+const OPTIONS: Table<StreamOptions> = {
+  bytes: within(0, Number.MAX_SAFE_INTEGER),
+  ringOrder: within(1, MAX_RING_ORDER),
+  policy: among(...IO_POLICIES),
+  onProgress: func,
 }
 
 /** One way of a stream. */
@@ -148,8 +157,9 @@ export async function streamFromGuest(host: TcpHost, options: StreamOptions): Pr
   return { bytes: moved, ns: nowNs() - from, sha256, intact: moved === bytes && sha256 === source.hash.digest('hex') }
 }
 
-/** Both ways, on a fresh host. */
+/** Both ways, on a fresh host. @throws ParameterError */
 export async function streamBoth(options: StreamOptions): Promise<Streamed> {
+  checkOptions('streamBoth', options, OPTIONS)
   const host = new TcpHost(options.policy ? { policy: options.policy } : {})
   try {
     const toGuest = await streamToGuest(host, options)

@@ -1,11 +1,12 @@
 /** A host with one guest whose sockets are real: pvcalls-back over TCP on loopback, driven by Node's event loop. */
 
-import type { IoPolicyName } from '../dom0/backends/index.js'
+import { among, options as checkOptions, func, ParameterError, type Table, within } from '../check.js'
+import { IO_POLICIES, type IoPolicyName } from '../dom0/backends/index.js'
 import type { Pvcallsfront } from '../dom0/frontends/index.js'
 import { Host } from '../dom0/index.js'
 import type { Task, Thread } from '../dom0/kernel/index.js'
 import { NodeLoop } from './node_loop.js'
-import { TcpNetwork, type TcpOptions } from './tcp_network.js'
+import { TCP_OPTIONS, TcpNetwork, type TcpOptions } from './tcp_network.js'
 
 /** Options of a host; those of its network as well. */
 export interface TcpHostOptions extends Omit<TcpOptions, 'kick'> {
@@ -17,15 +18,24 @@ export interface TcpHostOptions extends Omit<TcpOptions, 'kick'> {
   readonly cpus?: number
 }
 
+const { kick: _, ...tcpRows } = TCP_OPTIONS
+
+const OPTIONS: Table<TcpHostOptions> = {
+  ...tcpRows,
+  policy: among(...IO_POLICIES),
+  frames: within(1, 2 ** 20),
+  cpus: within(1, 128),
+}
+
 /** A host with one guest, among real sockets. */
 export class TcpHost {
   readonly loop = new NodeLoop()
   readonly network: TcpNetwork
   readonly host: Host
 
-  /** Creates the host and its guest, which runs and has its device when this returns. */
+  /** Creates the host and its guest, which runs and has its device when this returns. @throws ParameterError */
   constructor(options: TcpHostOptions = {}) {
-    const { policy = 'bounded', frames = 2048, cpus = 1, ...tcp } = options
+    const { policy = 'bounded', frames = 2048, cpus = 1, ...tcp } = checkOptions('TcpHost', options, OPTIONS)
     this.network = new TcpNetwork({ ...tcp, kick: this.loop.kick })
     const guest = { frames, levels: 3, maxEvtchnPort: Infinity } as const
     // A thread that has failed may be what a caller waits for.
@@ -44,10 +54,13 @@ export class TcpHost {
 
   /** Runs a program in the guest until it ends; rejects with what it threw. If the host is closed first it does neither. */
   async guest<T>(program: () => Task<T>): Promise<T> {
+    const task = (func('TcpHost.guest', 'program', program) as () => Task<T>)()
+    if (typeof task?.[Symbol.iterator] !== 'function')
+      throw new ParameterError('TcpHost.guest', 'program', program, 'a generator function: function* () { … }')
     let ended: { value: T } | { error: unknown } | undefined
     this.host.guest(1).kernel.process('program', function* () {
       try {
-        ended = { value: yield* program() }
+        ended = { value: yield* task }
       } catch (error) {
         ended = { error }
       }

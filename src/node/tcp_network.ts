@@ -11,6 +11,7 @@
  */
 
 import { createServer, connect as netConnect, type Server, type Socket } from 'node:net'
+import { between, options as checkOptions, flag, func, type Table } from '../check.js'
 import type { NetListener, NetSocket, Network } from '../dom0/backends/pvcalls/index.js'
 import type { InetAddress } from '../dom0/io/index.js'
 import { PVCALLS_ERRNO, type PvcallsErrnoName } from '../dom0/io/index.js'
@@ -206,6 +207,14 @@ export interface TcpOptions {
   readonly anyPort?: boolean
 }
 
+/** A check for each option. */
+export const TCP_OPTIONS: Table<TcpOptions> = {
+  kick: func,
+  allow: func,
+  lingerMs: between(0, 2 ** 31 - 1),
+  anyPort: flag,
+}
+
 /** The host's TCP. */
 export class TcpNetwork implements Network {
   readonly #options: TcpOptions
@@ -214,8 +223,10 @@ export class TcpNetwork implements Network {
   readonly #listeners = new Set<TcpListener>()
   readonly #connecting = new Set<Socket>()
 
+  /** @throws ParameterError for an option that is unknown or of the wrong type. */
   constructor(options: TcpOptions) {
-    this.#options = options
+    this.#options = checkOptions('TcpNetwork', options, TCP_OPTIONS)
+    func('TcpNetwork', 'kick', options.kick)
   }
 
   #allowed(address: InetAddress): boolean {

@@ -3,7 +3,7 @@
 import { existsSync, lstatSync, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
-import { instance, ParameterError, text } from '../check.js'
+import { options as checkOptions, func, instance, ParameterError, type Table, text } from '../check.js'
 import {
   type ClientOptions,
   type ClientTransport,
@@ -176,6 +176,8 @@ export class SocketTransport implements ClientTransport {
   }
 }
 
+const CLIENT: Table<ClientOptions> = { onError: func }
+
 /** Connects to a daemon. Default: where Xen's tools would. */
 export function connectSocket(
   path: string = defaultSocketPath(),
@@ -183,6 +185,7 @@ export function connectSocket(
 ): Promise<XenStoreClient> {
   return new Promise((resolve, reject) => {
     aPath('connectSocket', path)
+    checkOptions('connectSocket', options, CLIENT)
     mustFit(path)
     const socket = connect(path)
     socket.once('error', reject)

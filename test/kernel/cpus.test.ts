@@ -32,7 +32,8 @@ describe('CPUs', () => {
   })
 
   it('a kernel without CPUs is refused with what is allowed', () => {
-    for (const count of [0, -1, 1.5]) expect(() => new Cpus(new Scheduler(), count)).toThrow('at least 1 is needed')
+    for (const count of [0, -1, 1.5])
+      expect(() => new Cpus(new Scheduler(), count)).toThrow(`Cpus: count is ${count}; allowed: an integer from 1`)
   })
 
   it('go offline and come back, each change told once, to all, when it is in force', () => {
@@ -96,7 +97,7 @@ describe('CPUs', () => {
 
   it('a number that is no CPU is refused', () => {
     const { cpus, complete } = make(2)
-    expect(() => complete(cpus.takeOffline(2))).toThrow('CPU 2: there are 2, numbered from 0')
-    expect(() => complete(cpus.bringOnline(-1))).toThrow('CPU -1')
+    expect(() => complete(cpus.takeOffline(2))).toThrow('takeOffline: cpu is 2; allowed: an integer from 0 to 1')
+    expect(() => complete(cpus.bringOnline(-1))).toThrow('bringOnline: cpu is -1')
   })
 })

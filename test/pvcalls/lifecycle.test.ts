@@ -110,15 +110,17 @@ describe('connecting', () => {
 
   it('PV-51: an option out of range is refused with its name', () => {
     for (const maxPageOrder of [0, 10, 1.5])
-      expect(() => new Host({ pvcalls: { maxPageOrder } })).toThrow(`maxPageOrder is ${maxPageOrder}; allowed: 1 to 9`)
+      expect(() => new Host({ pvcalls: { maxPageOrder } })).toThrow(
+        `maxPageOrder is ${maxPageOrder}; allowed: an integer from 1 to 9`,
+      )
     expect(() => new Host({ pvcalls: { maxSockets: 0 } })).toThrow('maxSockets is 0')
     expect(() => new Host({ pvcalls: { policy: 'both' as 'bounded' } })).toThrow('policy is "both"')
     expect(() => new Host({ pvcalls: { idleNs: -1 } })).toThrow('idleNs is -1')
     expect(() => new Host({ pvcalls: { unsupported: 'EPERM' as 'ENOTSUP' } })).toThrow(
-      'unsupported is "EPERM"; allowed: EAFNOSUPPORT, ENOTSUP',
+      'unsupported is "EPERM"; allowed: "EAFNOSUPPORT", "ENOTSUP"',
     )
     expect(() => new Host({ pvcalls: { policy: 'per-socket', placement: 'here' as 'last' } })).toThrow(
-      'placement is "here"; allowed: spread, last',
+      'placement is "here"; allowed: "spread", "last"',
     )
   })
 })

@@ -78,7 +78,7 @@ describe('policy bounded', () => {
 
   it.each([0, -1, 1.5, Number.NaN])('PV-acc-3, PV-1: MAX_IOWORKERS = %d: start-up is refused', (maxIoworkers) => {
     expect(() => new PvcallsLab({ pvcalls: { maxIoworkers } })).toThrow(
-      `pvcalls: maxIoworkers is ${maxIoworkers}; allowed: a whole number of at least 1`,
+      `Host: pvcalls.maxIoworkers is ${maxIoworkers}; allowed: an integer from 1 to`,
     )
   })
 

@@ -74,7 +74,7 @@ describe('requests and responses', () => {
   })
 
   it.each(['1.2.3', '1.2.3.256', 'localhost', '1.2.3.4.5'])('%s is no address', (ip) => {
-    expect(() => encodeAddress({ ip, port: 1 })).toThrow('is no address')
+    expect(() => encodeAddress({ ip, port: 1 })).toThrow(`address.ip is "${ip}"; allowed: four numbers`)
   })
 })
 

@@ -137,7 +137,7 @@ describe('an active socket', () => {
   it.each([0, 10, 1.5, -1, Number.NaN])('PV-51: a ring order of %d is refused with what is allowed', (ringOrder) => {
     const lab = new PvcallsLab()
     const listener = lab.guest(1, (front) => front.listen(ADDRESS))
-    const message = `ringOrder is ${ringOrder}; allowed: a whole number from 1 to 9`
+    const message = `ringOrder is ${ringOrder}; allowed: an integer from 1 to 9`
     expect(() => lab.guest(1, (front) => front.connect(SERVER, { ringOrder }))).toThrow(message)
     expect(() => lab.guest(1, () => listener.accept({ ringOrder }))).toThrow(message)
   })
@@ -147,7 +147,9 @@ describe('an active socket', () => {
     const nowhere = { ip: 'localhost', port: 80 }
     // Each data ring of order 4 has 17 pages, and the guest 256.
     for (let i = 0; i < 20; i++)
-      expect(() => lab.guest(1, (front) => front.connect(nowhere))).toThrow('localhost:80 is no address')
+      expect(() => lab.guest(1, (front) => front.connect(nowhere))).toThrow(
+        'connect: address.ip is "localhost"; allowed: four numbers',
+      )
     expect(connected(lab, 4).socket.closed).toBe(false)
   })
 

@@ -11,7 +11,8 @@ import type { WasmMemory } from '../../machine/core.js'
 import type { GrantTable } from '../backends/index.js'
 import type { Scheduler } from '../kernel/index.js'
 import type { DomainControl, DomainInfo } from '../toolstack/index.js'
-import { Guest, type GuestForm, STORE_GFN } from './guest.js'
+import { Guest, STORE_GFN } from './guest.js'
+import type { GuestForm } from './options.js'
 
 /** Frames of a guest unless told otherwise, and most frames and guests of one memory. */
 const FRAMES = 64

@@ -1,6 +1,6 @@
 /** A guest: a domain whose kernel has event channels, a store ring, and frontends. */
 
-import { type Bits, PAGE_SIZE } from '../../abi/index.js'
+import { PAGE_SIZE } from '../../abi/index.js'
 import type { Domain } from '../../domain/handles.js'
 import { type BootOptions, GuestKernel } from '../../guest/index.js'
 import type { Hypervisor } from '../../hypervisor/index.js'
@@ -28,18 +28,6 @@ export interface Lending {
   /** The reference of a frame. */
   grant(gfn: number): number
   end(gref: number): void
-}
-
-/** What the guests of a host are like. */
-export interface GuestForm {
-  /** RAM in 4 KiB frames. Default 64. */
-  readonly frames?: number
-  /** Default 64. */
-  readonly bits?: Bits
-  /** Levels of event channels, or 'fifo'. Default 2. */
-  readonly levels?: NonNullable<BootOptions['levels']>
-  /** Highest port number, -1 for no limit. Default 1023, as xl has it. */
-  readonly maxEvtchnPort?: number
 }
 
 /** One guest. */

@@ -11,51 +11,18 @@
  */
 
 import { VIRQ } from '../../abi/index.js'
-import type { OnError } from '../../callout.js'
-import { type Clock, ManualClock } from '../../clock.js'
+import { ManualClock } from '../../clock.js'
 import type { Domain } from '../../domain/handles.js'
 import { GuestKernel } from '../../guest/index.js'
 import { Hypervisor } from '../../hypervisor/index.js'
 import { InProcessTransport, type RingPeer, XenStored } from '../../xenstore/index.js'
-import {
-  Blkback,
-  GrantTable,
-  LowerDevices,
-  Netback,
-  PvcallsBack,
-  type PvcallsOptions,
-  StallInjector,
-} from '../backends/index.js'
-import { Kernel, Scheduler, type SchedulerOptions, type Task, type Thread } from '../kernel/index.js'
-import { type HotplugScript, Toolstack } from '../toolstack/index.js'
-import { BackendBus, type DeliveryObserver, type Design, type DesignMaker, Xenbus } from '../xenbus/index.js'
+import { Blkback, GrantTable, LowerDevices, Netback, PvcallsBack, StallInjector } from '../backends/index.js'
+import { Kernel, Scheduler, type Task, type Thread } from '../kernel/index.js'
+import { Toolstack } from '../toolstack/index.js'
+import { BackendBus, Xenbus } from '../xenbus/index.js'
 import { DomainList } from './domain_list.js'
-import { type Guest, type GuestForm, pageOf } from './guest.js'
-
-/** Options of a host. */
-export interface HostOptions {
-  /** The kernel parameter `xen_mtwatch`, and which design it switches on, or a maker of an own one. Default: off. */
-  readonly xenMtwatch?: boolean
-  readonly design?: Design | DesignMaker
-  /** The toolstack writes the mtwatch nodes. Default: with design 'rfc' and `xenMtwatch`. */
-  readonly toolstackMtwatch?: boolean
-  readonly clock?: Clock
-  readonly observer?: DeliveryObserver
-  readonly hotplug?: HotplugScript
-  readonly scheduler?: Omit<SchedulerOptions, 'clock' | 'onError'>
-  /** Gets what one of the user's functions threw, anywhere on the host. Default: it is thrown again outside of any call. */
-  readonly onError?: OnError
-  /** CPUs of dom0, which are its vCPUs. Default 1. */
-  readonly dom0Cpus?: number
-  /** What guests are like. */
-  readonly guest?: GuestForm
-  /** Start-up options of pvcalls-back. */
-  readonly pvcalls?: PvcallsOptions
-  /** Frames of dom0. Default 508, and four for each CPU. */
-  readonly dom0Frames?: number
-  /** Highest number of a guest, behind which numbers begin again. Default: Xen's. */
-  readonly maxDomid?: number
-}
+import { type Guest, pageOf } from './guest.js'
+import { checkHostOptions, type HostOptions } from './options.js'
 
 /** Something that runs in a process. */
 export interface Job<T> {
@@ -88,7 +55,9 @@ export class Host {
   /** dom0's driver, once it has booted: it is upcalled while it boots. */
   #dom0Ready: GuestKernel | undefined
 
-  constructor(options: HostOptions = {}) {
+  /** @throws ParameterError for an option that is unknown or of the wrong type or range. */
+  constructor(given: HostOptions = {}) {
+    const options = checkHostOptions(given)
     const clock = options.clock ?? new ManualClock()
     const onError = options.onError && { onError: options.onError }
     this.scheduler = new Scheduler({ ...options.scheduler, clock, ...onError })
@@ -121,7 +90,8 @@ export class Host {
         }),
     })
     this.channels.bindVirq(VIRQ.DOM_EXC, { name: 'xenstored', handler: () => this.store.domainsChanged() })
-    this.xenbus = new Xenbus({ ...options, kernel: this.kernel, peer: this.#kernelPeer() })
+    const { xenMtwatch, design, observer } = options
+    this.xenbus = new Xenbus({ xenMtwatch, design, observer, kernel: this.kernel, peer: this.#kernelPeer() })
 
     this.bus = new BackendBus(this.xenbus)
     this.lower = new LowerDevices(this.scheduler)

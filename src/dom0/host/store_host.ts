@@ -72,7 +72,8 @@ export class StoreHost {
       () => {},
     )
     this.store.introduce(0, 0, DOM0_PORT)
-    this.xenbus = new Xenbus({ ...options, kernel: this.kernel, peer: this.#ring.client })
+    const { xenMtwatch, design, observer } = options
+    this.xenbus = new Xenbus({ xenMtwatch, design, observer, kernel: this.kernel, peer: this.#ring.client })
   }
 
   /** Puts a fresh ring in the place of the old one, as on another host; the kernel's end of it. */

@@ -6,6 +6,8 @@
  *     response, 24 bytes   0 req_id   4 cmd   8 ret   12 pad   16 id
  */
 
+import { integer, known, ParameterError, text } from '../../check.js'
+
 /** Commands (PV-41). */
 export const PVCALLS = { SOCKET: 0, CONNECT: 1, RELEASE: 2, BIND: 3, LISTEN: 4, ACCEPT: 5, POLL: 6 } as const
 
@@ -227,11 +229,13 @@ export function decodeAddress(addr: Uint8Array, len: number): InetAddress | unde
   return { ip: addr.subarray(4, 8).join('.'), port: view.getUint16(2) }
 }
 
-/** The 28 bytes of an address. @throws RangeError if it is none. */
-export function encodeAddress({ ip, port }: InetAddress): Uint8Array {
-  const parts = ip.split('.').map(Number)
-  const fits = parts.length === 4 && parts.every((part) => Number.isInteger(part) && part >= 0 && part < 256)
-  if (!fits || !Number.isInteger(port) || port < 0 || port > 65535) throw new RangeError(`${ip}:${port} is no address`)
+/** The 28 bytes of an address. `call` is named if it is none. @throws ParameterError */
+export function encodeAddress(address: InetAddress, call = 'encodeAddress'): Uint8Array {
+  const { ip, port } = known(call, address, ['ip', 'port'], 'address')
+  const parts = /^\d{1,3}(\.\d{1,3}){3}$/.test(text(call, 'address.ip', ip)) ? ip.split('.').map(Number) : []
+  if (parts.length !== 4 || parts.some((part) => part > 255))
+    throw new ParameterError(call, 'address.ip', ip, 'four numbers from 0 to 255, such as 127.0.0.1')
+  integer(call, 'address.port', port, 0, 65535)
   const bytes = new Uint8Array(ADDRESS_BYTES)
   const view = viewOf(bytes)
   view.setUint16(0, AF_INET, true)

@@ -6,6 +6,7 @@
  *     takeOffline(c):  lock ─ c is offline ─ subscribers move what they had there, one after another ─ unlock
  */
 
+import { integer } from '../../check.js'
 import { Mutex } from './locks.js'
 import { calloutsOf, type Scheduler } from './scheduler.js'
 import type { Task } from './task.js'
@@ -18,6 +19,9 @@ export interface CpuSubscriber {
   cpuOnline(cpu: number): Task
 }
 
+/** As many as Linux can be built for. */
+const MOST_CPUS = 8192
+
 /** All CPUs of a kernel. */
 export class Cpus {
   /** Online or not, numbered from 0. */
@@ -29,9 +33,9 @@ export class Cpus {
   readonly #scheduler: Scheduler
   #onlineCount: number
 
-  /** @throws RangeError if `count` is not a whole number of at least 1. */
+  /** @throws ParameterError if `count` is not a whole number of at least 1. */
   constructor(scheduler: Scheduler, count = 1) {
-    if (!Number.isInteger(count) || count < 1) throw new RangeError(`a kernel with ${count} CPUs; at least 1 is needed`)
+    integer('Cpus', 'count', count, 1, MOST_CPUS)
     this.count = count
     this.#scheduler = scheduler
     this.#online = Array(count).fill(true)
@@ -82,7 +86,7 @@ export class Cpus {
    * @throws Error for the last one that is online, or a number that is no CPU.
    */
   *takeOffline(cpu: number): Task {
-    this.#check(cpu)
+    this.#check('takeOffline', cpu)
     yield* this.#lock.lock()
     try {
       if (!this.#online[cpu]) return
@@ -97,7 +101,7 @@ export class Cpus {
 
   /** Brings a CPU back. Harmless if it is online. @throws Error for a number that is no CPU. */
   *bringOnline(cpu: number): Task {
-    this.#check(cpu)
+    this.#check('bringOnline', cpu)
     yield* this.#lock.lock()
     try {
       if (this.#online[cpu]) return
@@ -119,7 +123,7 @@ export class Cpus {
       }
   }
 
-  #check(cpu: number): void {
-    if (this.#online[cpu] === undefined) throw new RangeError(`CPU ${cpu}: there are ${this.count}, numbered from 0`)
+  #check(call: string, cpu: number): void {
+    integer(call, 'cpu', cpu, 0, this.count - 1)
   }
 }

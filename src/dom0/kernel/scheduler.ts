@@ -10,7 +10,7 @@
  */
 
 import { Callouts, type OnError } from '../../callout.js'
-import { integer } from '../../check.js'
+import { options as checkOptions, func, having, integer, nested, type Table } from '../../check.js'
 import { CheckedClock, type Clock, ManualClock } from '../../clock.js'
 import { Queue } from '../../queue.js'
 import { ambient, type TraceSink } from '../../trace/index.js'
@@ -36,6 +36,17 @@ export interface SchedulerOptions {
   onError?: OnError
 }
 
+/** A check for each option. */
+export const SCHEDULER_OPTIONS: Table<SchedulerOptions> = {
+  clock: having('nowNs', 'wallclockNs'),
+  choose: func,
+  preempt: func,
+  onState: func,
+  trace: nested<TraceSink>({ record: func, upcall: func }),
+  onOops: func,
+  onError: func,
+}
+
 /** Steps after which a run that never becomes idle is given up. */
 const MAX_STEPS = 200_000_000
 
@@ -58,8 +69,9 @@ export class Scheduler {
     calloutsOf = (scheduler) => scheduler.#callouts
   }
 
+  /** @throws ParameterError for an option that is unknown or of the wrong type. */
   constructor(options: SchedulerOptions = {}) {
-    this.#options = options
+    this.#options = checkOptions('Scheduler', options, SCHEDULER_OPTIONS)
     this.clock = options.clock ?? new ManualClock()
     this.#callouts = new Callouts(options.onError)
     this.#time = new CheckedClock(this.clock, this.#callouts)

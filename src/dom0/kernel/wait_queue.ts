@@ -1,5 +1,6 @@
 /** Wait queues: threads that sleep until a condition holds; whoever changes it wakes them to look again. */
 
+import { among, between, options as checkOptions, func, type Table, text } from '../../check.js'
 import type { Scheduler } from './scheduler.js'
 import type { Task } from './task.js'
 import type { Thread } from './thread.js'
@@ -16,6 +17,13 @@ export interface WaitOptions {
   timeoutNs?: number
 }
 
+const OPTIONS: Table<WaitOptions> = {
+  state: among('S', 'D'),
+  what: text,
+  on: func,
+  timeoutNs: between(0, Number.MAX_VALUE),
+}
+
 /** Threads waiting for something. */
 export class WaitQueue {
   readonly #scheduler: Scheduler
@@ -30,12 +38,12 @@ export class WaitQueue {
     for (const thread of this.#waiters) this.#scheduler.wake(thread)
   }
 
-  /** Sleeps until `holds`; true, or false if the time was over first. */
+  /** Sleeps until `holds`; true, or false if the time was over first. @throws ParameterError */
   *until(holds: () => boolean, options: WaitOptions = {}): Task<boolean> {
     if (holds()) return true
     const scheduler = this.#scheduler
     const thread = scheduler.running
-    const { state = 'D', what = 'an event', on, timeoutNs } = options
+    const { state = 'D', what = 'an event', on, timeoutNs } = checkOptions('until', options, OPTIONS)
     const deadline = timeoutNs === undefined ? Number.POSITIVE_INFINITY : scheduler.nowNs + timeoutNs
     const timer = timeoutNs === undefined ? undefined : scheduler.setTimer(deadline, () => scheduler.wake(thread))
     try {

@@ -1,5 +1,7 @@
 /** What `xl create` reads from a file: a domain's name and devices. */
 
+import { ParameterError, text } from '../../check.js'
+
 /** A disk. */
 export interface DiskConfig {
   /** `xvda`. */
@@ -26,8 +28,9 @@ export interface DomainConfig {
   readonly pvcalls?: boolean
 }
 
-/** A guest's configuration: one disk, one interface. */
+/** A guest's configuration: one disk, one interface. @throws ParameterError if `name` is no text. */
 export function guestConfig(name: string): DomainConfig {
+  text('guestConfig', 'name', name)
   return { name, disks: [{ dev: 'xvda' }], nics: [{}] }
 }
 
@@ -45,18 +48,19 @@ export interface DeviceSpec {
 
 const XVD_MAJOR = 202
 
-/** Number of a disk: xvda is 51712, each further letter 16 more. */
-function diskNumber(dev: string): number {
+/** Number of a disk: xvda is 51712, each further letter 16 more; undefined for names that are none. */
+export function diskNumber(dev: string): number | undefined {
   const letter = /^xvd([a-p])$/.exec(dev)?.[1]
-  if (!letter) throw new Error(`disk ${dev}: xvda to xvdp are known`)
-  return XVD_MAJOR * 256 + (letter.charCodeAt(0) - 97) * 16
+  return letter ? XVD_MAJOR * 256 + (letter.charCodeAt(0) - 97) * 16 : undefined
 }
 
-/** A disk's entries. */
+/** A disk's entries. @throws ParameterError for a name other than xvda to xvdp. */
 export function diskSpec(domid: number, { dev, params }: DiskConfig): DeviceSpec {
+  const devid = diskNumber(dev)
+  if (devid === undefined) throw new ParameterError('diskSpec', 'dev', dev, 'xvda to xvdp')
   return {
     kind: 'vbd',
-    devid: diskNumber(dev),
+    devid,
     back: [
       ['frontend-id', String(domid)],
       ['online', '1'],
@@ -74,7 +78,7 @@ export function diskSpec(domid: number, { dev, params }: DiskConfig): DeviceSpec
     front: [
       ['backend-id', '0'],
       ['state', '1'],
-      ['virtual-device', String(diskNumber(dev))],
+      ['virtual-device', String(devid)],
       ['device-type', 'disk'],
     ],
   }

@@ -1,7 +1,8 @@
 /** What the operations of a toolstack share: its process, its handle to the store, its errors. */
 
+import { options as checkOptions, flag, func, having, instance, type Table } from '../../check.js'
 import type { ClientTransport } from '../../xenstore/index.js'
-import { calloutsOf, type Kernel, type Task } from '../kernel/index.js'
+import { calloutsOf, Kernel, type Task } from '../kernel/index.js'
 import type { DeviceKind } from './config.js'
 import type { DomainControl } from './domains.js'
 import { type LibxlError, type LibxlFunction, libxlError } from './messages.js'
@@ -26,6 +27,15 @@ export interface ToolstackOptions {
   readonly onError?: (error: LibxlError) => void
 }
 
+const OPTIONS: Table<ToolstackOptions> = {
+  kernel: instance(Kernel, 'a Kernel'),
+  transport: having('send', 'listen'),
+  control: having('create', 'info', 'destroy'),
+  mtwatch: flag,
+  hotplug: func,
+  onError: func,
+}
+
 /** How long a script takes. */
 const SCRIPT_NS = 50e6
 
@@ -39,7 +49,7 @@ export class ToolstackContext {
   readonly #options: ToolstackOptions
 
   constructor(options: ToolstackOptions) {
-    this.#options = options
+    this.#options = checkOptions('Toolstack', options, OPTIONS)
     this.kernel = options.kernel
     this.control = options.control
     this.mtwatch = options.mtwatch ?? false

@@ -4,6 +4,7 @@
  */
 
 import type { Task } from '../kernel/index.js'
+import { checkConfig } from './check_config.js'
 import { type DeviceKind, type DeviceSpec, type DomainConfig, diskSpec, nicSpec, pvcallsSpec } from './config.js'
 import { ToolstackContext, type ToolstackOptions } from './context.js'
 import { DevicePaths } from './device.js'
@@ -25,6 +26,7 @@ export interface Outcome {
 export class Toolstack {
   readonly #context: ToolstackContext
 
+  /** @throws ParameterError for an option that is unknown or of the wrong type. */
   constructor(options: ToolstackOptions) {
     this.#context = new ToolstackContext(options)
   }
@@ -48,8 +50,15 @@ export class Toolstack {
 
   // --- domains -------------------------------------------------------------------------------------------------------
 
-  /** `xl create`. A domain that cannot be created is destroyed again, twice over, as xl does. */
-  *create(config: DomainConfig): Task<Outcome> {
+  /**
+   * `xl create`. A domain that cannot be created is destroyed again, twice over, as xl does.
+   * @throws ParameterError at once for a configuration that makes no sense.
+   */
+  create(config: DomainConfig): Task<Outcome> {
+    return this.#createChecked(checkConfig('Toolstack.create', config))
+  }
+
+  *#createChecked(config: DomainConfig): Task<Outcome> {
     const domid = this.#context.control.create()
     return yield* this.#operation(domid, (errors) => this.#create(domid, config, errors))
   }

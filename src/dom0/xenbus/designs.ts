@@ -18,11 +18,17 @@ const MAKERS: Record<Design, new (host: DeliveryHost) => Delivery> = {
   'on-demand': OnDemandDelivery,
 }
 
+/** A design by its name, or a function that makes one. @throws ParameterError */
+export function checkDesign(call: string, parameter: string, value: unknown): void {
+  if (typeof value === 'function') return
+  if (!(DESIGNS as readonly unknown[]).includes(value))
+    throw new ParameterError(call, parameter, value, `${DESIGNS.join(', ')}, or a function that makes a Delivery`)
+}
+
 /** A delivery of a design. @throws ParameterError for a design that does not exist; whatever a user's maker throws. */
 export function makeDelivery(design: Design | DesignMaker, host: DeliveryHost, callouts: Callouts): Delivery {
   if (typeof design === 'function') return walled(design(host), host, callouts)
-  if (!DESIGNS.includes(design))
-    throw new ParameterError('Xenbus', 'design', design, `${DESIGNS.join(', ')}, or a function that makes a Delivery`)
+  checkDesign('Xenbus', 'design', design)
   return new MAKERS[design](host)
 }
 

@@ -11,6 +11,7 @@ export {
   type DesignMaker,
   type ThreadReference,
 } from './delivery.js'
+export { checkDesign } from './designs.js'
 export { XenbusDevice, type XenbusDriver } from './device.js'
 export { type DeliveryObserver, EventThread, type ListState, type Report } from './event_thread.js'
 export { ForwardingDelivery } from './forwarding.js'

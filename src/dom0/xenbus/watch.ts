@@ -1,5 +1,6 @@
 /** A watch of the kernel and its events (XW-base-4; the two members of the RFC: XW-rfc-1). */
 
+import { options as checkOptions, func, type Table, text } from '../../check.js'
 import type { Task } from '../kernel/index.js'
 
 /** Runs for an event, in the thread that the design chose. It may sleep, and (un)register any watch. */
@@ -20,6 +21,14 @@ export interface XenbusWatchOptions {
 
 /** The thread that a subscriber asks for when it registers (XW-ds-3); only the design of the session looks at it. */
 export type ThreadChoice = 'default' | 'domain'
+
+const TABLE: Table<XenbusWatchOptions> = {
+  node: text,
+  callback: func,
+  willHandle: func,
+  getDomid: func,
+  getOwner: func,
+}
 
 /** What xenbus keeps of a watch, and nobody else. */
 export interface WatchRecord {
@@ -44,7 +53,9 @@ export class XenbusWatch {
     watchRecord = (watch) => watch.#record
   }
 
+  /** @throws ParameterError for an option that is unknown or of the wrong type. */
   constructor(options: XenbusWatchOptions) {
+    checkOptions('XenbusWatch', options, TABLE)
     this.node = options.node
     this.callback = options.callback
     this.willHandle = options.willHandle

@@ -6,11 +6,12 @@
  */
 
 import type { Callouts } from '../../callout.js'
+import { options as checkOptions, flag, having, instance, type Table } from '../../check.js'
 import { type RingPeer, XenStoreError, XS } from '../../xenstore/index.js'
-import { calloutsOf, type Kernel, type RwSemaphore, type Task, type WaitQueue } from '../kernel/index.js'
+import { calloutsOf, Kernel, type RwSemaphore, type Task, type WaitQueue } from '../kernel/index.js'
 import { XenbusComms } from './comms.js'
 import type { Delivery, DeliveryHost, Design, DesignMaker } from './delivery.js'
-import { makeDelivery } from './designs.js'
+import { checkDesign, makeDelivery } from './designs.js'
 import { type DeliveryObserver, EventThread } from './event_thread.js'
 import { sealedObserver, wanted } from './sealed.js'
 import { StoreTasks, type TransactionId } from './store_tasks.js'
@@ -27,6 +28,14 @@ export interface XenbusOptions {
   readonly design?: Design | DesignMaker
   /** Told what becomes of each event. */
   readonly observer?: DeliveryObserver
+}
+
+const OPTIONS: Table<XenbusOptions> = {
+  kernel: instance(Kernel, 'a Kernel'),
+  peer: having('page', 'close'),
+  xenMtwatch: flag,
+  design: checkDesign,
+  observer: having(),
 }
 
 /** Where tokens begin: they stand for the addresses of watch structures (XW-base-7). */
@@ -51,8 +60,10 @@ export class Xenbus extends StoreTasks {
   #lastToken = FIRST_TOKEN
   #arrived = 0
 
+  /** @throws ParameterError for an option that is unknown or of the wrong type. */
   constructor(options: XenbusOptions) {
     super()
+    checkOptions('Xenbus', options, OPTIONS)
     const { kernel } = options
     this.kernel = kernel
     this.#callouts = calloutsOf(kernel.scheduler)

@@ -28,12 +28,8 @@ export class BoundedPolicy implements IoPolicy, CpuSubscriber {
   /** When a worker lost its last socket, in ns. */
   readonly #idleSince = new WeakMap<IoWorker, number>()
 
-  /** @throws RangeError for an option that makes no sense. */
   constructor({ kernel, options }: IoPolicyContext) {
     const { maxIoworkers = MAX_IOWORKERS, idleNs = 0 } = options
-    if (!Number.isInteger(maxIoworkers) || maxIoworkers < 1)
-      throw new RangeError(`pvcalls: maxIoworkers is ${maxIoworkers}; allowed: a whole number of at least 1`)
-    if (!(idleNs >= 0)) throw new RangeError(`pvcalls: idleNs is ${idleNs}; allowed: 0 or more ns`)
     this.maxIoworkers = maxIoworkers
     this.#idleNs = idleNs
     this.#kernel = kernel

@@ -7,7 +7,7 @@ export type { IoWorker } from './io_worker.js'
 export { LocalNetwork, LocalSocket } from './local_network.js'
 export { MappedDataRing } from './mapping.js'
 export type { NetListener, NetSocket, Network } from './network.js'
-export type { PvcallsOptions } from './options.js'
+export { PVCALLS_OPTIONS, type PvcallsOptions } from './options.js'
 export {
   IO_POLICIES,
   type IoPolicy,

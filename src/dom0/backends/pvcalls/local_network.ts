@@ -7,6 +7,7 @@
  *           ◀─ receive ─ pipe ◀── send ───
  */
 
+import { options as checkOptions, type Table, within } from '../../../check.js'
 import { type InetAddress, PVCALLS_ERRNO } from '../../io/pvcalls_protocol.js'
 import type { NetListener, NetSocket, Network } from './network.js'
 
@@ -207,6 +208,8 @@ class LocalListener implements NetListener {
   }
 }
 
+const BUFFER: Table<{ bufferBytes?: number }> = { bufferBytes: within(1, 2 ** 30) }
+
 /** The network. */
 export class LocalNetwork implements Network {
   /** Bytes that each direction of a connection holds. */
@@ -214,7 +217,8 @@ export class LocalNetwork implements Network {
   readonly #listeners = new Map<string, LocalListener>()
 
   constructor(options: { bufferBytes?: number } = {}) {
-    this.bufferBytes = options.bufferBytes ?? BUFFER_BYTES
+    const { bufferBytes = BUFFER_BYTES } = checkOptions('LocalNetwork', options, BUFFER)
+    this.bufferBytes = bufferBytes
   }
 
   connect({ ip, port }: InetAddress, done: (result: NetSocket | number) => void): () => void {

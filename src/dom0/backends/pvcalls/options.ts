@@ -1,9 +1,10 @@
 /** What a backend is started with, and what it shares with its connections. */
 
+import { among, between, func, having, type Table, within } from '../../../check.js'
 import { MAX_RING_ORDER, PVCALLS_ERRNO } from '../../io/pvcalls_protocol.js'
 import type { BackendHost } from '../host.js'
 import type { Network } from './network.js'
-import type { IoPolicy, IoPolicyOptions } from './policy.js'
+import { IO_POLICIES, type IoPolicy, type IoPolicyOptions, PLACEMENTS } from './policy.js'
 
 /** Start-up options of the backend. */
 export interface PvcallsOptions extends IoPolicyOptions {
@@ -30,7 +31,20 @@ export interface PvcallsShared {
 
 const MOST_SOCKETS = 16384
 
-/** Checks the options. @throws RangeError that names the option and what is allowed. */
+/** A check for each option. The host makes it before anything else. */
+export const PVCALLS_OPTIONS: Table<PvcallsOptions> = {
+  policy: among(...IO_POLICIES),
+  maxIoworkers: within(1, Number.MAX_SAFE_INTEGER),
+  idleNs: between(0, Number.MAX_VALUE),
+  placement: among(...PLACEMENTS),
+  choose: func,
+  network: having('connect', 'bind'),
+  maxPageOrder: within(1, MAX_RING_ORDER),
+  maxSockets: within(1, Number.MAX_SAFE_INTEGER),
+  unsupported: among<'EAFNOSUPPORT' | 'ENOTSUP'>('EAFNOSUPPORT', 'ENOTSUP'),
+}
+
+/** What connections share, with the defaults of options that were checked. */
 export function sharedOf(
   host: BackendHost,
   network: Network,
@@ -38,11 +52,5 @@ export function sharedOf(
   options: PvcallsOptions,
 ): PvcallsShared {
   const { maxPageOrder = MAX_RING_ORDER, maxSockets = MOST_SOCKETS, unsupported = 'EAFNOSUPPORT' } = options
-  if (!Number.isInteger(maxPageOrder) || maxPageOrder < 1 || maxPageOrder > MAX_RING_ORDER)
-    throw new RangeError(`pvcalls: maxPageOrder is ${maxPageOrder}; allowed: 1 to ${MAX_RING_ORDER}`)
-  if (!Number.isInteger(maxSockets) || maxSockets < 1)
-    throw new RangeError(`pvcalls: maxSockets is ${maxSockets}; allowed: a whole number of at least 1`)
-  if (unsupported !== 'EAFNOSUPPORT' && unsupported !== 'ENOTSUP')
-    throw new RangeError(`pvcalls: unsupported is ${JSON.stringify(unsupported)}; allowed: EAFNOSUPPORT, ENOTSUP`)
   return { host, network, policy, maxPageOrder, maxSockets, unsupported: PVCALLS_ERRNO[unsupported] }
 }

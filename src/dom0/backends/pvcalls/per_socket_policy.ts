@@ -13,7 +13,7 @@ import { integer } from '../../../check.js'
 import { type CpuSubscriber, type Cpus, calloutsOf, type Kernel, type Task } from '../../kernel/index.js'
 import type { ActiveSocket } from './active_socket.js'
 import { IoWorker } from './io_worker.js'
-import { type IoPolicy, type IoPolicyContext, PLACEMENTS } from './policy.js'
+import type { IoPolicy, IoPolicyContext } from './policy.js'
 import { type IoCounters, IoStats } from './stats.js'
 
 /** Picks the online CPU with the fewest threads; `last` wins a tie if it is given. */
@@ -37,11 +37,8 @@ export class PerSocketPolicy implements IoPolicy, CpuSubscriber {
   readonly #place: (last: number) => number
   readonly #workers = new Map<ActiveSocket, IoWorker>()
 
-  /** @throws RangeError for an option that makes no sense. */
   constructor({ kernel, options }: IoPolicyContext) {
     const { placement = 'spread', choose } = options
-    if (!PLACEMENTS.includes(placement))
-      throw new RangeError(`pvcalls: placement is ${JSON.stringify(placement)}; allowed: ${PLACEMENTS.join(', ')}`)
     this.#kernel = kernel
     let next = 0
     const inTurn = (n: number): number => next++ % n

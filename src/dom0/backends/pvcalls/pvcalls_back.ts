@@ -16,7 +16,7 @@ import { LocalNetwork } from './local_network.js'
 import type { Network } from './network.js'
 import { type PvcallsOptions, type PvcallsShared, sharedOf } from './options.js'
 import { PerSocketPolicy } from './per_socket_policy.js'
-import { IO_POLICIES, type IoPolicy } from './policy.js'
+import type { IoPolicy } from './policy.js'
 import { sealedNetwork } from './sealed_network.js'
 
 const { Initialising, InitWait, Initialised, Connected, Closing, Closed, Unknown } = XenbusState
@@ -31,11 +31,9 @@ export class PvcallsBack implements XenbusDriver {
   readonly #bus: BackendBus
   readonly #connections = new Map<string, PvcallsConnection>()
 
-  /** @throws RangeError for an option out of range, which it names (PV-1). */
+  /** The host has checked the options (PV-1). */
   constructor(host: BackendHost, options: PvcallsOptions = {}) {
     const { policy = 'bounded' } = options
-    if (!IO_POLICIES.includes(policy))
-      throw new RangeError(`pvcalls: policy is ${JSON.stringify(policy)}; allowed: ${IO_POLICIES.join(', ')}`)
     const context = { kernel: host.bus.kernel, options }
     this.policy = policy === 'bounded' ? new BoundedPolicy(context) : new PerSocketPolicy(context)
     this.network = options.network ?? new LocalNetwork()

@@ -3,16 +3,11 @@
  * the index page.
  */
 
+import { integer } from '../../../check.js'
 import { CircularArray, INDEX_WORD, IndexPage, MAX_RING_ORDER, PVCALLS_ERRNO, queuedBytes } from '../../io/index.js'
 import type { GrantedPage, GuestHost } from '../frontend_bus.js'
 
 const { EINVAL } = PVCALLS_ERRNO
-
-/** @throws RangeError unless `ringOrder` is a whole number from 1 to `most`. */
-export function checkOrder(ringOrder: number, most: number): void {
-  if (!Number.isInteger(ringOrder) || ringOrder < 1 || ringOrder > most)
-    throw new RangeError(`pvcalls: ringOrder is ${ringOrder}; allowed: a whole number from 1 to ${most}`)
-}
 
 /** A data ring of `2^order` pages and its index page. */
 export class FrontDataRing {
@@ -26,9 +21,9 @@ export class FrontDataRing {
   readonly #host: GuestHost
   readonly #pages: readonly GrantedPage[]
 
-  /** @throws RangeError for an order that an index page has no room for; Error if the guest has not so many pages. */
+  /** @throws ParameterError for an order that an index page has no room for; Error if the guest has not so many pages. */
   constructor(host: GuestHost, order: number) {
-    checkOrder(order, MAX_RING_ORDER)
+    integer('pvcalls', 'ringOrder', order, 1, MAX_RING_ORDER)
     this.#host = host
     this.order = order
     const [indexPage, ...data] = host.grantPages(1 + 2 ** order)

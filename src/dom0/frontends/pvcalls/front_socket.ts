@@ -1,5 +1,6 @@
 /** Sockets as a guest's program has them: connected ones, and ones that listen. All calls are for the guest's threads. */
 
+import { known } from '../../../check.js'
 import { type InetAddress, PVCALLS_ERRNO } from '../../io/index.js'
 import type { Task } from '../../kernel/index.js'
 import { PvcallsError } from './errors.js'
@@ -141,9 +142,10 @@ export class PvListener {
     this.address = address
   }
 
-  /** Waits for its turn and for a connection. @throws RangeError for an invalid ring order; PvcallsError EBADF if it is closed, EAGAIN if 1,024 wait already. */
+  /** Waits for its turn and for a connection. @throws ParameterError for an invalid ring order or option; PvcallsError EBADF if it is closed, EAGAIN if 1,024 wait already. */
   *accept(options: { ringOrder?: number } = {}): Task<PvSocket> {
-    return yield* this.#front.accept(this.id, options.ringOrder)
+    const { ringOrder } = known('accept', options, ['ringOrder'])
+    return yield* this.#front.accept(this.id, ringOrder)
   }
 
   /** Waits until a connection waits. @throws PvcallsError as `accept`. */

@@ -5,6 +5,7 @@
  *     thread ─ send, receive ─▶ data ring ◀─▶ backend    without commands
  */
 
+import { integer, known } from '../../../check.js'
 import {
   AF_INET,
   CommandFrontRing,
@@ -23,7 +24,6 @@ import type { Task, WaitQueue } from '../../kernel/index.js'
 import { XenbusState } from '../../xenbus/index.js'
 import type { Frontend, FrontendBus, GrantedPage } from '../frontend_bus.js'
 import { PvcallsError } from './errors.js'
-import { checkOrder } from './front_ring.js'
 import { PvListener, PvSocket, type SocketCalls } from './front_socket.js'
 import { SocketEnd } from './socket_end.js'
 import { Turns } from './turns.js'
@@ -32,6 +32,7 @@ const { Initialising, InitWait, Initialised, Connected, Closing, Closed } = Xenb
 const ADDRESS_LEN = 16
 const DEFAULT_ORDER = 4
 const BACKLOG = 128
+const U32_MAX = 0xffff_ffff
 
 /** What connecting needs while it lasts. */
 interface Link {
@@ -200,15 +201,14 @@ export class Pvcallsfront implements Frontend, SocketCalls {
     return ++this.#lastId
   }
 
-  /** The order of a socket's data ring. @throws RangeError for one that the backend does not take. */
-  #order(ringOrder = Math.min(DEFAULT_ORDER, this.maxPageOrder)): number {
-    checkOrder(ringOrder, this.maxPageOrder)
-    return ringOrder
+  /** The order of a socket's data ring. @throws ParameterError for one that the backend does not take. */
+  #order(call: string, ringOrder = Math.min(DEFAULT_ORDER, this.maxPageOrder)): number {
+    return integer(call, 'ringOrder', ringOrder, 1, this.maxPageOrder)
   }
 
   /**
    * A data ring and event channel for a socket, for who gives commands himself: an order that the backend does not take
-   * is its to refuse. @throws RangeError, Error, XenError as `SocketEnd`.
+   * is its to refuse. @throws ParameterError, Error, XenError as `SocketEnd`.
    */
   newEnd(name: string, ringOrder: number): SocketEnd {
     const end = new SocketEnd(this.#bus.host, name, ringOrder)
@@ -226,12 +226,14 @@ export class Pvcallsfront implements Frontend, SocketCalls {
 
   /**
    * Connects. `ringOrder`: the data ring has 2^ringOrder pages, half for each direction; default 4.
-   * @throws RangeError for an invalid address or order; PvcallsError with what the backend answered; XenError ENOSPC if the guest has no port left (PV-acc-14).
+   * @throws ParameterError for an invalid address, order or option; PvcallsError with what the backend answered; XenError ENOSPC if the guest has no port left (PV-acc-14).
    */
   *connect(address: InetAddress, options: { ringOrder?: number } = {}): Task<PvSocket> {
-    const addr = encodeAddress(address)
+    const addr = encodeAddress(address, 'connect')
+    const { ringOrder } = known('connect', options, ['ringOrder'])
+    const order = this.#order('connect', ringOrder)
     const id = yield* this.#socket()
-    const end = this.newEnd(`socket ${id}`, this.#order(options.ringOrder))
+    const end = this.newEnd(`socket ${id}`, order)
     const fields = {
       id,
       addr,
@@ -248,13 +250,15 @@ export class Pvcallsfront implements Frontend, SocketCalls {
     return new PvSocket(this, id, end)
   }
 
-  /** Binds a socket and listens. @throws RangeError for an invalid address; PvcallsError */
+  /** Binds a socket and listens. @throws ParameterError for an invalid address or option; PvcallsError */
   *listen(address: InetAddress, options: { backlog?: number } = {}): Task<PvListener> {
-    const addr = encodeAddress(address)
+    const addr = encodeAddress(address, 'listen')
+    const { backlog = BACKLOG } = known('listen', options, ['backlog'])
+    integer('listen', 'backlog', backlog, 0, U32_MAX)
     const id = yield* this.#socket()
     yield* this.must('BIND', PVCALLS.BIND, { id, addr, len: ADDRESS_LEN })
     try {
-      yield* this.must('LISTEN', PVCALLS.LISTEN, { id, backlog: options.backlog ?? BACKLOG })
+      yield* this.must('LISTEN', PVCALLS.LISTEN, { id, backlog })
     } catch (error) {
       yield* this.release(id, undefined)
       throw error
@@ -272,7 +276,7 @@ export class Pvcallsfront implements Frontend, SocketCalls {
 
   *#accept(id: bigint, ringOrder?: number): Task<PvSocket> {
     const idNew = this.#newId()
-    const end = this.newEnd(`socket ${idNew}`, this.#order(ringOrder))
+    const end = this.newEnd(`socket ${idNew}`, this.#order('accept', ringOrder))
     const fields = { id, id_new: idNew, ref: end.ring.indexPage.gref, evtchn: end.port }
     try {
       yield* this.must('ACCEPT', PVCALLS.ACCEPT, fields)
