@@ -28,7 +28,7 @@ import { registerForm } from './choose.js'
 import type { Attempt, ChannelForm } from './form.js'
 import { FrameAllocator, fillFrame } from './frames.js'
 import { type BootOptions, type CheckedBootOptions, checkBoot, checkPlatform } from './options.js'
-import { GuestHypercalls, type GuestPlatform } from './platform.js'
+import { GuestHypercalls, type GuestPlatform, type PortOp } from './platform.js'
 
 /** What the parts of one driver share. */
 export class GuestMachine {
@@ -140,7 +140,7 @@ export class GuestMachine {
   }
 
   /** Sends on, unmasks or closes a port, by the current vCPU. @throws XenError with the hypervisor's reason. */
-  onPort(op: 'send' | 'unmask' | 'close', port: number): void {
+  onPort(op: PortOp, port: number): void {
     this.calls.mustOnPort(this.current, op, port)
   }
 

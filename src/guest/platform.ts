@@ -35,11 +35,16 @@ export interface GuestPlatform {
 /** Bytes of one frame of the argument stack: the largest struct and room for what it points to. */
 const ARGUMENT_BYTES = 64
 
+/** Operations whose struct is a port and nothing else. */
+export type PortOp = 'send' | 'unmask' | 'close'
+
 /** Hypercalls of a guest, with structs in its memory. */
 export class GuestHypercalls {
   readonly #platform: GuestPlatform
   readonly #stackGpa: number
   #depth = 0
+  /** Registers of operations on a port, by depth of the argument stack. */
+  readonly #registers: Record<PortOp, (readonly number[])[]> = { send: [], unmask: [], close: [] }
   /** Why the last call was refused: set when it returns, after the upcalls that it led to. */
   #refusal: Refusal | undefined
   readonly #keep: OnRefusal = (refusal) => {
@@ -80,20 +85,30 @@ export class GuestHypercalls {
 
   /**
    * One of the operations whose struct is a port and nothing else: send, unmask, close. Returns 0, or -errno, whose reason
-   * goes to `onRefusal`. No object is made for it but the list of registers.
+   * goes to `onRefusal`. No object is made for it: the registers of each operation are the same list each time.
    */
-  onPort(vcpuId: number, op: 'send' | 'unmask' | 'close', port: number, onRefusal?: OnRefusal): number {
+  onPort(vcpuId: number, op: PortOp, port: number, onRefusal?: OnRefusal): number {
     const gpa = this.#enter()
     try {
       this.#platform.memory.data.setUint32(gpa, port, true)
-      return this.#platform.hypercall(vcpuId, HYPERVISOR.event_channel_op, [EVTCHNOP[op], gpa], onRefusal)
+      return this.#platform.hypercall(vcpuId, HYPERVISOR.event_channel_op, this.#registersOf(op, gpa), onRefusal)
     } finally {
       this.#depth--
     }
   }
 
+  /** The registers for an operation on a port whose argument is in this frame of the stack. */
+  #registersOf(op: PortOp, gpa: number): readonly number[] {
+    const lists = this.#registers[op]
+    const list = lists[this.#depth]
+    if (list) return list
+    const made = [EVTCHNOP[op], gpa]
+    lists[this.#depth] = made
+    return made
+  }
+
   /** The same. @throws XenError with the hypervisor's reason. */
-  mustOnPort(vcpuId: number, op: 'send' | 'unmask' | 'close', port: number): void {
+  mustOnPort(vcpuId: number, op: PortOp, port: number): void {
     this.#refusal = undefined
     const rc = this.onPort(vcpuId, op, port, this.#keep)
     if (rc < 0) throw this.#error(`EVTCHNOP_${op}`, rc)
