@@ -21,6 +21,14 @@ export type Origin =
   | { kind: 'ipi' }
   | { kind: 'given' }
 
+/** What became of the channels of a vCPU that went offline. */
+export interface VcpuReport {
+  /** Ports that another vCPU handles now. */
+  readonly moved: readonly number[]
+  /** Ports that were the vCPU's own, its IPIs and per-vCPU VIRQs: they are closed. */
+  readonly closed: readonly number[]
+}
+
 /** A port of this driver's. Every one has the same members in the same order, for the scan looks at thousands. */
 export class Binding implements BindOptions {
   handler?: EventHandler
@@ -189,6 +197,38 @@ export class Bindings {
     const { form } = this.#machine
     form.filter(to, port, true)
     if (from !== to) form.filter(from, port, false)
+  }
+
+  /**
+   * Takes everything from a vCPU that goes offline: what can move goes to `to`, what belongs to the vCPU itself, an IPI or a
+   * VIRQ of its own, is closed and its owner told.
+   */
+  leave(vcpu: number, to: number): VcpuReport {
+    const moved: number[] = []
+    const closed: number[] = []
+    for (const binding of this) {
+      if (binding.vcpu !== vcpu) continue
+      const own = binding.origin.kind === 'ipi' || !this.#moves(binding, to)
+      if (own) {
+        this.close(binding)
+        this.#machine.callouts.run(`onLost of ${binding.name}`, undefined, () =>
+          binding.onLost?.(`vCPU ${vcpu} is offline`, binding.port),
+        )
+      }
+      ;(own ? closed : moved).push(binding.port)
+    }
+    return { moved, closed }
+  }
+
+  /** Moves a port, or finds that it belongs to its vCPU. */
+  #moves(binding: Binding, to: number): boolean {
+    try {
+      this.move(binding, to)
+      return true
+    } catch (error) {
+      if (error instanceof XenError && error.errno === Errno.EINVAL) return false
+      throw error
+    }
   }
 
   setPriority(binding: Binding, priority: number): void {

@@ -2,32 +2,26 @@
  * Which form of event channels a guest asks for, and what it falls back to (NL-query-1, NL-mig-2).
  *
  *     a list      the forms as listed, the first that the host grants; none: two levels, or a refusal if `exact`
- *     a number    that many levels, then each fewer, at last two
+ *     a number    that many levels, then each fewer, FIFO if it has more channels than two levels, at last two levels
  *     'fifo'      FIFO, then two levels
- *     'best'      trees and FIFO by the channels that each would have, the most first, at last two levels
+ *     'best'      the form with the most channels that the domain may open; of equals the one that holds the fewest
+ *                 frames of the guest's; then the next
  *
  * A refused attempt leaves everything as it was, so one follows another, and the result of each is kept.
  */
 
-import {
-  type Args,
-  DOMID_SELF,
-  EVTCHN_FIFO_NR_CHANNELS,
-  fullTreePages,
-  maxDepth,
-  maxEvtchns,
-  sharedInfo,
-} from '../abi/index.js'
+import { maxDepth } from '../abi/index.js'
 import { Errno, XenError } from '../errno.js'
 import type { Attempt, ChannelForm, Registrar } from './form.js'
+import { type Prospect, Prospects } from './prospects.js'
 import { registerQueues } from './queues.js'
 import { registerTree } from './register.js'
 import { Tree } from './tree.js'
 
 /**
- * What to ask for. A number: that many levels, or fewer if they are refused. `fifo`: the FIFO ABI, else two levels.
- * `best`: whatever gives the most channels; so the deepest tree if it has more than FIFO's 131,072, which a 64-bit guest
- * has from three levels on and a 32-bit one from four, then FIFO, then smaller trees, at last two levels.
+ * What to ask for. A number: that many levels, or fewer, or FIFO if they are refused. `fifo`: the FIFO ABI, else two levels.
+ * `best`: whatever gives the most channels that the domain may open (`max_evtchn_port`), at the least cost. So a domain
+ * without a limit gets the deepest tree, and one that xl made, which may open 1,023, stays on two levels, which hold as many.
  */
 export type WantedLevels = 2 | 3 | 4 | 5 | 'fifo' | 'best'
 
@@ -65,38 +59,45 @@ export function registerForm(by: Registrar, wanted: Wanted, attempts: Attempt[])
 
 /** One wish with all that it falls back to. */
 function fallBack(by: Registrar, wanted: Wanted, levels: WantedLevels, attempts: Attempt[]): ChannelForm {
-  const { bits } = by.platform
-  const { nrPages } = wanted
-  const best = levels === 'best'
-  const deepest = best ? maxDepth(bits) : levels === 'fifo' ? 2 : levels
-  let queues = levels === 'fifo' ? registerQueues(by, attempts) : null
-  let triedQueues = !best
-  for (let depth = deepest; depth > 2; depth--) {
-    if (!triedQueues && expectedChannels(by, depth, nrPages) <= EVTCHN_FIFO_NR_CHANNELS) {
-      triedQueues = true
-      queues = registerQueues(by, attempts)
-      if (queues) break
-    }
-    const tree = registerTree(by, { levels: depth, nrPages }, attempts)
-    if (tree) return tree
+  const prospects = new Prospects(by)
+  const order = levels === 'best' ? mostFirst(by, prospects, wanted) : fewerFirst(prospects, levels, wanted)
+  let trees = true
+  for (const { levels: each, nrPages } of order) {
+    if (each === 2) break
+    if (each !== 'fifo' && !trees) continue
+    const form = each === 'fifo' ? registerQueues(by, attempts) : registerTree(by, { levels: each, nrPages }, attempts)
+    if (form) return form
+    // What refuses one tree so refuses all.
     const { answer } = attempts.at(-1)!
-    if (answer === 'ENOSYS' || answer === 'EPERM') break
+    if (answer === 'ENOSYS' || answer === 'EPERM') trees = trees && each === 'fifo'
   }
-  if (!triedQueues) queues = registerQueues(by, attempts)
-  return queues ?? twoLevels(by, attempts)
+  return twoLevels(by, attempts)
+}
+
+/** Every form by its channels, the most first; of equals the cheapest. Two levels, which need nothing, are where it ends. */
+function mostFirst({ platform }: Registrar, prospects: Prospects, { nrPages }: Wanted): readonly Prospect[] {
+  const depths = Array.from({ length: maxDepth(platform.bits) - 2 }, (_, i) => maxDepth(platform.bits) - i)
+  const all = [...depths.map((levels) => prospects.tree(levels, nrPages)), prospects.fifo(), prospects.twoLevels()]
+  return all.sort((a, b) => {
+    if (a.channels !== b.channels) return a.channels < b.channels ? 1 : -1
+    // What the host does not grant is asked for from the deepest on: each refusal is kept as an attempt.
+    return a.channels === Number.POSITIVE_INFINITY ? b.frames - a.frames : a.frames - b.frames
+  })
+}
+
+/** That many levels, each fewer, then FIFO if it holds more than two levels do. */
+function fewerFirst(prospects: Prospects, levels: number | 'fifo', { nrPages }: Wanted): readonly Prospect[] {
+  const fifo = prospects.fifo()
+  if (levels === 'fifo') return [fifo]
+  const depths = Array.from({ length: levels - 2 }, (_, i) => levels - i)
+  // A number is what the guest wants, with all of its pages.
+  const trees = depths.map((depth) => ({ ...prospects.tree(depth), nrPages: nrPages ?? Number.POSITIVE_INFINITY }))
+  const worth = levels > 2 && fifo.channels > prospects.twoLevels().channels
+  return worth ? [...trees, fifo] : trees
 }
 
 /** Two levels, which every domain has already. */
 function twoLevels(by: Registrar, attempts: Attempt[]): ChannelForm {
   attempts.push({ levels: 2, nrPages: 0, answer: 'ok' })
-  return new Tree(by, { levels: 2, channels: sharedInfo(by.platform.bits).words ** 2, frames: null })
-}
-
-/** Channels of a tree as this host would grant it; infinite if it would not, which the attempt itself will tell. */
-function expectedChannels({ calls, platform }: Registrar, levels: number, pages?: number): number {
-  const query: Args = { dom: DOMID_SELF, max_levels: 0, max_pages: 0, abi: 0 }
-  if (calls.evtchn(0, 'query_nlevel', query) < 0) return 0
-  if (query.max_levels! < levels) return Number.POSITIVE_INFINITY
-  const { bits } = platform
-  return maxEvtchns(bits, levels, Math.min(pages ?? fullTreePages(bits, levels), query.max_pages!))
+  return new Tree(by, { levels: 2, channels: new Prospects(by).twoLevels().channels, frames: null })
 }

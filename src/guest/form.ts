@@ -20,6 +20,8 @@ export interface Registrar {
   readonly platform: GuestPlatform
   readonly calls: GuestHypercalls
   readonly frames: FrameAllocator
+  /** vCPUs that take part: vCPU 0, and those that are up. The others follow by `addVcpu`. */
+  readonly up: readonly number[]
   /** Guest-physical address of each vCPU's vcpu_info. */
   readonly infoGpas: readonly number[]
 }
@@ -37,6 +39,8 @@ export interface ChannelForm {
   readonly maxEvtchns: number
   /** Ports that a scan takes at a time by default. */
   readonly batch: number
+  /** A vCPU takes part from now on: what was raised for it before is found by its next scan. @throws XenError */
+  addVcpu(vcpu: number): void
   /** One round of a vCPU's scan: up to `max` ports to the absolute address `out`, their pending bits cleared. */
   round(vcpu: number, out: number, max: number): number
   /** Makes room for a port before it is used. @throws XenError if there is none. */

@@ -1,4 +1,6 @@
 /** The guest's side: a driver that boots, binds, scans and resumes, knowing the hypervisor only by its hypercalls. */
+
+export type { VcpuReport } from './bindings.js'
 export type { WantedLevels } from './choose.js'
 export type { Attempt } from './form.js'
 export { FrameAllocator } from './frames.js'

@@ -11,7 +11,8 @@
 
 import { type Args, EVTCHN_STRUCTS, EVTCHNOP, type EvtchnOpName } from '../abi/index.js'
 import { func, integer, members, ParameterError } from '../check.js'
-import { type Binding, Bindings, type Origin } from './bindings.js'
+import { Errno, XenError } from '../errno.js'
+import { type Binding, Bindings, type Origin, type VcpuReport } from './bindings.js'
 import type { Attempt } from './form.js'
 import type { FrameAllocator } from './frames.js'
 import { Lifecycle, type ResumeReport } from './lifecycle.js'
@@ -194,6 +195,40 @@ export class GuestKernel {
    */
   upcall(vcpu = 0): number {
     return this.#upcalls.run(this.#vcpuId('upcall', vcpu))
+  }
+
+  // --- vCPUs ---------------------------------------------------------------------------------------------------------
+
+  /** vCPUs that take part, online or not: vCPU 0, those of `upVcpus`, and those that were brought up. Ascending. */
+  get upVcpus(): readonly number[] {
+    return this.#machine.up
+  }
+
+  /**
+   * Brings a vCPU online, before or after the channels were registered. If it never was up, its vcpu_info and its selectors are
+   * registered first. What was raised for it meanwhile is handled now. Harmless for one that is up.
+   * @throws XenError with the hypervisor's reason; the vCPU does not take part then.
+   */
+  bringUp(vcpu: number): void {
+    const id = this.#vcpuId('bringUp', vcpu)
+    this.#machine.bringUp(id)
+    this.#upcalls.run(id)
+  }
+
+  /**
+   * Takes a vCPU offline. Its channels move to vCPU `to` first, with what is pending on them; those that cannot move are
+   * closed, and their `onLost` is called. Bind them anew after `bringUp`.
+   * @throws XenError EBUSY if the vCPU is in its upcall; with the hypervisor's reason if that refuses.
+   */
+  takeDown(vcpu: number, to = 0): VcpuReport {
+    const id = integer('GuestKernel.takeDown', 'vcpu', vcpu, 1, this.#machine.platform.vcpus - 1)
+    const other = this.#vcpuId('takeDown', to)
+    if (other === id || !this.#machine.takesPart(other))
+      throw new ParameterError('GuestKernel.takeDown', 'to', to, 'another vCPU that is up')
+    if (this.#upcalls.isBusy(id)) throw new XenError('GuestKernel.takeDown', Errno.EBUSY, `vCPU ${id} is in its upcall`)
+    const report = this.#bindings.leave(id, other)
+    this.#machine.takeDown(id)
+    return report
   }
 
   // --- migration -----------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ import { Errno, XenError } from '../errno.js'
 import { registerForm } from './choose.js'
 import type { Attempt, ChannelForm } from './form.js'
 import { FrameAllocator, fillFrame } from './frames.js'
-import { type BootOptions, type CheckedBootOptions, checkBoot, checkPlatform } from './options.js'
+import { type BootOptions, type CheckedBootOptions, checkBoot, checkPlatform, checkUp } from './options.js'
 import { GuestHypercalls, type GuestPlatform, type PortOp } from './platform.js'
 
 /** What the parts of one driver share. */
@@ -43,6 +43,8 @@ export class GuestMachine {
   /** The vCPU whose code runs: the one that is in an upcall, else vCPU 0. */
   current = 0
   readonly #argumentGfn: number
+  /** vCPUs that take part. Those that are offline stay among them: what they registered stays. */
+  readonly #up = new Set<number>([0])
   #infoGpas: number[] = []
   #outGfns: number[] = []
   /** Frames for the vcpu_info of vCPUs beyond the legacy 32, by 64 vCPUs. */
@@ -54,6 +56,7 @@ export class GuestMachine {
     this.options = checkBoot(call, options)
     this.platform = checkPlatform(call, platform)
     this.callouts = new Callouts(platform.onError)
+    for (const vcpu of checkUp(call, this.options.upVcpus, platform.vcpus)) this.#up.add(vcpu)
     const { memory, sharedInfoGfn } = platform
     const { firstFreeGfn: first = sharedInfoGfn + 1 } = this.options
     this.frames = new FrameAllocator(
@@ -82,12 +85,14 @@ export class GuestMachine {
     const shared = sharedInfoGfn * PAGE_SIZE
     memory.view().fill(0xff, shared + mask, shared + mask + (words * bits) / 8)
     this.#infoGpas = Array.from({ length: vcpus }, (_, vcpu) => this.#placeInfo(vcpu))
+    for (const vcpu of this.#up) this.#registerInfo(vcpu)
     this.#outGfns = Array.from({ length: vcpus }, () => this.#frame('scan buffers'))
-    const by = { platform: this.platform, calls: this.calls, frames: this.frames, infoGpas: this.#infoGpas }
+    const { platform, calls, frames, up } = this
+    const by = { platform, calls, frames, up, infoGpas: this.#infoGpas }
     const attempts: Attempt[] = []
     this.form = registerForm(by, { ...this.options, exact }, attempts)
     this.attempts = Object.freeze(attempts.map((each) => Object.freeze(each)))
-    for (const gpa of this.#infoGpas) memory.view()[gpa + UPCALL_MASK] = 0
+    for (const vcpu of this.#up) this.#enableUpcalls(vcpu)
   }
 
   /** Starts anew in a restored domain: RAM is the same, so the frames of the old form are the guest's own and free again. */
@@ -113,14 +118,61 @@ export class GuestMachine {
     this.callouts = new Callouts(platform.onError)
   }
 
-  /** Returns the address of a vCPU's vcpu_info. A vCPU beyond the legacy 32 registers an area of its own (EC-vi-2). */
+  takesPart(vcpu: number): boolean {
+    return this.#up.has(vcpu)
+  }
+
+  /** vCPUs that take part, vCPU 0 first. */
+  get up(): readonly number[] {
+    return [...this.#up].sort((a, b) => a - b)
+  }
+
+  /**
+   * A vCPU takes part: its vcpu_info and its part of the form are registered if it never was up, then it is brought online.
+   * What was raised for it before comes by its first upcall. @throws XenError
+   */
+  bringUp(vcpu: number): void {
+    if (!this.#up.has(vcpu)) {
+      this.#registerInfo(vcpu)
+      this.form.addVcpu(vcpu)
+      this.#up.add(vcpu)
+      this.#enableUpcalls(vcpu)
+    }
+    this.#vcpuOp('VCPUOP_up', VCPUOP.up, vcpu, this.current)
+  }
+
+  /** A vCPU goes offline, by its own call: what is registered stays, and its flag is looked at when it comes up. */
+  takeDown(vcpu: number): void {
+    this.#vcpuOp('VCPUOP_down', VCPUOP.down, vcpu, vcpu)
+  }
+
+  #vcpuOp(name: string, op: number, vcpu: number, by: number): void {
+    let text = ''
+    const rc = this.platform.hypercall(by, HYPERVISOR.vcpu_op, [op, vcpu, 0], (refusal) => {
+      text = refusal.text
+    })
+    if (rc < 0) throw new XenError(name, rc, text)
+  }
+
+  #enableUpcalls(vcpu: number): void {
+    this.platform.memory.view()[this.#infoGpas[vcpu]! + UPCALL_MASK] = 0
+  }
+
+  /** Returns the address of a vCPU's vcpu_info: in shared_info for the legacy 32, in a frame of the guest's for others. */
   #placeInfo(vcpu: number): number {
     if (vcpu < XEN_LEGACY_MAX_VCPUS) return this.platform.sharedInfoGfn * PAGE_SIZE + vcpu * VCPU_INFO_SIZE
     const perFrame = PAGE_SIZE / VCPU_INFO_SIZE
     const index = Math.floor(vcpu / perFrame)
     const gfn = this.#infoFrames.get(index) ?? this.#frame('vcpu_info')
     this.#infoFrames.set(index, gfn)
-    const offset = (vcpu % perFrame) * VCPU_INFO_SIZE
+    return gfn * PAGE_SIZE + (vcpu % perFrame) * VCPU_INFO_SIZE
+  }
+
+  /** A vCPU beyond the legacy 32 has no vcpu_info until it names an area (EC-vi-2). */
+  #registerInfo(vcpu: number): void {
+    if (vcpu < XEN_LEGACY_MAX_VCPUS) return
+    const at = this.#infoGpas[vcpu]!
+    const [gfn, offset] = [Math.floor(at / PAGE_SIZE), at % PAGE_SIZE]
     const bytes = new Uint8Array(REGISTER_VCPU_INFO.size)
     encode(REGISTER_VCPU_INFO, new DataView(bytes.buffer), { mfn: gfn, offset })
     this.calls.mustRaw('VCPUOP_register_vcpu_info', vcpu, HYPERVISOR.vcpu_op, bytes, (gpa) => [
@@ -128,7 +180,6 @@ export class GuestMachine {
       vcpu,
       gpa,
     ])
-    return gfn * PAGE_SIZE + offset
   }
 
   /**

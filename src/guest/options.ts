@@ -48,7 +48,8 @@ export interface BootOptions {
   /**
    * Form to ask for: levels, `fifo`, or `best`, the one with the most channels (see WantedLevels). Or a list of forms, the
    * first that can be had, and two levels if none can; so `[3, 'fifo', 2]` is three levels, else FIFO, else two. The list
-   * holds on resume too. Default 2.
+   * holds on resume too. Default `best`: the form with the most channels that the domain may open, at the least cost; so
+   * two levels for a domain that may open as many, or fewer.
    */
   levels?: WantedLevels | readonly WantedLevels[]
   /**
@@ -65,6 +66,11 @@ export interface BootOptions {
    * the toolstack too. The earlier kernel must get no upcall any more: it would take the new one's events. Without it a domain whose channels are registered already is refused with EBUSY. Default false.
    */
   reset?: boolean
+  /**
+   * vCPUs that take part from the beginning, besides vCPU 0. Default: all. The others follow by `GuestKernel.bringUp`, also
+   * after the channels were registered: a channel that is bound to one before waits for it.
+   */
+  upVcpus?: readonly number[]
   /** Ports one scan round takes. Default 1024; on FIFO 1, so that an event of higher priority is always next. */
   batch?: number
 }
@@ -101,6 +107,7 @@ const BOOT: Table<BootOptions> = {
   nrPages: within(1, MAX_LEAF_PAGES),
   firstFreeGfn: within(0, U32_MAX),
   reset: among(false, true),
+  upVcpus: listOf(within(0, MAX_VCPUS - 1), 'vCPUs'),
   batch: within(1, 1024),
 }
 
@@ -109,9 +116,16 @@ export const BOOT_OPTION_NAMES = Object.freeze(Object.keys(BOOT)) as readonly (k
 
 /** Options of boot. Whether the first frame exists is the caller's to check. A list is copied: it holds on resume too. */
 export function checkBoot(call: string, given: BootOptions): CheckedBootOptions {
-  const checked = { levels: 2 as const, ...options(call, given, BOOT) }
+  const checked = { levels: 'best' as const, ...options(call, given, BOOT) }
   const { levels } = checked
   return typeof levels === 'object' ? { ...checked, levels: Object.freeze([...levels]) } : checked
+}
+
+/** The vCPUs that take part from the beginning, of a machine with `vcpus`. */
+export function checkUp(call: string, given: readonly number[] | undefined, vcpus: number): readonly number[] {
+  if (!given) return Array.from({ length: vcpus }, (_, vcpu) => vcpu)
+  given.forEach((vcpu, i) => void integer(call, `upVcpus[${i}]`, vcpu, 0, vcpus - 1))
+  return given
 }
 
 /** How a port is to be bound; `vcpus` are those of the guest. */

@@ -22,6 +22,7 @@ import type { Core } from '../machine/core.js'
 import type { Attempt, ChannelForm, Registrar, Unmasked } from './form.js'
 import { Arena, fillFrame } from './frames.js'
 import type { GuestHypercalls, GuestPlatform } from './platform.js'
+import { queryGranted } from './query.js'
 
 /** Byte offsets in the scan descriptor. */
 const DESCRIPTOR = { upcall: 0, block: 4, pages: 8, channels: 12 }
@@ -30,6 +31,9 @@ const DESCRIPTOR_BYTES = 20 + 16 * 4
 const BLOCKS_PER_FRAME = Math.floor(PAGE_SIZE / CONTROL_BLOCK.size)
 const MAX_PAGES = EVTCHN_FIFO_NR_CHANNELS / EVTCHN_FIFO_WORDS_PER_PAGE
 
+/** Frames of the control blocks. */
+export const controlFrames = (vcpus: number): number => Math.ceil(vcpus / BLOCKS_PER_FRAME)
+
 /** FIFO for every vCPU, or null if it cannot be had; `attempts` gets the result. */
 export function registerQueues(by: Registrar, attempts: Attempt[]): Queues | null {
   const failed = (answer: string) => {
@@ -37,30 +41,38 @@ export function registerQueues(by: Registrar, attempts: Attempt[]): Queues | nul
     return null
   }
   const { platform, frames, calls } = by
-  const gfns = frames.allocate(Math.ceil(platform.vcpus / BLOCKS_PER_FRAME))
+  const gfns = frames.allocate(controlFrames(platform.vcpus))
   if (!gfns) return failed('no memory')
   for (const gfn of gfns) fillFrame(platform.memory, gfn, 0)
-  const blocks: number[] = []
-  for (let vcpu = 0; vcpu < platform.vcpus; vcpu++) {
+  const blocks = Array.from({ length: platform.vcpus }, (_, vcpu) => {
     const gfn = gfns[Math.floor(vcpu / BLOCKS_PER_FRAME)]!
-    const offset = (vcpu % BLOCKS_PER_FRAME) * CONTROL_BLOCK.size
-    const rc = calls.evtchn(0, 'init_control', { control_gfn: gfn, offset, vcpu, link_bits: 0 })
+    return gfn * PAGE_SIZE + (vcpu % BLOCKS_PER_FRAME) * CONTROL_BLOCK.size
+  })
+  // All of them, also of vCPUs that come up later: an event for a vCPU without a block is dropped (EC-fifo-6).
+  for (let vcpu = 0; vcpu < platform.vcpus; vcpu++) {
+    const rc = initControl(calls, vcpu, blocks[vcpu]!)
     if (rc < 0) {
       // After the first there is no way back but a reset, which would close ports that the toolstack made.
       if (vcpu) throw new XenError('EVTCHNOP_init_control', rc, `vCPU ${vcpu}, after vCPU 0 went over to FIFO`)
       frames.release(gfns)
       return failed(errnoName(rc))
     }
-    blocks.push(gfn * PAGE_SIZE + offset)
   }
   attempts.push({ levels: 'fifo', nrPages: 0, answer: 'ok' })
-  return new Queues(by, blocks, gfns)
+  // FIFO is in force: what the host says is of it (NL-query-2).
+  return new Queues(by, blocks, gfns, queryGranted(calls).nrChannels ?? EVTCHN_FIFO_NR_CHANNELS)
+}
+
+/** Names a vCPU's control block. Returns 0 or -errno. */
+function initControl(calls: GuestHypercalls, vcpu: number, block: number): number {
+  const args = { control_gfn: Math.floor(block / PAGE_SIZE), offset: block % PAGE_SIZE, vcpu, link_bits: 0 }
+  return calls.evtchn(0, 'init_control', args)
 }
 
 /** The queues of a guest, as its driver uses them. */
 export class Queues implements ChannelForm {
   readonly levels = 'fifo'
-  readonly channels = EVTCHN_FIFO_NR_CHANNELS
+  readonly channels: number
   readonly maxEvtchns = EVTCHN_FIFO_NR_CHANNELS
   /** One at a time: an event of higher priority that comes up meanwhile is next. */
   readonly batch = 1
@@ -76,8 +88,9 @@ export class Queues implements ChannelForm {
   readonly #table: number
 
   /** `blocks`: guest-physical address of each vCPU's control block; `own`: the frames they are in. */
-  constructor(by: Registrar, blocks: readonly number[], own: readonly number[]) {
+  constructor(by: Registrar, blocks: readonly number[], own: readonly number[], channels: number) {
     this.#by = by
+    this.channels = channels
     this.#core = by.platform.memory.core
     this.#own = [...own]
     this.#blocks = blocks
@@ -123,6 +136,9 @@ export class Queues implements ChannelForm {
   #has(port: number): boolean {
     return port >>> 10 < this.#pages.length
   }
+
+  /** Its queues are there from the beginning. */
+  addVcpu(): void {}
 
   round(vcpu: number, out: number, max: number): number {
     return this.#core.fifoScan(this.#abs(this.#descriptors[vcpu]!), out, max)

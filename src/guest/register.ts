@@ -4,21 +4,13 @@
  * says which form is tried when.
  */
 
-import {
-  type Args,
-  DOMID_SELF,
-  encode,
-  fullTreePages,
-  levelBytes,
-  maxEvtchns,
-  PAGE_SIZE,
-  SELECTOR_AREA,
-} from '../abi/index.js'
+import { type Args, DOMID_SELF, fullTreePages, levelBytes, maxEvtchns, PAGE_SIZE } from '../abi/index.js'
 import { Errno, errnoName } from '../errno.js'
 import type { Attempt, Registrar } from './form.js'
 import { fillFrame } from './frames.js'
-import type { GuestHypercalls } from './platform.js'
-import { type SelectorFrames, Tree, type TreeFrames } from './tree.js'
+import type { GuestPlatform } from './platform.js'
+import { dropSelectors, nameSelectors, type SelectorFrames, writeGfns } from './selectors.js'
+import { Tree, type TreeFrames } from './tree.js'
 
 /** What is asked of one depth. */
 export interface TreeSize {
@@ -67,34 +59,54 @@ function refusal({ calls, platform }: Registrar, levels: number, nrPages: number
   return rc === -Errno.EFAULT ? 0 : rc
 }
 
+/** One selector level of a tree: bytes from one vCPU's to the next, vCPUs to a frame (0: frames to a vCPU), frames. */
+interface SelectorLevel {
+  readonly size: number
+  readonly stride: number
+  readonly perFrame: number
+  readonly frames: number
+}
+
+/** How the selectors of all vCPUs lie in frames, level 2 first. */
+function selectorLevels({ bits, vcpus }: GuestPlatform, levels: number, nrPages: number): readonly SelectorLevel[] {
+  const channels = maxEvtchns(bits, levels, nrPages)
+  return Array.from({ length: levels - 2 }, (_, i) => {
+    const size = levelBytes(bits, levels, i + 2, channels)
+    // A level that fits in a page shares one with the same level of other vCPUs, none crossing its end, each from a
+    // multiple of 8 on (NL-sel-2).
+    const stride = (size + 7) & ~7
+    const perFrame = stride > PAGE_SIZE ? 0 : Math.floor(PAGE_SIZE / stride)
+    return {
+      size,
+      stride,
+      perFrame,
+      frames: perFrame ? Math.ceil(vcpus / perFrame) : vcpus * Math.ceil(size / PAGE_SIZE),
+    }
+  })
+}
+
+/** Frames that a tree takes: two bitmaps, and selectors for every vCPU. */
+export const framesOfTree = (platform: GuestPlatform, levels: number, nrPages: number): number =>
+  selectorLevels(platform, levels, nrPages).reduce((sum, { frames }) => sum + frames, 2 * nrPages)
+
 /** Takes frames for a tree: pending zeroed, mask all ones, selectors zeroed (NL-reg-3). Null: not enough RAM. */
 function layOut({ platform, frames }: Registrar, levels: number, nrPages: number): TreeFrames | null {
-  const { bits, vcpus, memory } = platform
-  const channels = maxEvtchns(bits, levels, nrPages)
-  const sizes = Array.from({ length: levels - 2 }, (_, i) => levelBytes(bits, levels, i + 2, channels))
-  // A level that fits in a page shares one with the same level of other vCPUs, none crossing its end, each from a
-  // multiple of 8 on (NL-sel-2).
-  const strides = sizes.map((size) => (size + 7) & ~7)
-  const perFrame = strides.map((stride) => (stride > PAGE_SIZE ? 0 : Math.floor(PAGE_SIZE / stride)))
-  const wanted = sizes.map((size, i) =>
-    perFrame[i] ? Math.ceil(vcpus / perFrame[i]) : vcpus * Math.ceil(size / PAGE_SIZE),
-  )
-  const all = frames.allocate(wanted.reduce((sum, count) => sum + count, 2 * nrPages))
+  const { vcpus, memory } = platform
+  const all = frames.allocate(framesOfTree(platform, levels, nrPages))
   if (!all) return null
   const rest = all.values()
   const take = (count: number) => Array.from({ length: count }, () => rest.next().value as number)
   const pending = take(nrPages)
   const mask = take(nrPages)
   const selectors: SelectorFrames[][] = Array.from({ length: vcpus }, () => [])
-  sizes.forEach((size, i) => {
-    const each = perFrame[i]!
-    const gfns = take(wanted[i]!)
+  for (const { size, stride, perFrame, frames: count } of selectorLevels(platform, levels, nrPages)) {
+    const gfns = take(count)
     const own = Math.ceil(size / PAGE_SIZE)
     selectors.forEach((levelsOf, vcpu) => {
-      if (each) levelsOf.push({ gfns: [gfns[Math.floor(vcpu / each)]!], offset: (vcpu % each) * strides[i]! })
+      if (perFrame) levelsOf.push({ gfns: [gfns[Math.floor(vcpu / perFrame)]!], offset: (vcpu % perFrame) * stride })
       else levelsOf.push({ gfns: gfns.slice(vcpu * own, (vcpu + 1) * own), offset: 0 })
     })
-  })
+  }
   for (const gfn of all) fillFrame(memory, gfn, 0)
   for (const gfn of mask) fillFrame(memory, gfn, 0xff)
   return { pending, mask, selectors, all }
@@ -102,48 +114,28 @@ function layOut({ platform, frames }: Registrar, levels: number, nrPages: number
 
 /** Names the selectors of every vCPU, then commits. A failure drops what was named. */
 function register(by: Registrar, levels: number, nrPages: number, frames: TreeFrames, out: Args): number {
-  const { calls, platform } = by
+  const { calls } = by
   // Arrays for the hypercalls: a leaf array of at most 1,024 frame numbers is two frames long.
   const scratch = by.frames.allocateRun(5)
   if (!scratch) return -Errno.ENOMEM
   const [pendingGpa, maskGpa, areasGpa] = [0, 2, 4].map((i) => scratch[i]! * PAGE_SIZE) as [number, number, number]
   try {
-    for (let vcpu = 0; vcpu < platform.vcpus; vcpu++) {
-      writeAreas(calls, areasGpa, frames.selectors[vcpu]!)
-      const args = { vcpu, levels, nr_pages: nrPages, pad: 0, areas: areasGpa }
-      const rc = calls.evtchn(0, 'set_nlevel_selectors', args)
-      if (rc < 0) return dropSelectors(by, vcpu, rc)
+    const named: number[] = []
+    for (const vcpu of by.up) {
+      const rc = nameSelectors(calls, areasGpa, { levels, nrPages }, vcpu, frames.selectors[vcpu]!)
+      if (rc < 0) {
+        dropSelectors(calls, named)
+        return rc
+      }
+      named.push(vcpu)
     }
     writeGfns(calls, pendingGpa, frames.pending)
     writeGfns(calls, maskGpa, frames.mask)
     Object.assign(out, { levels, nr_pages: nrPages, pending_gfns: pendingGpa, mask_gfns: maskGpa, pad: 0 })
     const rc = calls.evtchn(0, 'register_nlevel', out)
-    return rc < 0 ? dropSelectors(by, platform.vcpus, rc) : rc
+    if (rc < 0) dropSelectors(calls, named)
+    return rc
   } finally {
     by.frames.release(scratch)
   }
-}
-
-function dropSelectors({ calls }: Registrar, vcpus: number, rc: number): number {
-  for (let vcpu = 0; vcpu < vcpus; vcpu++)
-    calls.evtchn(0, 'set_nlevel_selectors', { vcpu, levels: 0, nr_pages: 0, pad: 0, areas: 0 })
-  return rc
-}
-
-/** selector_area[], level 2 first, each one's frame numbers behind it. */
-function writeAreas(calls: GuestHypercalls, gpa: number, levels: readonly SelectorFrames[]): void {
-  let at = gpa + levels.length * SELECTOR_AREA.size
-  levels.forEach((level, i) => {
-    const row = { gfns: at, nr_pages: level.gfns.length, offset: level.offset }
-    encode(SELECTOR_AREA, calls.view(gpa + i * SELECTOR_AREA.size, SELECTOR_AREA.size), row)
-    writeGfns(calls, at, level.gfns)
-    at += level.gfns.length * 8
-  })
-}
-
-function writeGfns(calls: GuestHypercalls, gpa: number, gfns: readonly number[]): void {
-  const view = calls.view(gpa, gfns.length * 8)
-  gfns.forEach((gfn, i) => {
-    view.setBigUint64(i * 8, BigInt(gfn), true)
-  })
 }

@@ -5,16 +5,13 @@
  */
 
 import { maxEvtchns, PAGE_SIZE, sharedInfo, UPCALL_PENDING } from '../abi/index.js'
+import type { Refusal } from '../errno.js'
+import { XenError } from '../errno.js'
 import { type Core, climbOf, type Scan, scanOf } from '../machine/core.js'
-import type { ChannelForm, Unmasked } from './form.js'
+import type { ChannelForm, Registrar, Unmasked } from './form.js'
 import { Arena, type FrameAllocator, fillFrame } from './frames.js'
-import type { GuestPlatform } from './platform.js'
-
-/** One selector level of one vCPU: its frames, and the offset of the words in the first. */
-export interface SelectorFrames {
-  readonly gfns: readonly number[]
-  readonly offset: number
-}
+import type { GuestHypercalls, GuestPlatform } from './platform.js'
+import { addSelectors, type SelectorFrames } from './selectors.js'
 
 /** Where a tree's words are, as guest frames. */
 export interface TreeFrames {
@@ -52,6 +49,7 @@ export class Tree implements ChannelForm {
   #core: Core
   readonly #frames: TreeFrames | null
   readonly #allocator: FrameAllocator
+  #calls: GuestHypercalls
   readonly #infoGpas: readonly number[]
   /** Frames that hold descriptors, tables and filter pages. */
   readonly #own: number[] = []
@@ -60,14 +58,12 @@ export class Tree implements ChannelForm {
   #pendingPages: readonly number[]
   #maskPages: readonly number[]
 
-  constructor(
-    by: { platform: GuestPlatform; frames: FrameAllocator; infoGpas: readonly number[] },
-    shape: { levels: number; channels: number; frames: TreeFrames | null },
-  ) {
+  constructor(by: Registrar, shape: { levels: number; channels: number; frames: TreeFrames | null }) {
     const { platform } = by
     this.#platform = platform
     this.#core = platform.memory.core
     this.#allocator = by.frames
+    this.#calls = by.calls
     this.#infoGpas = by.infoGpas
     this.#frames = shape.frames
     this.levels = shape.levels
@@ -151,6 +147,18 @@ export class Tree implements ChannelForm {
     return this.scan(this.#descriptors[vcpu]!, out, max)
   }
 
+  /** Two levels need nothing: the words of every vCPU are in its vcpu_info. */
+  addVcpu(vcpu: number): void {
+    if (!this.#frames) return
+    const shape = { levels: this.levels, nrPages: this.#frames.pending.length }
+    let refusal: Refusal | undefined
+    const by = { calls: this.#calls, frames: this.#allocator }
+    const rc = addSelectors(by, shape, vcpu, this.#frames.selectors[vcpu]!, (each) => {
+      refusal = each
+    })
+    if (rc < 0) throw new XenError('EVTCHNOP_set_nlevel_selectors', rc, (refusal as Refusal | undefined)?.text ?? '')
+  }
+
   /** Address of a vCPU's scan descriptor. */
   descriptor(vcpu: number): number {
     return this.#descriptors[vcpu]!
@@ -212,7 +220,8 @@ export class Tree implements ChannelForm {
    * The guest was moved, RAM and all, and knows nothing of it. What the driver keeps are absolute addresses in the memory
    * that it lived in: it takes up those of the new one, also in the descriptors and tables in its RAM.
    */
-  moveTo(platform: GuestPlatform): void {
+  moveTo(platform: GuestPlatform, calls: GuestHypercalls): void {
+    this.#calls = calls
     const by = platform.memory.base - this.#platform.memory.base
     this.#platform = platform
     this.#core = platform.memory.core

@@ -48,6 +48,11 @@ export class Upcalls {
     return vcpu === current || platform.hypercall(current, HYPERVISOR.vcpu_op, [VCPUOP.is_up, vcpu, 0]) !== 0
   }
 
+  /** Is a vCPU in its upcall? */
+  isBusy(vcpu: number): boolean {
+    return this.#held[vcpu] === true
+  }
+
   /** Runs `body` when the upcalls that are under way have ended. */
   afterwards(body: () => void): void {
     this.#afterwards = body
@@ -58,8 +63,9 @@ export class Upcalls {
    * continues until the flag is 0. What a handler throws is reported, and the other handlers run.
    */
   run(vcpu: number): number {
-    if (this.#held[vcpu]) return 0
     const machine = this.#machine
+    // One that does not take part yet looks when it comes up.
+    if (this.#held[vcpu] || !machine.takesPart(vcpu)) return 0
     this.#held[vcpu] = true
     const before = machine.current
     machine.current = vcpu

@@ -280,9 +280,9 @@ describe('what the driver falls back to', () => {
     ['64 bit, all granted', { bits: 64 }, {}, [4, 16777216, '4 ok']],
     ['64 bit, three levels', { bits: 64 }, { maxLevels: 3 }, [3, 262144, '4 ENOSPC, 3 ok']],
     ['64 bit, one leaf page', { bits: 64 }, { maxLeafPages: 1 }, ['fifo', 131072, 'fifo ok']],
-    ['64 bit, no N levels', { bits: 64 }, { nlevel: false }, ['fifo', 131072, 'fifo ok']],
+    ['64 bit, no N levels', { bits: 64 }, { nlevel: false }, ['fifo', 131072, '4 ENOSYS, fifo ok']],
     ['64 bit, not allowed', { bits: 64, nlevelAllowed: false }, {}, ['fifo', 131072, '4 EPERM, fifo ok']],
-    ['64 bit, neither', { bits: 64 }, { nlevel: false, fifo: false }, [2, 4096, 'fifo EOPNOTSUPP, 4 ENOSYS, 2 ok']],
+    ['64 bit, neither', { bits: 64 }, { nlevel: false, fifo: false }, [2, 4096, '4 ENOSYS, fifo EOPNOTSUPP, 2 ok']],
     ['32 bit, four levels', { bits: 32 }, { maxLevels: 4 }, [4, 1048576, '5 ENOSPC, 4 ok']],
     ['32 bit, three levels', { bits: 32 }, { maxLevels: 3 }, ['fifo', 131072, '5 ENOSPC, 4 ENOSPC, fifo ok']],
     [

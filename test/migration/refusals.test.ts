@@ -125,13 +125,36 @@ describe('a target that refuses', () => {
   })
 })
 
+const NO_FIFO = 'fifo EOPNOTSUPP'
+
 /** Cooperative: the guest gets fewer levels and knows exactly which channels do not fit. */
-const SMALLER: [string, HypervisorOptions, RestoreOptions, { levels: number; fit: number; answers: string[] }][] = [
-  ['older', { nlevel: false }, {}, { levels: 2, fit: 1023, answers: ['4 ENOSYS', '2 ok'] }],
-  ['that does not allow it', {}, { nlevelAllowed: false }, { levels: 2, fit: 1023, answers: ['4 EPERM', '2 ok'] }],
+const SMALLER: [
+  string,
+  HypervisorOptions,
+  RestoreOptions,
+  { levels: number | 'fifo'; fit: number; answers: string[] },
+][] = [
+  ['older', { nlevel: false, fifo: false }, {}, { levels: 2, fit: 1023, answers: ['4 ENOSYS', NO_FIFO, '2 ok'] }],
+  ['with FIFO alone', { nlevel: false }, {}, { levels: 'fifo', fit: 1200, answers: ['4 ENOSYS', 'fifo ok'] }],
+  [
+    'that does not allow it',
+    { fifo: false },
+    { nlevelAllowed: false },
+    { levels: 2, fit: 1023, answers: ['4 EPERM', NO_FIFO, '2 ok'] },
+  ],
   ['with three levels', { maxLevels: 3 }, {}, { levels: 3, fit: 1200, answers: ['4 ENOSPC', '3 ok'] }],
-  ['with two levels', { maxLevels: 2 }, {}, { levels: 2, fit: 1023, answers: ['4 ENOSPC', '3 ENOSPC', '2 ok'] }],
-  ['without leaf pages', { maxLeafPages: 0 }, {}, { levels: 2, fit: 1023, answers: ['4 ENOSPC', '3 ENOSPC', '2 ok'] }],
+  [
+    'with two levels',
+    { maxLevels: 2, fifo: false },
+    {},
+    { levels: 2, fit: 1023, answers: ['4 ENOSPC', '3 ENOSPC', NO_FIFO, '2 ok'] },
+  ],
+  [
+    'without leaf pages',
+    { maxLeafPages: 0, fifo: false },
+    {},
+    { levels: 2, fit: 1023, answers: ['4 ENOSPC', '3 ENOSPC', NO_FIFO, '2 ok'] },
+  ],
   ['with a lower port limit', {}, { maxEvtchnPort: 500 }, { levels: 4, fit: 500, answers: ['4 ok'] }],
 ]
 
@@ -184,8 +207,8 @@ describe('a guest that makes its channels again', () => {
     // All RAM but that of the old tree went to something else, and a tree takes a few frames more while it is registered.
     kernel.frames.allocate(kernel.frames.available)
     const report = kernel.resume(platform)
-    expect(report.attempts.map(({ levels, answer }) => `${levels} ${answer}`)).toEqual(['3 ENOMEM', '2 ok'])
-    expect([report.levels, report.rebound.length, report.lost.length]).toEqual([2, 4, 0])
+    expect(report.attempts.map(({ levels, answer }) => `${levels} ${answer}`)).toEqual(['3 ENOMEM', 'fifo ok'])
+    expect([report.levels, report.rebound.length, report.lost.length]).toEqual(['fifo', 4, 0])
   })
 
   it('NL-mig-1: on its own host, in its own place: its peers find their ports unbound, and its roles stay', () => {

@@ -13,7 +13,7 @@ import type BitSet from 'bitset'
 import { expect } from 'vitest'
 import { type Bits, DOMID_SELF, EVTCHNSTAT, PAGE_SIZE, sharedInfo, VIRQ } from '../../src/abi/index.js'
 import { Tree } from '../../src/guest/tree.js'
-import { FrameAllocator, Hypervisor } from '../../src/index.js'
+import { FrameAllocator, GuestHypercalls, Hypervisor } from '../../src/index.js'
 import { channelsOf, type Plan, plan } from '../nlevel/geometry.js'
 import { FIRST_FREE, TreeGuest } from '../nlevel/guest.js'
 import { Reference } from './reference.js'
@@ -97,7 +97,10 @@ export class Machine {
 
   #newTree(): Tree {
     const { xen, domain, infoGpa, tree } = this.a
-    const by = { platform: xen.platform(domain), frames: new FrameAllocator(DRIVER, TREE), infoGpas: infoGpa }
+    const platform = xen.platform(domain)
+    const calls = new GuestHypercalls(platform, DRIVER)
+    const up = Array.from({ length: VCPUS }, (_, vcpu) => vcpu)
+    const by = { platform, calls, up, frames: new FrameAllocator(DRIVER, TREE), infoGpas: infoGpa }
     const frames = tree && { ...tree, all: [] }
     return new Tree(by, { levels: this.model.levels, channels: this.model.channels, frames })
   }

@@ -103,11 +103,27 @@ describe('the driver on a host that grants less', () => {
     attempts: string[],
   ][] = [
     ['the same host', 64, 4, {}, {}, 4, ['4/20 ok']],
-    ['an older host', 64, 4, { nlevel: false }, {}, 2, ['4/20 ENOSYS', '2/0 ok']],
-    ['a host that forbids it', 64, 4, {}, { nlevelAllowed: false }, 2, ['4/20 EPERM', '2/0 ok']],
+    ['an older host', 64, 4, { nlevel: false, fifo: false }, {}, 2, ['4/20 ENOSYS', 'fifo/0 EOPNOTSUPP', '2/0 ok']],
+    [
+      'a host that forbids it',
+      64,
+      4,
+      { fifo: false },
+      { nlevelAllowed: false },
+      2,
+      ['4/20 EPERM', 'fifo/0 EOPNOTSUPP', '2/0 ok'],
+    ],
     ['a host of three levels', 64, 4, { maxLevels: 3 }, {}, 3, ['4/20 ENOSPC', '3/8 ok']],
     ['a domain of three levels', 32, 5, {}, { maxLevels: 3 }, 3, ['5/20 ENOSPC', '4/20 ENOSPC', '3/1 ok']],
-    ['a host of two levels', 64, 4, { maxLevels: 2 }, {}, 2, ['4/20 ENOSPC', '3/8 ENOSPC', '2/0 ok']],
+    [
+      'a host of two levels',
+      64,
+      4,
+      { maxLevels: 2, fifo: false },
+      {},
+      2,
+      ['4/20 ENOSPC', '3/8 ENOSPC', 'fifo/0 EOPNOTSUPP', '2/0 ok'],
+    ],
     ['a host of fewer pages', 64, 4, { maxLeafPages: 3 }, {}, 4, ['4/3 ok']],
     ['a domain of fewer pages', 32, 5, {}, { maxLeafPages: 7 }, 5, ['5/7 ok']],
   ]
@@ -194,7 +210,7 @@ describe('the driver on a host that grants less', () => {
   it('NL-mig-2: down to two levels: of 5,000 channels 4,095 fit, and 905 handlers are told so', () => {
     const source = Machine.boot({}, 3)
     const { told, heard } = withChannels(source, 5000)
-    const target = source.moveTo({ nlevel: false })
+    const target = source.moveTo({ nlevel: false, fifo: false })
     const report = target.kernel.resume(target.xen.platform(target.domain))
     expect([report.levels, report.channels]).toEqual([2, 4096])
     expect([report.rebound.length, report.lost.length, told.length]).toEqual([4095, 905, 5000])
