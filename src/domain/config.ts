@@ -74,7 +74,13 @@ export interface DomainConfig {
   type: DomainType
   maxEvtchnPort: number
   privileged: boolean
+  /** Created with one pause. */
+  paused: boolean
   sharedInfoGfn: number
   nrPirqs: number
   nlevel: NlevelLimits
 }
+
+/** Says in which way a domain stands still. */
+export const frozenText = ({ domid, frozen }: { domid: number; frozen: 'saved' | 'restored' | null }): string =>
+  `d${domid} stands still, ${frozen === 'saved' ? 'saved for its migration' : 'restored and not started'}`

@@ -40,6 +40,7 @@ import type {
   RestoreReport,
 } from './config.js'
 import { FifoPortOps, type FifoState } from './fifo.js'
+import { HvmParams } from './hvm_params.js'
 import { LevelPortOps, sharedInfoLeaf } from './levels.js'
 import { EventLock } from './lock.js'
 import { PirqTable } from './pirq.js'
@@ -101,6 +102,7 @@ export class Domain implements Delivery, Subject {
   fifo: FifoState | null = null
   /** HVM parameter 0 (EC-up-9): callback via. */
   callbackVia = 0n
+  readonly hvmParams = new HvmParams(this)
 
   #bits: Bits
   #ops: PortOps
@@ -116,6 +118,7 @@ export class Domain implements Delivery, Subject {
     this.core = memory.core
     this.type = config.type
     this.privileged = config.privileged
+    this.pauseCount = config.paused ? 1 : 0
     this.maxEvtchnPort = config.maxEvtchnPort
     this.nlevelLimits = config.nlevel
     this.sharedInfoGfn = config.sharedInfoGfn
@@ -390,7 +393,3 @@ export class Domain implements Delivery, Subject {
     if (vcpu.blocked && this.hostCore.calls.wake(this.record, vcpu.vcpuId)) this.#host.unblocked(vcpu)
   }
 }
-
-/** Says in which way a domain stands still. */
-export const frozenText = ({ domid, frozen }: Domain): string =>
-  `d${domid} stands still, ${frozen === 'saved' ? 'saved for its migration' : 'restored and not started'}`

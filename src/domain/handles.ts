@@ -5,8 +5,16 @@
  *     handle ──#in──▶ the hypervisor's own object (domain.ts, vcpu.ts); `inside` is the way there, and is not exported
  */
 
-import { type Bits, type EvtchnOpName, type In, MAX_PORT, type Out } from '../abi/index.js'
-import { integer } from '../check.js'
+import {
+  type Bits,
+  type EvtchnOpName,
+  HVM_PARAMS,
+  type HvmParamName,
+  type In,
+  MAX_PORT,
+  type Out,
+} from '../abi/index.js'
+import { integer, oneOf } from '../check.js'
 import type { GuestMemory } from '../machine/memory.js'
 import type { DomainType, Dying, RestoreReport } from './config.js'
 import type { Domain as InnerDomain } from './domain.js'
@@ -17,6 +25,12 @@ let domainIn: (handle: Domain) => InnerDomain
 let vcpuIn: (handle: Vcpu) => InnerVcpu
 let isDomain: (value: unknown) => value is Domain
 let isVcpu: (value: unknown) => value is Vcpu
+
+const PARAM_NAMES = Object.keys(HVM_PARAMS) as HvmParamName[]
+
+/** Number of the HVM parameter with a name. @throws ParameterError */
+export const hvmParamIndex = (call: string, name: unknown): number =>
+  HVM_PARAMS[oneOf(call, 'name', name, PARAM_NAMES)].index
 
 /** One domain, as its creator sees it. Made by `Hypervisor.createDomain`; the same domain is always the same handle. */
 export class Domain implements Subject {
@@ -101,6 +115,10 @@ export class Domain implements Subject {
   /** The vCPU with this number. @throws ParameterError if the domain has none. */
   vcpu(vcpuId: number): Vcpu {
     return this.#vcpus[integer(`d${this.domid}.vcpu`, 'vcpuId', vcpuId, 0, this.#vcpus.length - 1)]!
+  }
+  /** The value of an HVM parameter; 0 for one that nobody set. @throws ParameterError for a name that there is not. */
+  hvmParam(name: HvmParamName): bigint {
+    return this.#in.hvmParams.get(hvmParamIndex(`d${this.domid}.hvmParam`, name))
   }
   /** Is the port's pending bit set? False for a port that is not open. */
   isPending(port: number): boolean {

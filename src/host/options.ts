@@ -94,6 +94,8 @@ export interface DomainOptions {
   maxEvtchnPort?: number
   /** Control domain. Default: domain 0 only. */
   privileged?: boolean
+  /** Created with one pause that its creator takes back, as Xen creates every domain: it runs from `unpauseDomain` on. Default false. */
+  paused?: boolean
   /** RAM in 4 KiB frames. Default 256. */
   frames?: number
   /** Live in this memory instead of one of its own, from byte `base` on. */
@@ -139,6 +141,7 @@ export const DOMAIN_OPTIONS: Table<DomainOptions> = {
   type: among<DomainType>('pv', 'hvm'),
   maxEvtchnPort: (call, name, value) => value === Infinity || integer(call, name, value, 0, U32_MAX),
   privileged: flag,
+  paused: flag,
   frames: within(1, MAX_FRAMES),
   memory: anything,
   base: anything,
@@ -190,6 +193,7 @@ export function readDomain(call: string, given: DomainOptions, frames: number): 
     maxLevels = maxDepth(bits),
     maxLeafPages = MAX_LEAF_PAGES,
     privileged = domid === 0,
+    paused = false,
     maxEvtchnPort = DEFAULTS.maxEvtchnPort(domid),
     sharedInfoGfn = Math.min(1, frames - 1),
   } = given
@@ -200,6 +204,7 @@ export function readDomain(call: string, given: DomainOptions, frames: number): 
     type,
     maxEvtchnPort: Math.min(maxEvtchnPort, MAX_PORT),
     privileged,
+    paused,
     sharedInfoGfn: integer(call, 'sharedInfoGfn', sharedInfoGfn, 0, frames - 1),
     nrPirqs,
     nlevel: { nlevelAllowed, maxLevels: integer(call, 'maxLevels', maxLevels, 2, maxDepth(bits)), maxLeafPages },

@@ -6,7 +6,9 @@
  */
 
 import { SHUTDOWN } from '../abi/index.js'
-import { type Domain, frozenText } from '../domain/domain.js'
+import { bigWithin } from '../check.js'
+import { frozenText } from '../domain/config.js'
+import type { Domain } from '../domain/domain.js'
 import { Errno, XenError } from '../errno.js'
 import type { Domains } from '../host/domains.js'
 import type { PollTimers } from '../host/poll_timers.js'
@@ -16,7 +18,10 @@ import type { Virqs } from '../host/virq.js'
 import { frameRefs } from '../machine/memory.js'
 import { continueReset, destroyChannels, PREEMPTED, resetDomain } from './evtchn/close.js'
 import { sendPort } from './evtchn/send.js'
+import { storeParam } from './hvm_op.js'
 import type { SchedWorld } from './sched_op.js'
+
+const bigint = bigWithin(0n, 2n ** 64n - 1n)
 
 /** The parts of a host that life and death touch. */
 export interface DomctlHost {
@@ -129,6 +134,16 @@ export class Domctl {
     // was stored unchecked, so a send that fails is harmless (EC-xsm-7).
     if (domain.shutdownCode === SHUTDOWN.suspend && domain.suspendEvtchn) sendPort(world, domain, domain.suspendEvtchn)
     else virqs.domainChanged(domain.domid)
+  }
+
+  /** Sets an HVM parameter. @throws XenError EINVAL for a PV domain, EAGAIN while it is saved, EEXIST */
+  setHvmParam(domain: Domain, index: number, value: bigint): void {
+    const call = 'setHvmParam'
+    if (domain.type !== 'hvm') throw new XenError(call, Errno.EINVAL, `d${domain.domid} is not an HVM guest`)
+    bigint(call, 'value', value)
+    if (domain.frozen === 'saved') throw new XenError(call, Errno.EAGAIN, frozenText(domain))
+    const outcome = this.#host.queue.around(() => storeParam(domain, index, value))
+    if (outcome) throw XenError.of(call, outcome)
   }
 
   /** Lets a domain run that was shut down: after a cancelled suspend. @throws XenError EAGAIN while it is frozen */

@@ -1,7 +1,8 @@
 /** What the event channel operations share: whom and what an argument names, event locks, and the next free port. */
 
 import { DOMID_SELF } from '../abi/index.js'
-import { type Domain, frozenText } from '../domain/domain.js'
+import { frozenText } from '../domain/config.js'
+import type { Domain } from '../domain/domain.js'
 import type { Vcpu } from '../domain/vcpu.js'
 import { Errno, type Outcome, type Refusal, refuse } from '../errno.js'
 import type { World } from '../host/world.js'

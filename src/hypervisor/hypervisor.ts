@@ -4,11 +4,11 @@
  * death), hypercalls/raise.ts (interrupts, Xen's own ports), migration/, dump/.
  */
 
-import { U32_MAX } from '../abi/index.js'
+import { type HvmParamName, U32_MAX } from '../abi/index.js'
 import { integer, object } from '../check.js'
 import { type Clock, systemTime } from '../clock.js'
 import type { Domain as InnerDomain } from '../domain/domain.js'
-import { type Domain, domainHandle, type Vcpu } from '../domain/handles.js'
+import { type Domain, domainHandle, hvmParamIndex, type Vcpu } from '../domain/handles.js'
 import { type DumpItem, dumpInTurns, dumpItems, dumpLines } from '../dump/dump.js'
 import { checkDumpOptions, type DumpOptions } from '../dump/walk.js'
 import type { OnRefusal } from '../errno.js'
@@ -178,6 +178,11 @@ export class Hypervisor {
     inner.suspendEvtchn = port === undefined ? 0 : integer('subscribeSuspend', 'port', port, 0, U32_MAX)
   }
 
+  /** Sets an HVM parameter, as the toolstack does. @throws XenError EINVAL for a PV domain, EEXIST for HVM_PARAM_ALTP2M twice. */
+  setHvmParam(domain: Domain, name: HvmParamName, value: bigint): void {
+    this.#parts.domctl.setHvmParam(this.#domain('setHvmParam', domain), hvmParamIndex('setHvmParam', name), value)
+  }
+
   // --- hypercalls ----------------------------------------------------------------------------------------------------
 
   /**
@@ -221,8 +226,6 @@ export class Hypervisor {
     if (vcpu !== undefined) this.#parts.queue.add(vcpuBehind('deliverUpcalls', vcpu))
     this.#parts.queue.deliver()
   }
-
-  // --- interrupts and ports of the host ------------------------------------------------------------------------------
 
   /** Raises a per-vCPU VIRQ; dropped if it is not bound there (EC-vclass-2). @throws XenError ESRCH if the domain is gone */
   sendVirq(vcpu: Vcpu, virq: number): void {
@@ -295,8 +298,6 @@ export class Hypervisor {
     this.#parts.interrupts.freeXenPort(this.#domain('freeXenPort', domain), port)
   }
 
-  // --- migration -----------------------------------------------------------------------------------------------------
-
   /**
    * A domain as plain data (migration/format.ts). With `freeze` this begins a migration, whose handle `migrationOf` gives; without, it
    * is a copy, and the domain runs on. Default: true in transparent mode, where a source that ran on would be a second
@@ -354,8 +355,6 @@ export class Hypervisor {
     this.#parts.tell(inner, 'is started')
     return this.#parts.moving.start(inner, options)
   }
-
-  // --- time ----------------------------------------------------------------------------------------------------------
 
   /** Earliest time-out of a poll in ns of system time, if there is one: when to call `runTimers` next. */
   get nextTimerNs(): bigint | undefined {
