@@ -25,7 +25,7 @@ export { NR_SOFTIRQS, SOFTIRQ, type SoftirqStats, Softirqs } from './host/softir
 export { defaultPolicy, siloPolicy, type XsmPolicy } from './host/xsm.js'
 export type { Continuation as HypercallContinuation, Register } from './hypercalls/dispatch.js'
 export type { Trigger, XenPortOptions } from './hypercalls/raise.js'
-export { Hypervisor } from './hypervisor/index.js'
+export { type GrantMapping, type Grants, Hypervisor, type MapGrantOptions } from './hypervisor/index.js'
 export type { WasmMemory } from './machine/core.js'
 export { GuestMemory, type GuestMemoryOptions, type PageWalk } from './machine/memory.js'
 export type { SavedAbi, SavedLevels, SavedSelectors } from './migration/abi_parts.js'

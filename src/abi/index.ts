@@ -1,6 +1,7 @@
 /** Xen's public interface as data: numbers, struct layouts, geometry. Imports nothing but itself. */
 export * from './event_channel.js'
 export * from './fifo.js'
+export * from './grant_table.js'
 export * from './hvm.js'
 export * from './limits.js'
 export * from './nlevel.js'

@@ -12,6 +12,8 @@ export const MAX_IRQ = 0xffff
 export const MAX_LEAF_PAGES = 1024
 /** Most frames of RAM: 4 GiB, the address space of a WebAssembly memory. */
 export const MAX_FRAMES = 2 ** 20
+/** Most frames of a grant table: 16 MiB of entries. */
+export const MAX_GRANT_FRAMES = 4096
 /** Highest number of an ordinary domain. */
 export const MAX_DOMID = DOMID_FIRST_RESERVED - 1
 /** Highest value of a domid_t, which may also name no domain. */

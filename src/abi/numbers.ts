@@ -5,6 +5,7 @@ export const HYPERVISOR = Object.freeze({
   multicall: 13,
   event_channel_op_compat: 16,
   xen_version: 17,
+  grant_table_op: 20,
   vcpu_op: 24,
   sched_op: 29,
   event_channel_op: 32,

@@ -9,8 +9,8 @@ export {
   type Blkback,
   type BlkifInfo,
   type EventChannels,
+  type GrantedBytes,
   GrantTable,
-  type GuestPage,
   IO_POLICIES,
   type IoCounters,
   type IoPolicy,
@@ -19,6 +19,7 @@ export {
   type IoWorker,
   LocalNetwork,
   type LowerDevices,
+  type MapGrant,
   type MappedDataRing,
   type MappedPage,
   type Netback,
@@ -52,7 +53,7 @@ export {
   type SocketEnd,
 } from './frontends/index.js'
 export type { DomainList } from './host/domain_list.js'
-export { Guest, type Lending } from './host/guest.js'
+export { Guest } from './host/guest.js'
 export { Host, type Job } from './host/host.js'
 export type { GuestForm, HostOptions } from './host/options.js'
 export type { InetAddress, PvcallsFields, PvcallsRequest } from './io/index.js'

@@ -77,6 +77,9 @@ export interface DomainConfig {
   /** Created with one pause. */
   paused: boolean
   sharedInfoGfn: number
+  /** Where the grant table's frames are; -1: the guest places them. */
+  grantTableGfn: number
+  maxGrantFrames: number
   nrPirqs: number
   nlevel: NlevelLimits
 }

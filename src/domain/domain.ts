@@ -40,6 +40,7 @@ import type {
   RestoreReport,
 } from './config.js'
 import { FifoPortOps, type FifoState } from './fifo.js'
+import { GrantEntries } from './grants.js'
 import { HvmParams } from './hvm_params.js'
 import { LevelPortOps, sharedInfoLeaf } from './levels.js'
 import { EventLock } from './lock.js'
@@ -103,6 +104,7 @@ export class Domain implements Delivery, Subject {
   /** HVM parameter 0 (EC-up-9): callback via. */
   callbackVia = 0n
   readonly hvmParams = new HvmParams(this)
+  readonly grants: GrantEntries
 
   #bits: Bits
   #ops: PortOps
@@ -122,6 +124,7 @@ export class Domain implements Delivery, Subject {
     this.maxEvtchnPort = config.maxEvtchnPort
     this.nlevelLimits = config.nlevel
     this.sharedInfoGfn = config.sharedInfoGfn
+    this.grants = new GrantEntries(config.domid, memory, config.grantTableGfn, config.maxGrantFrames)
     this.sharedInfoAt = memory.base + config.sharedInfoGfn * PAGE_SIZE
     this.#bits = config.bits
     this.#host = host
@@ -146,6 +149,7 @@ export class Domain implements Delivery, Subject {
     if (this.#disposed) return
     this.#disposed = true
     this.target = undefined
+    this.grants.dispose()
     const { memory } = this.hostCore
     const vcpusAt = memory.words[(this.record + DOMAIN.VCPUS) >>> 2]!
     this.#ops.leave?.()

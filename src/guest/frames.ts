@@ -5,14 +5,21 @@ import type { GuestMemory } from '../machine/memory.js'
 
 /** Frames of a guest that are free for its driver. */
 export class FrameAllocator {
+  readonly #first: number
   #next: number
   readonly #end: number
   #free: number[] = []
 
   /** Frames `first` … `end - 1` are free. */
   constructor(first: number, end: number) {
+    this.#first = first
     this.#next = first
     this.#end = end
+  }
+
+  /** Is the frame one of those that it hands out, taken or not? */
+  covers(gfn: number): boolean {
+    return gfn >= this.#first && gfn < this.#end
   }
 
   /** How many frames are left. */

@@ -4,6 +4,7 @@ export type { VcpuReport } from './bindings.js'
 export type { WantedLevels } from './choose.js'
 export type { Attempt } from './form.js'
 export { FrameAllocator } from './frames.js'
+export { GuestGrants } from './grants.js'
 export { GuestKernel } from './kernel.js'
 export type { ResumeReport } from './lifecycle.js'
 export {

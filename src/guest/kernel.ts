@@ -9,12 +9,13 @@
  *     lifecycle.ts  suspend, resume, moves
  */
 
-import { type Args, EVTCHN_STRUCTS, EVTCHNOP, type EvtchnOpName } from '../abi/index.js'
+import { type Args, EVTCHN_STRUCTS, EVTCHNOP, type EvtchnOpName, PAGE_SIZE } from '../abi/index.js'
 import { func, integer, members, ParameterError } from '../check.js'
 import { Errno, XenError } from '../errno.js'
 import { type Binding, Bindings, type Origin, type VcpuReport } from './bindings.js'
 import type { Attempt } from './form.js'
 import type { FrameAllocator } from './frames.js'
+import type { GuestGrants } from './grants.js'
 import { Lifecycle, type ResumeReport } from './lifecycle.js'
 import { GuestMachine } from './machine.js'
 import {
@@ -75,6 +76,14 @@ export class GuestKernel {
   /** The guest's free frames, for rings and whatever else it shares. */
   get frames(): FrameAllocator {
     return this.#machine.frames
+  }
+
+  /**
+   * Sets up the guest's grant table with `frames` frames of 512 entries, where its creator or itself placed them.
+   * @throws XenError ENOMEM if the host grants no such table, or a frame of it is placed nowhere; ParameterError.
+   */
+  setupGrants(frames = 1): GuestGrants {
+    return this.#machine.setupGrants(integer('GuestKernel.setupGrants', 'frames', frames, 1, PAGE_SIZE / 8))
   }
 
   // --- channels ------------------------------------------------------------------------------------------------------

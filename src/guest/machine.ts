@@ -27,6 +27,7 @@ import { Errno, XenError } from '../errno.js'
 import { registerForm } from './choose.js'
 import type { Attempt, ChannelForm } from './form.js'
 import { FrameAllocator, fillFrame } from './frames.js'
+import { GuestGrants, grantFrames } from './grants.js'
 import { type BootOptions, type CheckedBootOptions, checkBoot, checkPlatform, checkUp } from './options.js'
 import { GuestHypercalls, type GuestPlatform, type PortOp } from './platform.js'
 
@@ -198,6 +199,25 @@ export class GuestMachine {
   /** Is a vCPU's evtchn_upcall_pending set? */
   upcallPending(vcpu: number): boolean {
     return this.platform.memory.data.getUint8(this.#infoGpas[vcpu]! + UPCALL_PENDING) !== 0
+  }
+
+  /** The guest's grant table, after GNTTABOP_setup_table. @throws XenError */
+  setupGrants(count: number): GuestGrants {
+    const [list] = this.frames.allocate(1) ?? []
+    if (list === undefined) throw new XenError('GuestKernel.setupGrants', Errno.ENOMEM, 'the guest has no free frame')
+    try {
+      const gfns = grantFrames(this.platform, this.calls, list, count)
+      const taken = gfns.find((gfn) => this.frames.covers(gfn))
+      if (taken !== undefined)
+        throw new XenError(
+          'GuestKernel.setupGrants',
+          Errno.EINVAL,
+          `frame ${taken} of the table is one that the guest uses freely: boot it with firstFreeGfn above the table`,
+        )
+      return new GuestGrants(this.platform.memory, gfns)
+    } finally {
+      this.frames.release([list])
+    }
   }
 
   /** Guest-physical address of a vCPU's scan buffer. */

@@ -6,7 +6,9 @@
 import {
   type Bits,
   DOMID_FIRST_RESERVED,
+  GRANT_FRAMES,
   MAX_FRAMES,
+  MAX_GRANT_FRAMES,
   MAX_LEAF_PAGES,
   MAX_PIRQS,
   MAX_PORT,
@@ -107,6 +109,13 @@ export interface DomainOptions {
   translate?: Translate
   /** Frame of shared_info. Default 1, which leaves frame 0 for null pointers. */
   sharedInfoGfn?: number
+  /**
+   * First of the frames that the grant table may have, one behind the other: what they hold are its entries. Default: none;
+   * the table is placed by `grants.place`.
+   */
+  grantTableGfn?: number
+  /** Frames that the grant table may grow to, of 512 entries each. Default 64. */
+  maxGrantFrames?: number
   /** Number of PIRQs. Default 256. */
   nrPirqs?: number
   /** May the guest have more than two levels? Default true. */
@@ -148,6 +157,8 @@ export const DOMAIN_OPTIONS: Table<DomainOptions> = {
   shared: flag,
   translate: func,
   sharedInfoGfn: anything,
+  grantTableGfn: anything,
+  maxGrantFrames: within(0, MAX_GRANT_FRAMES),
   nrPirqs: within(0, MAX_PIRQS),
   nlevelAllowed: flag,
   maxLevels: anything,
@@ -206,9 +217,22 @@ export function readDomain(call: string, given: DomainOptions, frames: number): 
     privileged,
     paused,
     sharedInfoGfn: integer(call, 'sharedInfoGfn', sharedInfoGfn, 0, frames - 1),
+    ...readGrantTable(call, given, frames),
     nrPirqs,
     nlevel: { nlevelAllowed, maxLevels: integer(call, 'maxLevels', maxLevels, 2, maxDepth(bits)), maxLeafPages },
   }
+}
+
+/** Where the grant table is: all of it inside the domain's RAM. @throws ParameterError */
+function readGrantTable(
+  call: string,
+  { grantTableGfn, maxGrantFrames = GRANT_FRAMES.max }: DomainOptions,
+  frames: number,
+) {
+  if (grantTableGfn === undefined) return { grantTableGfn: -1, maxGrantFrames }
+  const gfn = integer(call, 'grantTableGfn', grantTableGfn, 0, frames - 1)
+  // A limit that was not given is as large as the RAM allows.
+  return { grantTableGfn: gfn, maxGrantFrames: Math.min(maxGrantFrames, frames - gfn) }
 }
 
 /** A domain's number. @throws ParameterError */

@@ -11,6 +11,7 @@ import type { TracedCaller } from '../trace/index.js'
 import { PREEMPTED } from './evtchn/close.js'
 import { eventChannelOp, eventChannelOpCompat } from './evtchn/index.js'
 import { sendPort, unmaskPort } from './evtchn/send.js'
+import { grantTableOp } from './grant_table_op.js'
 import { hvmOp } from './hvm_op.js'
 import { mayCall } from './parts.js'
 import { physdevOp } from './physdev_op.js'
@@ -176,6 +177,8 @@ function route(world: SchedWorld, caller: Caller, op: Register, args: readonly R
       return physdevOp(world, caller, int(args[0]), gva(args[1], caller))
     case HYPERVISOR.hvm_op:
       return hvmOp(world, caller, int(args[0]), gva(args[1], caller))
+    case HYPERVISOR.grant_table_op:
+      return grantTableOp(world, caller, int(args[0]), gva(args[1], caller), int(args[2]) >>> 0)
     case HYPERVISOR.xen_version:
       return xenVersion(caller, int(args[0]), gva(args[1], caller))
     case HYPERVISOR.multicall:

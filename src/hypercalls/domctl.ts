@@ -70,6 +70,7 @@ export class Domctl {
         timers.disarm(vcpu)
         vcpu.down = true
       }
+      domain.grants.releaseHeld()
       domain.pirqs.dropEoiMap(domain.memory)
       domain.dying = 'dead'
       this.#host.died(domain)

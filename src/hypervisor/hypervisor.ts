@@ -25,6 +25,7 @@ import type { Migration } from '../migration/handle.js'
 import { readSaveOptions } from '../migration/migrations.js'
 import type { RestoreOptions, SaveOptions } from '../migration/options.js'
 import { Booting } from './booting.js'
+import type { Grants } from './grants.js'
 import { Parts } from './parts.js'
 
 let worldIn: (xen: Hypervisor) => SchedWorld
@@ -51,6 +52,11 @@ export class Hypervisor {
   /** Where the host gets its time from. */
   get clock(): Clock {
     return this.#parts.clock
+  }
+
+  /** Pages that domains grant one another. */
+  get grants(): Grants {
+    return this.#parts.grants
   }
 
   /** The softirqs of the host's processor. */
@@ -368,8 +374,6 @@ export class Hypervisor {
         this.#parts.domains.of(vcpu)?.unblock(vcpu)
     })
   }
-
-  // --- dump ----------------------------------------------------------------------------------------------------------
 
   /** Debug key 'e' as items; see `dump`. */
   dumpItems(options: DumpOptions = {}): Generator<DumpItem, void, void> {

@@ -1,3 +1,4 @@
 /** The public face: `Hypervisor` creates, boots, kills, saves and restores domains. The parts behind it are put together here. */
 
+export type { GrantMapping, Grants, MapGrantOptions } from './grants.js'
 export { Hypervisor, worldOf } from './hypervisor.js'

@@ -27,6 +27,7 @@ import type { SchedWorld } from '../hypercalls/sched_op.js'
 import { HostCore } from '../machine/host_core.js'
 import { Moving } from '../migration/migrations.js'
 import { ambient, Seam } from '../trace/index.js'
+import { Grants } from './grants.js'
 
 /** One host from the inside. */
 export class Parts {
@@ -48,6 +49,7 @@ export class Parts {
   readonly domctl: Domctl
   readonly interrupts: Interrupts
   readonly moving: Moving
+  readonly grants: Grants
   readonly #seam: Seam | undefined
 
   constructor(options: HypervisorOptions) {
@@ -70,6 +72,7 @@ export class Parts {
     this.domctl = new Domctl(this)
     this.interrupts = new Interrupts(this)
     this.moving = new Moving(this)
+    this.grants = new Grants(this.domains)
   }
 
   #makeWorld(options: HypervisorOptions): SchedWorld {

@@ -8,6 +8,12 @@ import {
   decode,
   EVTCHN_STRUCTS,
   EVTCHNOP_NAMES,
+  GNTTAB_COPY,
+  GNTTAB_GET_VERSION,
+  GNTTAB_QUERY_SIZE,
+  GNTTAB_SET_VERSION,
+  GNTTAB_SETUP_TABLE,
+  GNTTABOP,
   HVM_PARAM,
   HVM_UPCALL_VECTOR,
   HVMOP,
@@ -96,6 +102,22 @@ function hvmOp(caller: TracedCaller, cmd: number, gva: number): DecodedCall {
   return { call: `HVMOP_${nameIn(HVMOP, cmd) ?? cmd}`, args: structAt(caller, layout, gva, 'in') }
 }
 
+/** The first of a list of structs; what is beyond it is a count. */
+function grantTableOp(caller: TracedCaller, cmd: number, gva: number, count: number): DecodedCall {
+  const call = `GNTTABOP_${nameIn(GNTTABOP, cmd) ?? cmd}`
+  const layouts: Partial<Record<number, Struct>> = {
+    [GNTTABOP.setup_table]: GNTTAB_SETUP_TABLE[caller.bits],
+    [GNTTABOP.query_size]: GNTTAB_QUERY_SIZE,
+    [GNTTABOP.copy]: GNTTAB_COPY[caller.bits],
+    [GNTTABOP.set_version]: GNTTAB_SET_VERSION,
+    [GNTTABOP.get_version]: GNTTAB_GET_VERSION,
+  }
+  const layout = layouts[cmd]
+  if (!layout) return { call, args: { arg: gva, count } }
+  const args = { ...structAt(caller, layout, gva, 'in'), ...(count > 1 && { count }) }
+  return { call, args, struct: { layout, gva } }
+}
+
 /** Decodes a call from its number and its registers. */
 export function decodeCall(caller: TracedCaller, op: number, register: (i: number) => number): DecodedCall {
   const [a, b, c] = [register(0), register(1), register(2)]
@@ -116,6 +138,8 @@ export function decodeCall(caller: TracedCaller, op: number, register: (i: numbe
       return { call: `PHYSDEVOP_${nameIn(PHYSDEVOP, a) ?? a}`, args: { arg: b } }
     case HYPERVISOR.hvm_op:
       return hvmOp(caller, a, b)
+    case HYPERVISOR.grant_table_op:
+      return grantTableOp(caller, a, b, c)
     case HYPERVISOR.multicall:
       return { call: 'multicall', args: { entries: a, calls: b } }
     default:

@@ -1,12 +1,21 @@
 /**
- * Granted pages: a guest lends frames by reference, a backend maps them. A domain that was killed stays a zombie as long
+ * Granted pages: a guest lends frames by entries in its grant table, a backend maps them. A domain that was killed stays a zombie as long
  * as one of its pages is mapped (XW-obs-2).
  */
 
-/** What the host knows of a guest's memory. */
-export type GuestPage = (domid: number, gfn: number) => (() => Uint8Array) | undefined
+/** A page that the hypervisor has mapped. */
+export interface GrantedBytes {
+  /** Its bytes, as they are now. */
+  readonly bytes: () => Uint8Array
+  /** The entry says "not in use" again. */
+  unmap(): void
+}
+
+/** Maps a reference of a domain for dom0; undefined if the domain has not granted it. */
+export type MapGrant = (domid: number, gref: number) => GrantedBytes | undefined
 
 let markUnmapped: (page: MappedPage) => void
+let under: (page: MappedPage) => GrantedBytes
 
 /** A mapped page. */
 export class MappedPage {
@@ -14,6 +23,7 @@ export class MappedPage {
   readonly gref: number
   /** Its bytes, as they are now. */
   readonly bytes: () => Uint8Array
+  readonly #granted: GrantedBytes
   #users = 0
   #mapped = true
 
@@ -21,13 +31,15 @@ export class MappedPage {
     markUnmapped = (page) => {
       page.#mapped = false
     }
+    under = (page) => page.#granted
   }
 
   /** @internal */
-  constructor(domid: number, gref: number, bytes: () => Uint8Array) {
+  constructor(domid: number, gref: number, granted: GrantedBytes) {
     this.domid = domid
     this.gref = gref
-    this.bytes = bytes
+    this.bytes = granted.bytes
+    this.#granted = granted
   }
 
   /** Users besides the mapping itself: gnttab_unmap_refs_sync waits until there are none. */
@@ -51,31 +63,16 @@ export class MappedPage {
   }
 }
 
-/** All grants of a host. */
+/** The pages that dom0's backends have mapped of guests. The entries are in the guests' own frames. */
 export class GrantTable {
-  readonly #page: GuestPage
-  readonly #granted = new Map<number, Map<number, number>>()
+  readonly #map: MapGrant
   readonly #mapped = new Map<number, Set<MappedPage>>()
   readonly #onRelease: (domid: number) => void
-  #lastRef = 7
 
   /** `onRelease`: the last mapped page of a domain was unmapped. */
-  constructor(page: GuestPage, onRelease: (domid: number) => void) {
-    this.#page = page
+  constructor(map: MapGrant, onRelease: (domid: number) => void) {
+    this.#map = map
     this.#onRelease = onRelease
-  }
-
-  /** A guest lends a frame; the reference. */
-  grant(domid: number, gfn: number): number {
-    const table = this.#granted.get(domid) ?? new Map<number, number>()
-    this.#granted.set(domid, table)
-    table.set(++this.#lastRef, gfn)
-    return this.#lastRef
-  }
-
-  /** A guest takes a frame back; what is mapped stays mapped. */
-  end(domid: number, gref: number): void {
-    this.#granted.get(domid)?.delete(gref)
   }
 
   /** Maps a page. @throws Error for an invalid reference. */
@@ -87,10 +84,9 @@ export class GrantTable {
 
   /** Maps a page; undefined for an invalid reference. */
   tryMap(domid: number, gref: number): MappedPage | undefined {
-    const gfn = this.#granted.get(domid)?.get(gref)
-    const bytes = gfn === undefined ? undefined : this.#page(domid, gfn)
-    if (!bytes) return undefined
-    const page = new MappedPage(domid, gref, bytes)
+    const granted = this.#map(domid, gref)
+    if (!granted) return undefined
+    const page = new MappedPage(domid, gref, granted)
     const pages = this.#mapped.get(domid) ?? new Set()
     this.#mapped.set(domid, pages.add(page))
     return page
@@ -101,6 +97,7 @@ export class GrantTable {
     if (page.users) throw new Error(`page ${page.gref} of d${page.domid} is still used`)
     if (!page.mapped) throw new Error(`page ${page.gref} of d${page.domid} is not mapped`)
     markUnmapped(page)
+    under(page).unmap()
     const pages = this.#mapped.get(page.domid)!
     pages.delete(page)
     if (pages.size) return
@@ -111,10 +108,5 @@ export class GrantTable {
   /** Pages of a domain that are mapped. */
   mapped(domid: number): number {
     return this.#mapped.get(domid)?.size ?? 0
-  }
-
-  /** The domain is gone: its references mean nothing any more. */
-  forget(domid: number): void {
-    this.#granted.delete(domid)
   }
 }

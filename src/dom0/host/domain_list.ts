@@ -11,7 +11,7 @@ import type { WasmMemory } from '../../machine/core.js'
 import type { GrantTable } from '../backends/index.js'
 import type { Scheduler } from '../kernel/index.js'
 import type { DomainControl, DomainInfo } from '../toolstack/index.js'
-import { Guest, STORE_GFN } from './guest.js'
+import { GRANT_TABLE_GFN, Guest, grantFramesFor, STORE_GFN } from './guest.js'
 import type { GuestForm } from './options.js'
 
 /** Frames of a guest unless told otherwise, and most frames and guests of one memory. */
@@ -102,6 +102,8 @@ export class DomainList implements DomainControl {
       frames: this.#windows.frames,
       memory,
       base,
+      grantTableGfn: GRANT_TABLE_GFN,
+      maxGrantFrames: grantFramesFor(this.#windows.frames),
       ...(bits && { bits }),
       ...(maxEvtchnPort !== undefined && { maxEvtchnPort }),
     })
@@ -121,11 +123,7 @@ export class DomainList implements DomainControl {
     const domain = this.#xen.domain(domid)!
     const storePort = this.#dom0.eventChannelOp('alloc_unbound', { dom: domid, remote_dom: 0 }).port!
     const { levels = 2 } = this.#form
-    const lend = {
-      grant: (gfn: number) => this.#grants.grant(domid, gfn),
-      end: (gref: number) => this.#grants.end(domid, gref),
-    }
-    this.#guests.set(domid, new Guest(this.#xen, this.#scheduler, domain, lend, { memoryMiB, storePort, levels }))
+    this.#guests.set(domid, new Guest(this.#xen, this.#scheduler, domain, { memoryMiB, storePort, levels }))
     return { storeGfn: STORE_GFN, storePort }
   }
 
@@ -152,7 +150,6 @@ export class DomainList implements DomainControl {
     const domain = this.#zombies.get(domid)
     if (!domain || this.#grants.mapped(domid)) return
     this.#zombies.delete(domid)
-    this.#grants.forget(domid)
     this.#xen.destroyDomain(this.#xen.domain(domid)!)
     this.#windows.give(domain.memory.memory, domain.memory.base)
   }

@@ -1,8 +1,8 @@
 /** A guest: a domain whose kernel has event channels, a store ring, and frontends. */
 
-import { PAGE_SIZE } from '../../abi/index.js'
+import { GNTTAB_RESERVED, GRANTS_PER_FRAME, PAGE_SIZE } from '../../abi/index.js'
 import type { Domain } from '../../domain/handles.js'
-import { type BootOptions, GuestKernel } from '../../guest/index.js'
+import { type BootOptions, type GuestGrants, GuestKernel } from '../../guest/index.js'
 import type { Hypervisor } from '../../hypervisor/index.js'
 import type { GuestMemory } from '../../machine/memory.js'
 import { Blkfront, FrontendBus, type GrantedPage, type GuestHost, Netfront, Pvcallsfront } from '../frontends/index.js'
@@ -11,7 +11,14 @@ import { Xenbus } from '../xenbus/index.js'
 
 /** Frames that the toolstack gives a meaning; the kernel uses those behind them. */
 export const STORE_GFN = 2
-const FIRST_FREE_GFN = 3
+export const GRANT_TABLE_GFN = 3
+
+/** Frames of the grant table: a reference for each frame of the guest, and the reserved ones. */
+export const grantFramesFor = (frames: number): number =>
+  Math.ceil((frames + GNTTAB_RESERVED.entries) / GRANTS_PER_FRAME)
+
+/** Backends are dom0's. */
+const BACKEND_DOMID = 0
 
 /** One page of a memory, as it is now: the same view as long as the memory stays where it is. */
 export function pageOf(memory: GuestMemory, gfn: number): () => Uint8Array {
@@ -23,13 +30,6 @@ export function pageOf(memory: GuestMemory, gfn: number): () => Uint8Array {
   }
 }
 
-/** How a guest lends pages and takes them back. */
-export interface Lending {
-  /** The reference of a frame. */
-  grant(gfn: number): number
-  end(gref: number): void
-}
-
 /** One guest. */
 export class Guest implements GuestHost {
   readonly domid: number
@@ -38,10 +38,12 @@ export class Guest implements GuestHost {
   readonly memoryMiB: number
   readonly storePort: number
   readonly #xen: Hypervisor
-  readonly #lending: Lending
   readonly #levels: NonNullable<BootOptions['levels']>
   #paused = true
   readonly #granted = new Map<number, number>()
+  #grants: GuestGrants | undefined
+  /** Grants that the guest has taken back while dom0 still used them. */
+  #later: { gref: number; gfn: number }[] = []
   #channels: GuestKernel | undefined
   #xenbus: Xenbus | undefined
   #bus: FrontendBus | undefined
@@ -50,11 +52,9 @@ export class Guest implements GuestHost {
     xen: Hypervisor,
     scheduler: Scheduler,
     domain: Domain,
-    lending: Lending,
     given: { memoryMiB: number; storePort: number; levels: NonNullable<BootOptions['levels']> },
   ) {
     this.#xen = xen
-    this.#lending = lending
     this.#levels = given.levels
     this.domain = domain
     this.domid = domain.domid
@@ -86,11 +86,13 @@ export class Guest implements GuestHost {
   }
 
   #boot(): void {
+    const grantFrames = grantFramesFor(this.domain.memory.frames)
     const channels = GuestKernel.boot(this.#xen.platform(this.domain), {
-      firstFreeGfn: FIRST_FREE_GFN,
+      firstFreeGfn: GRANT_TABLE_GFN + grantFrames,
       levels: this.#levels,
     })
     this.#channels = channels
+    this.#grants = channels.setupGrants(grantFrames)
     let onEvent = () => {}
     channels.bindHandler(this.storePort, { name: 'xenbus', handler: () => onEvent() })
     const xenbus = new Xenbus({
@@ -162,11 +164,12 @@ export class Guest implements GuestHost {
   }
 
   grantPages(count: number): GrantedPage[] {
+    this.#endLater()
     const { frames } = this.#channels!
     const gfns = frames.allocateRun(count) ?? frames.allocate(count)
     if (!gfns) throw new Error(`d${this.domid} has no ${count} free frames`)
     return gfns.map((gfn) => {
-      const gref = this.#lending.grant(gfn)
+      const gref = this.#grants!.grant(BACKEND_DOMID, gfn)
       this.#granted.set(gref, gfn)
       return { gref, bytes: pageOf(this.domain.memory, gfn) }
     })
@@ -177,13 +180,23 @@ export class Guest implements GuestHost {
       const gfn = this.#granted.get(gref)
       if (gfn === undefined) throw new Error(`d${this.domid} has not granted ${gref}`)
       this.#granted.delete(gref)
-      this.#lending.end(gref)
-      this.#channels!.frames.release([gfn])
+      this.#later.push({ gref, gfn })
     }
+    this.#endLater()
+  }
+
+  /** Takes back what dom0 has let go of: the frame of a grant in use is still lent (as Linux defers it). */
+  #endLater(): void {
+    this.#later = this.#later.filter(({ gref, gfn }) => {
+      if (!this.#grants!.end(gref)) return true
+      this.#channels!.frames.release([gfn])
+      return false
+    })
   }
 
   /** Frames that its kernel has free. */
   get freeFrames(): number {
+    this.#endLater()
     return this.#channels!.frames.available
   }
 }

@@ -21,6 +21,7 @@ import { Kernel, Scheduler, type Task, type Thread } from '../kernel/index.js'
 import { Toolstack } from '../toolstack/index.js'
 import { BackendBus, Xenbus } from '../xenbus/index.js'
 import { DomainList } from './domain_list.js'
+import { mapGrant } from './grants.js'
 import { type Guest, pageOf } from './guest.js'
 import { checkHostOptions, type HostOptions } from './options.js'
 
@@ -68,10 +69,7 @@ export class Host {
     this.#dom0Ready = this.channels
     this.kernel = new Kernel(this.scheduler, 'd0', cpus)
     this.grants = new GrantTable(
-      (domid, gfn) => {
-        const domain = this.xen.domain(domid)
-        return domain ? pageOf(domain.memory, gfn) : undefined
-      },
+      (domid, gref) => mapGrant(this.xen, this.dom0, domid, gref),
       (domid) => this.domains.pagesUnmapped(domid),
     )
     this.domains = new DomainList(this.xen, this.scheduler, this.dom0, this.grants, options.maxDomid, options.guest)
