@@ -1,6 +1,6 @@
 /** `evtchn dump`: debug key 'e' on a host with the given sizes, while others send. */
 
-import { type Bits, DOMID_SELF, EVTCHN_FIFO_WORDS_PER_PAGE } from '../abi/index.js'
+import { type Bits, DOMID_SELF, EVTCHN_FIFO_WORDS_PER_PAGE, fullTree } from '../abi/index.js'
 import { type ChannelRecord, type Domain, GuestKernel, Hypervisor, newDumpStats, SOFTIRQ } from '../index.js'
 import { realClock } from '../node/clock.js'
 import { ABIS, abiName, type Form, formOf, hasAbi, mostChannels } from './abi.js'
@@ -9,6 +9,9 @@ import { UsageError } from './errors.js'
 import { count, duration } from './format.js'
 import { COMMON, choice, notAllowed, whole, within } from './options.js'
 
+/** A JSON text of more channels than this does not fit a string of the engine. */
+const MOST_IN_JSON = 1_000_000
+
 /** The subcommand. */
 export const dump = command({
   name: 'dump',
@@ -16,7 +19,11 @@ export const dump = command({
   about:
     "Makes dom0 and one guest with the given number of connected channels, sends on some of them, and prints the state of every channel as Xen's debug key 'e' does. A line about lock holds and softirqs goes to standard error.",
   options: {
-    channels: whole('channels between dom0 and the guest', { min: 0, max: 1_000_000, preset: 16 }),
+    channels: whole('channels of the guest, with dom0 as far as that has room', {
+      min: 0,
+      max: fullTree(32, 5) - 1,
+      preset: 16,
+    }),
     abi: choice('levels of dom0 and the guest, or FIFO queues', { of: ABIS, preset: '3' }),
     bits: choice('word width of the guest', { of: ['32', '64'], preset: '64' }),
     slots: whole('slots of the port table per hold of the event lock', { min: 1, max: 2 ** 25, preset: 64 }),
@@ -27,7 +34,7 @@ export const dump = command({
     const bits = Number(values.bits) as Bits
     const { abi, domid, slots: slotsPerHold } = values
     if (!hasAbi(abi, bits)) throw notAllowed(program, 'abi', abi, '2, 3, 4, fifo with --bits 64')
-    const most = Math.min(mostChannels(abi, bits), 1_000_000)
+    const most = values.json ? Math.min(mostChannels(abi, bits), MOST_IN_JSON) : mostChannels(abi, bits)
     const channels = within(program, 'channels', values.channels, 0, most)
     const xen = makeHost(bits, formOf(abi), channels)
     const stats = newDumpStats()
@@ -65,8 +72,11 @@ function makeHost(bits: Bits, levels: Form, channels: number): Hypervisor {
   }
   // Nobody binds handlers here, for which the driver would grow its array: the pages are given at once.
   if (levels === 'fifo') for (const domain of [dom0, guest]) givePages(domain, channels)
+  const room = levels === 5 ? fullTree(64, 4) - 1 : channels
   for (let i = 0; i < channels; i++) {
     const { port } = guest.eventChannelOp('alloc_unbound', { dom: DOMID_SELF, remote_dom: 0 })
+    // Port 0 is never used: a dom0 of four levels has one channel fewer than the tree.
+    if (i >= room) continue
     const { local_port } = dom0.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: port! })
     if (i % 3 === 0) dom0.eventChannelOp('send', { port: local_port! })
   }

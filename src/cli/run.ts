@@ -8,18 +8,19 @@ import { packageVersion } from './envelope.js'
 import { didYouMean, UsageError } from './errors.js'
 import { migrate } from './migrate/index.js'
 import { pvcalls } from './pvcalls/index.js'
+import { register } from './register/index.js'
 import { trace } from './trace.js'
 import { xenstored } from './xenstored.js'
 import { xenwatch } from './xenwatch/index.js'
 
-const COMMANDS: readonly Command[] = [demo, bench, dump, migrate, pvcalls, trace, xenstored, xenwatch]
+const COMMANDS: readonly Command[] = [demo, bench, dump, migrate, pvcalls, register, trace, xenstored, xenwatch]
 
 const HELP = `usage: evtchn COMMAND [options]
 
 Xen's event channels without Xen: two levels, N levels, the exact hypercall ABI.
 
 commands:
-${COMMANDS.map(({ name, summary }) => `  ${name.padEnd(10)}${summary}`).join('\n')}
+${COMMANDS.map(({ name, summary }) => `  ${name.padEnd(11)}${summary}`).join('\n')}
 
 evtchn help COMMAND, or evtchn COMMAND --help, tells a command's options.
 evtchn --version prints the version.

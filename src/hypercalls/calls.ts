@@ -10,7 +10,7 @@ import { type OnRefusal, type Outcome, Refusal, toRegister, XenError } from '../
 import type { Domains } from '../host/domains.js'
 import type { UpcallQueue } from '../host/upcall_queue.js'
 import { type Continuation, continuationOf, dispatch, type Register, tracedCaller } from './dispatch.js'
-import { runOperation } from './evtchn/index.js'
+import { typedOperation } from './evtchn/index.js'
 import { mayCall } from './parts.js'
 import type { SchedWorld } from './sched_op.js'
 import { checkArgs, outArgs } from './typed_args.js'
@@ -79,7 +79,7 @@ export class Calls {
   }
 
   #run<N extends EvtchnOpName>(caller: Caller, op: N, args: OpArgs<N>): Outcome {
-    const run = () => runOperation(this.#world, caller, op, args)
+    const run = () => typedOperation(this.#world, caller, op, args)
     const { seam } = this.#world
     const outer = this.#stepping
     this.#stepping = false

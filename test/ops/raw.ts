@@ -21,7 +21,7 @@ import {
 } from '../../src/abi/index.js'
 import { inside } from '../../src/domain/handles.js'
 import { toRegister } from '../../src/errno.js'
-import { runOperation } from '../../src/hypercalls/evtchn/index.js'
+import { typedOperation } from '../../src/hypercalls/evtchn/index.js'
 import { worldOf } from '../../src/hypervisor/index.js'
 import {
   type DomainOptions,
@@ -101,7 +101,7 @@ export class Guest extends RawGuest {
   /** An operation by itself, without a hypercall around it: for a domain that can make none any more. */
   inside<N extends EvtchnOpName>(name: N, args: OpArgs<N>): string {
     const caller = { domain: inside(this.domain), vcpu: inside(this.domain.vcpu(0)) }
-    return nameOf(toRegister(runOperation(worldOf(this.xen), caller, name, { ...args })))
+    return nameOf(toRegister(typedOperation(worldOf(this.xen), caller, name, { ...args })))
   }
 
   // --- ports ---------------------------------------------------------------------------------------------------------

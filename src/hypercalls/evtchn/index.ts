@@ -107,7 +107,7 @@ function operationByNumber(world: World, cmd: number): Entry | undefined {
  * (EC-reset-8, EC-op-7). If the OUT members cannot be
  * written, the effects stay (EC-op-3). A caller that reads OUT members in `args` gives no record and address.
  */
-export function runOperation<N extends EvtchnOpName>(
+function runOperation<N extends EvtchnOpName>(
   world: World,
   caller: Caller,
   name: N,
@@ -143,6 +143,17 @@ function writeOut({ domain, vcpu }: Caller, name: EvtchnOpName, record: Place | 
 // In functions of their own: one that holds a function with captured variables makes garbage whenever it is called.
 const noOperation = (cmd: number) => refuse(ENOSYS, () => `event_channel_op ${cmd} does not exist`)
 const unreadable = ({ name }: Struct) => refuse(EFAULT, () => `struct ${name} cannot be read`)
+
+/** An operation whose arguments are an object, refused as the raw way refuses it where this host does not have it. */
+export function typedOperation<N extends EvtchnOpName>(
+  world: World,
+  caller: Caller,
+  name: N,
+  args: OpArgs<N>,
+): Outcome {
+  const cmd = EVTCHNOP[name]
+  return operationByNumber(world, cmd) ? runOperation(world, caller, name, args) : noOperation(cmd)
+}
 
 /** HYPERVISOR_event_channel_op(cmd, arg). */
 export function eventChannelOp(world: World, caller: Caller, cmd: number, gva: number): Outcome {
