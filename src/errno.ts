@@ -7,6 +7,7 @@ export const Errno = Object.freeze({
   EPERM: 1,
   ENOENT: 2,
   ESRCH: 3,
+  EIO: 5,
   ENXIO: 6,
   EBADF: 9,
   EAGAIN: 11,

@@ -17,10 +17,18 @@ export {
   formatItem,
 } from './dump/dump.js'
 export { type DumpOptions, type DumpStats, newDumpStats } from './dump/walk.js'
-export { Errno, type ErrnoName, errnoName, type OnRefusal, type Refusal, XenError } from './errno.js'
+export { Errno, type ErrnoName, errnoName, type OnRefusal, type Outcome, type Refusal, XenError } from './errno.js'
 export * from './guest/index.js'
 export { type Abortable, EvtchnDevice, type EvtchnHandle, type EvtchnOpenOptions } from './guest/xenevtchn.js'
 export type { DomainOptions, HypervisorOptions, Translate } from './host/options.js'
+export type {
+  OwnAbi,
+  OwnGuest,
+  OwnOperation,
+  OwnSelector,
+  OwnTree,
+  OwnWords,
+} from './host/own_abi.js'
 export { NR_SOFTIRQS, SOFTIRQ, type SoftirqStats, Softirqs } from './host/softirq.js'
 export { defaultPolicy, siloPolicy, type XsmPolicy } from './host/xsm.js'
 export type { Continuation as HypercallContinuation, Register } from './hypercalls/dispatch.js'

@@ -34,6 +34,7 @@ const ROOMS: Record<string, readonly string[]> = {
   migration: [...FOUNDATION, 'abi', 'machine', 'domain', 'host', 'hypercalls'],
   dump: [...FOUNDATION, 'abi', 'domain', 'host'],
   guest: [...FOUNDATION, 'abi', 'machine'],
+  variants: [...FOUNDATION, 'abi', 'guest/index.ts', 'host'],
   hypervisor: [
     ...FOUNDATION,
     'abi',

@@ -6,6 +6,7 @@ import type { Summary } from '../../src/cli/statistics.js'
 import { BENCH, type BenchTable, benchCommand } from '../options.js'
 import { Bench, type Figures } from './bench.js'
 import { ABIS } from './machine.js'
+import { type VariantRow, variants } from './variants.js'
 
 const ABOUT = `Times the library's own path under each ABI: a raise is the port operation that a send ends in, a drain is the guest driver's upcall with handlers that count. Then the latency of an urgent event behind others, and memory.`
 
@@ -46,6 +47,21 @@ const asTable = ({ title, unit, corner, columns, rows }: Figures): BenchTable =>
   rows: rows.map(({ label, cells }) => [label, ...cells.map((each) => cell(each, unit))]),
 })
 
+const variantTable = (rows: readonly VariantRow[]): BenchTable => ({
+  title: 'Variants, 1,000 channels, 256 pending',
+  columns: ['ABI', 'calls to register', 'host pages', 'guest frames', 'channels', 'moves', 'send, ns', 'consume, ns'],
+  rows: rows.map((each) => [
+    each.name,
+    count(each.calls),
+    count(each.hostPages),
+    count(each.guestFrames),
+    count(each.channels),
+    each.moves,
+    each.sendNs.toFixed(1),
+    each.consumeNs.toFixed(1),
+  ]),
+})
+
 await benchCommand('bench:abis', ABOUT, OPTIONS, ({ values, screen }) => {
   const bits = values.bits === '32' ? 32 : 64
   const { seed, quick, pending } = values
@@ -60,7 +76,13 @@ await benchCommand('bench:abis', ABOUT, OPTIONS, ({ values, screen }) => {
   const latency = bench.latency([1, 16, 256, ...(bits === 64 ? [4000, 65_536] : [1000, 30_000])])
   screen.progress('memory')
   const memory = bench.memory([10, 1000, MANY])
+  screen.progress('variants')
+  const rows = variants(samples * 5, seed)
   const figures = [send, consume, latency, memory]
   const how = `${bits}-bit guest, ${threads ? 'with' : 'without'} atomics, seed ${seed}, medians of ${samples} samples`
-  return { about: [how], tables: figures.map(asTable), result: { send, consume, latency, memory } }
+  return {
+    about: [how],
+    tables: [...figures.map(asTable), variantTable(rows)],
+    result: { send, consume, latency, memory, variants: rows },
+  }
 })

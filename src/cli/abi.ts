@@ -10,8 +10,9 @@ export type Form = 2 | 3 | 4 | 5 | 'fifo'
 
 export const formOf = (abi: Abi): Form => (abi === 'fifo' ? abi : (Number(abi) as 2 | 3 | 4 | 5))
 
-/** The ABI in words: `3 levels`, `FIFO`. */
-export const abiName = (abi: Abi | number): string => (abi === 'fifo' ? 'FIFO' : `${abi} levels`)
+/** The ABI in words: `3 levels`, `FIFO`, or the name of an own form. */
+export const abiName = (abi: string | number): string =>
+  abi === 'fifo' ? 'FIFO' : Number.isNaN(Number(abi)) ? String(abi) : `${abi} levels`
 
 /** Does this word width have the ABI? Five levels are for 32-bit guests. */
 export const hasAbi = (abi: Abi, bits: Bits): boolean => abi === 'fifo' || Number(abi) <= maxDepth(bits)

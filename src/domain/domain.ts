@@ -45,7 +45,7 @@ import { HvmParams } from './hvm_params.js'
 import { LevelPortOps, sharedInfoLeaf } from './levels.js'
 import { EventLock } from './lock.js'
 import { PirqTable } from './pirq.js'
-import { type Delivery, enterForeign, goneOps, type PortOps } from './port_ops.js'
+import { ABI_OWN, type Delivery, enterForeign, goneOps, type PortOps } from './port_ops.js'
 import { PortTable } from './port_table.js'
 import { describeDomain, setDomainStatus } from './record.js'
 import type { Subject } from './subject.js'
@@ -268,6 +268,7 @@ export class Domain implements Delivery, Subject {
   /** Back to two levels from wherever the domain is: after a reset, soft reset or death (EC-reset-9, NL-reset-1). */
   returnToTwoLevels(): void {
     this.leaveNlevel()
+    if (this.#ops.abi === ABI_OWN) this.useOps(this.#twoLevel())
     if (!this.fifo) return
     // Guest words stay as they are (EC-fifo-24), and so do the two-level ones, set bits included (EC-reset-11).
     this.fifo.release(this.memory)
@@ -298,7 +299,7 @@ export class Domain implements Delivery, Subject {
   latchWidth(bits: Bits): void {
     if (bits === this.#bits) return
     this.#bits = bits
-    if (!this.nlevel && !this.fifo) this.useOps(this.#twoLevel())
+    if (!this.nlevel && !this.fifo && this.#ops.abi !== ABI_OWN) this.useOps(this.#twoLevel())
     this.updateWallclock()
   }
 

@@ -10,6 +10,9 @@ import { ABI_FOREIGN, DOMAIN } from '../machine/host_layout.js'
 import type { PortTable } from './port_table.js'
 import type { Vcpu } from './vcpu.js'
 
+/** What query_nlevel returns in `abi` for a domain on words that are neither levels nor FIFO. */
+export const ABI_OWN = 0x200
+
 /** What a domain lends to its port operations. */
 export interface Delivery {
   readonly core: Core

@@ -11,8 +11,8 @@
  */
 
 import { maxDepth } from '../abi/index.js'
-import { Errno, XenError } from '../errno.js'
-import type { Attempt, ChannelForm, Registrar } from './form.js'
+import { Errno, errnoName, XenError } from '../errno.js'
+import type { Attempt, ChannelForm, OwnForm, Registrar } from './form.js'
 import { type Prospect, Prospects } from './prospects.js'
 import { registerQueues } from './queues.js'
 import { registerTree } from './register.js'
@@ -23,7 +23,7 @@ import { Tree } from './tree.js'
  * `best`: whatever gives the most channels that the domain may open (`max_evtchn_port`), at the least cost. So a domain
  * without a limit gets the deepest tree, and one that xl made, which may open 1,023, stays on two levels, which hold as many.
  */
-export type WantedLevels = 2 | 3 | 4 | 5 | 'fifo' | 'best'
+export type WantedLevels = 2 | 3 | 4 | 5 | 'fifo' | 'best' | OwnForm
 
 /** What a guest wants. */
 export interface Wanted {
@@ -39,11 +39,17 @@ export interface Wanted {
  */
 export function registerForm(by: Registrar, wanted: Wanted, attempts: Attempt[]): ChannelForm {
   const { levels, exact } = wanted
-  const listed = typeof levels === 'object' ? levels : exact ? [levels] : undefined
-  if (!listed) return fallBack(by, wanted, levels as WantedLevels, attempts)
+  const own = isOwn(levels)
+  const listed = Array.isArray(levels)
+    ? (levels as readonly WantedLevels[])
+    : exact || own
+      ? [levels as WantedLevels]
+      : undefined
+  if (!listed) return fallBack(by, wanted, levels as Known, attempts)
   for (const each of listed) {
-    const form =
-      each === 2 || each === 'best'
+    const form = isOwn(each)
+      ? registerOwn(by, each, attempts)
+      : each === 2 || each === 'best'
         ? fallBack(by, wanted, each, attempts)
         : each === 'fifo'
           ? registerQueues(by, attempts)
@@ -57,8 +63,22 @@ export function registerForm(by: Registrar, wanted: Wanted, attempts: Attempt[])
   throw new XenError('GuestKernel.boot', errno, `none of the forms asked for can be had (${tried})`)
 }
 
+/** The forms that the driver knows by itself. */
+type Known = Exclude<WantedLevels, OwnForm>
+
+const isOwn = (levels: Wanted['levels']): levels is OwnForm => typeof levels === 'object' && 'register' in levels
+
+/** A form of the embedder's. Null: it was refused, and gave its frames back. */
+function registerOwn(by: Registrar, form: OwnForm, attempts: Attempt[]): ChannelForm | null {
+  const made = form.register(by)
+  const refused = typeof made === 'number'
+  const nrPages = 0
+  attempts.push({ levels: form.name, nrPages, answer: refused ? errnoName(made) : 'ok' })
+  return refused ? null : made
+}
+
 /** One wish with all that it falls back to. */
-function fallBack(by: Registrar, wanted: Wanted, levels: WantedLevels, attempts: Attempt[]): ChannelForm {
+function fallBack(by: Registrar, wanted: Wanted, levels: Known, attempts: Attempt[]): ChannelForm {
   const prospects = new Prospects(by)
   const order = levels === 'best' ? mostFirst(by, prospects, wanted) : fewerFirst(prospects, levels, wanted)
   let trees = true

@@ -8,7 +8,8 @@ import type { GuestHypercalls, GuestPlatform } from './platform.js'
 
 /** One attempt to register and its result. */
 export interface Attempt {
-  readonly levels: number | 'fifo'
+  /** Levels, 'fifo', or the name of an own form. */
+  readonly levels: number | 'fifo' | (string & {})
   /** Leaf pages of a tree; 0 for FIFO, whose array grows later. */
   readonly nrPages: number
   /** `ok`, an errno's name, or `no memory` if the guest itself lacks frames. */
@@ -24,6 +25,16 @@ export interface Registrar {
   readonly up: readonly number[]
   /** Guest-physical address of each vCPU's vcpu_info. */
   readonly infoGpas: readonly number[]
+}
+
+/**
+ * A form of the embedder's own, for `levels` of boot: the guest's half of an own ABI (docs/own-abi.md). `register` lays out
+ * frames, makes the hypercalls, and returns the guest's words, or -errno with every frame given back.
+ */
+export interface OwnForm {
+  /** For `attempts`. */
+  readonly name: string
+  register(by: Registrar): ChannelForm | number
 }
 
 /** What came of an unmask in the guest's own words: that was all; run the scan yourself; make the hypercall. */

@@ -2,7 +2,7 @@
 
 export type { VcpuReport } from './bindings.js'
 export type { WantedLevels } from './choose.js'
-export type { Attempt } from './form.js'
+export type { Attempt, ChannelForm, OwnForm, Registrar, Unmasked } from './form.js'
 export { FrameAllocator } from './frames.js'
 export { GuestGrants } from './grants.js'
 export { GuestKernel } from './kernel.js'
@@ -15,4 +15,7 @@ export {
   type EventHandler,
   type HandlerOrOptions,
 } from './options.js'
-export { GuestHypercalls, type GuestPlatform } from './platform.js'
+export { GuestHypercalls, type GuestPlatform, type PortOp } from './platform.js'
+export { usableChannels } from './prospects.js'
+export type { SelectorFrames } from './selectors.js'
+export { type TreeFrames, treeForm } from './tree.js'

@@ -8,6 +8,7 @@ import {
   among,
   flag,
   func,
+  having,
   integer,
   listOf,
   object,
@@ -19,6 +20,7 @@ import {
 } from '../check.js'
 import { GuestMemory } from '../machine/memory.js'
 import type { WantedLevels } from './choose.js'
+import type { OwnForm } from './form.js'
 import type { GuestPlatform } from './platform.js'
 
 /** Runs for each event of a port. Its pending bit is clear by then, so an event raised meanwhile comes again. */
@@ -47,7 +49,7 @@ export type HandlerOrOptions = EventHandler | BindOptions
 export interface BootOptions {
   /**
    * Form to ask for: levels, `fifo`, or `best`, the one with the most channels (see WantedLevels). Or a list of forms, the
-   * first that can be had, and two levels if none can; so `[3, 'fifo', 2]` is three levels, else FIFO, else two. The list
+   * first that can be had, and two levels if none can; an own form is one of them (OwnForm); so `[3, 'fifo', 2]` is three levels, else FIFO, else two. The list
    * holds on resume too. Default `best`: the form with the most channels that the domain may open, at the least cost; so
    * two levels for a domain that may open as many, or fewer.
    */
@@ -91,13 +93,21 @@ export function checkPlatform(call: string, platform: GuestPlatform): GuestPlatf
   return platform
 }
 
-const WANTED: readonly WantedLevels[] = [2, 3, 4, 5, 'fifo', 'best']
+const WANTED = [2, 3, 4, 5, 'fifo', 'best'] as const
+
+/** A form by its name, or one of the embedder's own. */
+function checkForm(call: string, parameter: string, value: unknown): unknown {
+  if (typeof value !== 'object' || value === null)
+    return among<(typeof WANTED)[number]>(...WANTED)(call, parameter, value)
+  having('register')(call, parameter, value)
+  return text(call, `${parameter}.name`, (value as OwnForm).name)
+}
 
 /** One form, or a list of at least one. */
 export function checkLevels(call: string, parameter: string, value: unknown): unknown {
-  if (!Array.isArray(value)) return among(...WANTED)(call, parameter, value)
+  if (!Array.isArray(value)) return checkForm(call, parameter, value)
   if (value.length === 0) throw new ParameterError(call, parameter, value, 'a list of at least one form')
-  listOf(among(...WANTED), 'forms')(call, parameter, value)
+  listOf(checkForm, 'forms')(call, parameter, value)
   return value
 }
 
@@ -118,7 +128,7 @@ export const BOOT_OPTION_NAMES = Object.freeze(Object.keys(BOOT)) as readonly (k
 export function checkBoot(call: string, given: BootOptions): CheckedBootOptions {
   const checked = { levels: 'best' as const, ...options(call, given, BOOT) }
   const { levels } = checked
-  return typeof levels === 'object' ? { ...checked, levels: Object.freeze([...levels]) } : checked
+  return Array.isArray(levels) ? { ...checked, levels: Object.freeze([...levels]) } : checked
 }
 
 /** The vCPUs that take part from the beginning, of a machine with `vcpus`. */

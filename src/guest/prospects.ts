@@ -78,3 +78,6 @@ export class Prospects {
     return { levels, nrPages, channels: Math.min(room, this.limit), frames }
   }
 }
+
+/** Port numbers that a domain may open on words with room for `room`, 0 included: for own forms. */
+export const usableChannels = (by: Registrar, room: number): number => Math.min(room, new Prospects(by).limit)

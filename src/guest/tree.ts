@@ -36,6 +36,10 @@ const DESCRIPTOR = {
 }
 const DESCRIPTOR_BYTES = 128
 
+/** The words of a tree that an own form has registered, as the driver uses them. */
+export const treeForm = (by: Registrar, shape: { levels: number; channels: number; frames: TreeFrames }): ChannelForm =>
+  new Tree(by, shape)
+
 /** A registered tree and one scan descriptor per vCPU. */
 export class Tree implements ChannelForm {
   readonly levels: number

@@ -25,6 +25,7 @@ import type { UpcallHow } from '../domain/upcall.js'
 import type { WasmMemory } from '../machine/core.js'
 import type { GuestMemoryOptions } from '../machine/memory.js'
 import type { Faults, TraceSink } from '../trace/index.js'
+import { checkAbis, type OwnAbi } from './own_abi.js'
 import type { HostLimits } from './world.js'
 import type { XsmPolicy } from './xsm.js'
 
@@ -75,6 +76,8 @@ export interface HypervisorOptions {
   nlevel?: boolean
   /** False: a host without the FIFO ABI (EC-op-6). Default true. */
   fifo?: boolean
+  /** ABIs of your own, beside Xen's and N levels: docs/own-abi.md. Default: none. */
+  abis?: readonly OwnAbi[]
   /**
    * Asked at every 64th port of a reset or teardown, and between the entries of a multicall: is preemption due? Then pending
    * softirqs run, or a step ends (`hypercallStep`, `killStep`, `softResetStep`). Default never.
@@ -139,6 +142,7 @@ const HOST_OPTIONS: Table<HypervisorOptions> = {
   maxFrames: within(0, Number.MAX_SAFE_INTEGER),
   nlevel: flag,
   fifo: flag,
+  abis: checkAbis,
   preempt: func,
 }
 

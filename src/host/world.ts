@@ -1,10 +1,12 @@
 /** What operations need beside the caller: the other domains, the policy, the host's limits and lines. */
 
 import type { Bits } from '../abi/index.js'
+import type { Callouts } from '../callout.js'
 import type { Domain } from '../domain/domain.js'
 import type { Vcpu as Handle } from '../domain/handles.js'
 import type { Vcpu } from '../domain/vcpu.js'
 import type { IrqLines } from './irq.js'
+import type { OwnOperation } from './own_abi.js'
 import type { Virqs } from './virq.js'
 import type { XsmPolicy } from './xsm.js'
 
@@ -29,6 +31,10 @@ export interface World {
   readonly limits: HostLimits
   readonly virqs: Virqs
   readonly irqs: IrqLines
+  /** Operations of own ABIs, by number. */
+  readonly ownOperations: ReadonlyMap<number, OwnOperation>
+  /** The way out to the embedder's functions. */
+  readonly callouts: Callouts
   /** A domain by its number, dying ones included. */
   domainById(domid: number): Domain | undefined
   /** Numbers of all domains, ascending. */

@@ -3,6 +3,7 @@
 import { DOMID_SELF } from '../abi/index.js'
 import { frozenText } from '../domain/config.js'
 import type { Domain } from '../domain/domain.js'
+import { ABI_OWN } from '../domain/port_ops.js'
 import type { Vcpu } from '../domain/vcpu.js'
 import { Errno, type Outcome, type Refusal, refuse } from '../errno.js'
 import type { World } from '../host/world.js'
@@ -44,6 +45,10 @@ export const noVcpu = (domain: Domain, vcpu: number) =>
 /** EBUSY: an N-level domain stays one until it is reset. */
 export const hasLevels = ({ domid }: Domain, levels: number) =>
   refuse(EBUSY, () => `d${domid} has ${levels} levels already`)
+
+/** EBUSY if the domain is on words of an own ABI: only a reset leads back. 0 otherwise. */
+export const onOwnWords = ({ domid, portOps }: Domain): Outcome =>
+  portOps.abi === ABI_OWN ? refuse(EBUSY, () => `d${domid} is on words of its own ABI; a reset leads back`) : 0
 
 /** Takes both domains' event locks for writing: ascending ids, one domain once (EC-lock-1). All or nothing; `unlockBoth` follows. */
 export function lockBoth(a: Domain, b: Domain): void {

@@ -13,6 +13,7 @@ import { BootedGuests } from '../host/booted.js'
 import { Domains } from '../host/domains.js'
 import { IrqLines } from '../host/irq.js'
 import { type HypervisorOptions, readLimits } from '../host/options.js'
+import { ownOperations } from '../host/own_abi.js'
 import { PollTimers } from '../host/poll_timers.js'
 import { sealedPolicy } from '../host/sealed_policy.js'
 import { Softirqs } from '../host/softirq.js'
@@ -79,6 +80,8 @@ export class Parts {
     return {
       xsm: options.xsm ? sealedPolicy(options.xsm, this.callouts) : defaultPolicy,
       limits: readLimits(options),
+      ownOperations: ownOperations('Hypervisor.create', options.abis),
+      callouts: this.callouts,
       virqs: this.virqs,
       irqs: this.irqs,
       domainById: (domid) => this.domains.get(domid),

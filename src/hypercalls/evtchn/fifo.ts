@@ -18,7 +18,7 @@ import { FifoState } from '../../domain/fifo.js'
 import { Errno, type Outcome, refuse } from '../../errno.js'
 import type { World } from '../../host/world.js'
 import { ifMemory } from '../../machine/buffers.js'
-import { describePort, hasLevels, noVcpu } from '../parts.js'
+import { describePort, hasLevels, noVcpu, onOwnWords } from '../parts.js'
 
 const { ENOMEM, EACCES, EINVAL, ENOSPC, ENOSYS, EOPNOTSUPP } = Errno
 
@@ -36,6 +36,8 @@ export function initControl(world: World, { domain }: Caller, args: OpArgs<'init
   if (offset > MAX_OFFSET || offset % 8)
     return refuse(EINVAL, () => `offset ${offset} is not a multiple of 8 up to ${MAX_OFFSET}`)
   if (domain.nlevel) return hasLevels(domain, domain.nlevel.levels)
+  const own = onOwnWords(domain)
+  if (own) return own
   return domain.eventLock.write(() => {
     // Nothing is the domain's before all checks are passed: a first call that fails leaves no trace (EC-XSA-188).
     const state = domain.fifo ?? ifMemory(() => new FifoState(domain.hostCore.memory, domain.vcpus.length))

@@ -9,6 +9,7 @@ import * as binds from './bind.js'
 import * as closes from './close.js'
 import { expandArray, initControl, setPriority } from './fifo.js'
 import { type Effects, queryNlevel, queryNlevel2, registerNlevel, setNlevelSelectors } from './nlevel.js'
+import { ownOperation } from './own.js'
 import * as ops from './send.js'
 
 const { EFAULT, ENOSYS } = Errno
@@ -158,7 +159,10 @@ export function typedOperation<N extends EvtchnOpName>(
 /** HYPERVISOR_event_channel_op(cmd, arg). */
 export function eventChannelOp(world: World, caller: Caller, cmd: number, gva: number): Outcome {
   const entry = operationByNumber(world, cmd)
-  if (!entry) return noOperation(cmd)
+  if (!entry) {
+    const own = world.ownOperations.get(cmd)
+    return own ? ownOperation(world, caller, own, gva) : noOperation(cmd)
+  }
   const { name, struct } = entry
   const record = entry.take()
   // Everything the guest gave is copied: what it writes there from now on changes nothing.

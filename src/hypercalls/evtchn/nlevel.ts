@@ -26,14 +26,15 @@ import { LevelPortOps } from '../../domain/levels.js'
 import { activate, matches, switchTo } from '../../domain/nlevel.js'
 import type { SelectorArea, Vcpu } from '../../domain/vcpu.js'
 import { Errno, type Outcome, Refusal, refuse } from '../../errno.js'
+import type { OwnTree } from '../../host/own_abi.js'
 import type { World } from '../../host/world.js'
 import { ifMemory } from '../../machine/buffers.js'
-import { domainByAnyId, hasLevels, noDomain, noVcpu } from '../parts.js'
+import { domainByAnyId, hasLevels, noDomain, noVcpu, onOwnWords } from '../parts.js'
 
 const { EPERM, ENOMEM, EFAULT, EBUSY, EINVAL, ENOSPC } = Errno
 
 /** Deepest tree that host and domain grant a width; 2 = none beyond Xen's. */
-function grantedLevels(world: World, domain: Domain): number {
+export function grantedLevels(world: World, domain: Domain): number {
   const limits = domain.nlevelLimits
   if (!limits.nlevelAllowed || grantedPages(world, domain) < 1) return 2
   const bits = domain.eventBits
@@ -41,7 +42,7 @@ function grantedLevels(world: World, domain: Domain): number {
   return levels < 3 ? 2 : levels
 }
 
-const grantedPages = (world: World, domain: Domain) =>
+export const grantedPages = (world: World, domain: Domain) =>
   Math.min(world.limits.maxLeafPages, domain.nlevelLimits.maxLeafPages)
 
 /** EVTCHNOP_query_nlevel (64): what register_nlevel would accept (NL-query-1). Changes nothing. */
@@ -114,6 +115,8 @@ export function setNlevelSelectors(world: World, caller: Caller, args: OpArgs<'s
   const refused = checkAllowed(domain)
   if (refused) return refused
   if (domain.fifo) return fifoActive(domain)
+  const own = onOwnWords(domain)
+  if (own) return own
   if (domain.nextEvtchn) return resetInProgress(domain)
   if (args.pad) return padNotZero(args.pad)
   const levels = args.levels
@@ -207,6 +210,69 @@ function frames(domain: Domain, gfns: readonly number[]): number[] | null {
   return pages.includes(-1) ? null : pages
 }
 
+/**
+ * Puts a domain on a tree whose frames an own ABI has named, all at once: the checks of NL-sel-1 and NL-reg-1 that are not of
+ * their structs, then the switch. Nothing has changed after a refusal.
+ */
+export function registerTree(world: World, domain: Domain, tree: OwnTree): Outcome {
+  const { levels, pendingGfns, maskGfns, selectors } = tree
+  const { bits } = domain
+  const nrPages = pendingGfns.length
+  if (domain.nlevel) return hasLevels(domain, domain.nlevel.levels)
+  if (domain.portOps.levels !== 2)
+    return refuse(EBUSY, () => `d${domain.domid} has left two levels; a reset leads back`)
+  if (domain.nextEvtchn) return resetInProgress(domain)
+  const bad = checkAllowed(domain) || checkSize(world, domain, levels, nrPages)
+  if (bad) return bad
+  if (maskGfns.length !== nrPages)
+    return refuse(EINVAL, () => `${nrPages} pages of pending, ${maskGfns.length} of mask`)
+  const pending = frames(domain, pendingGfns)
+  const mask = frames(domain, maskGfns)
+  if (!pending || !mask) return refuse(EINVAL, () => `a leaf frame is not writable RAM of d${domain.domid}`)
+  const areas = ownAreas(domain, levels, nrPages, selectors)
+  if (areas instanceof Refusal) return areas
+  const ops = ifMemory(() => {
+    for (const [i, each] of areas.entries()) domain.vcpus[i]!.record({ levels, nrPages, bits, areas: each })
+    return new LevelPortOps(domain, levels, bits, { pending, mask })
+  })
+  if (!ops) {
+    for (const vcpu of domain.vcpus) vcpu.record(null)
+    return refuse(ENOMEM, () => `there is no memory for ${nrPages} leaf pages of d${domain.domid}`)
+  }
+  const registration = { levels, nrPages, bits, pendingGfns: [...pendingGfns], maskGfns: [...maskGfns] }
+  domain.eventLock.write(() => switchTo(domain, registration, { pending, mask }, ops))
+  for (const each of domain.vcpus) if (!each.onDummy && each.recorded) activate(domain, each)
+  return 0
+}
+
+/** The areas of each vCPU that an own ABI has named (NL-sel-2). */
+function ownAreas(
+  domain: Domain,
+  levels: number,
+  nrPages: number,
+  all: OwnTree['selectors'],
+): SelectorArea[][] | Refusal {
+  const { bits } = domain
+  const channels = maxEvtchns(bits, levels, nrPages)
+  if (all.length > domain.vcpus.length) return noVcpu(domain, all.length - 1)
+  const areas: SelectorArea[][] = []
+  for (const [vcpu, selectors] of all.entries()) {
+    if (selectors.length !== levels - 2)
+      return refuse(EINVAL, () => `vCPU ${vcpu} has ${selectors.length} selector levels, not ${levels - 2}`)
+    const own: SelectorArea[] = []
+    for (const [i, { gfns, offset }] of selectors.entries()) {
+      const level = i + 2
+      if (!areaFits(bits, levels, level, channels, gfns.length, offset))
+        return refuse(EINVAL, () => `level ${level} of vCPU ${vcpu}: ${gfns.length} pages from ${offset} do not fit it`)
+      const pages = frames(domain, gfns)
+      if (!pages) return refuse(EINVAL, () => `a frame of level ${level} is not writable RAM of d${domain.domid}`)
+      own.push({ gfns: [...gfns], offset, pages: pages.map((page) => page + offset) })
+    }
+    areas.push(own)
+  }
+  return areas
+}
+
 /** What an operation that passed its checks will do, and what is given back if it may not. */
 export interface Effects {
   commit(): void
@@ -223,6 +289,8 @@ export function registerNlevel(world: World, caller: Caller, args: OpArgs<'regis
   if (refused) return refused
   if (domain.nlevel) return hasLevels(domain, domain.nlevel.levels)
   if (domain.fifo) return fifoActive(domain)
+  const own = onOwnWords(domain)
+  if (own) return own
   if (domain.nextEvtchn) return resetInProgress(domain)
   if (args.pad) return padNotZero(args.pad)
   const levels = args.levels
