@@ -13,11 +13,12 @@ export type Dying = 'alive' | 'dying' | 'dead'
 /** How a guest takes upcalls: PV respects evtchn_upcall_mask, HVM ignores it (EC-up-6, EC-up-8). */
 export type DomainType = 'pv' | 'hvm'
 
-/** What the domain's creator grants of the N-level ABI; the host's own limits apply beside it. */
+/** What the domain's creator grants beyond two levels; the host's own limits apply beside it. */
 export interface NlevelLimits {
   nlevelAllowed: boolean
   maxLevels: number
   maxLeafPages: number
+  fifoAllowed: boolean
 }
 
 /** A domain's N-level registration: frames held until reset or death. */

@@ -123,6 +123,8 @@ export interface DomainOptions {
   nrPirqs?: number
   /** May the guest have more than two levels? Default true. */
   nlevelAllowed?: boolean
+  /** May the guest have the FIFO ABI? If not, its operations fail as on a host without it (EC-op-6). Default true. */
+  fifoAllowed?: boolean
   /** The domain's own limits, beside the host's. */
   maxLevels?: number
   maxLeafPages?: number
@@ -165,6 +167,7 @@ export const DOMAIN_OPTIONS: Table<DomainOptions> = {
   maxGrantFrames: within(0, MAX_GRANT_FRAMES),
   nrPirqs: within(0, MAX_PIRQS),
   nlevelAllowed: flag,
+  fifoAllowed: flag,
   maxLevels: anything,
   maxLeafPages: within(0, MAX_LEAF_PAGES),
 }
@@ -205,6 +208,7 @@ export function readDomain(call: string, given: DomainOptions, frames: number): 
     type = 'pv',
     nrPirqs = DEFAULTS.nrPirqs,
     nlevelAllowed = true,
+    fifoAllowed = true,
     maxLevels = maxDepth(bits),
     maxLeafPages = MAX_LEAF_PAGES,
     privileged = domid === 0,
@@ -223,7 +227,12 @@ export function readDomain(call: string, given: DomainOptions, frames: number): 
     sharedInfoGfn: integer(call, 'sharedInfoGfn', sharedInfoGfn, 0, frames - 1),
     ...readGrantTable(call, given, frames),
     nrPirqs,
-    nlevel: { nlevelAllowed, maxLevels: integer(call, 'maxLevels', maxLevels, 2, maxDepth(bits)), maxLeafPages },
+    nlevel: {
+      nlevelAllowed,
+      maxLevels: integer(call, 'maxLevels', maxLevels, 2, maxDepth(bits)),
+      maxLeafPages,
+      fifoAllowed,
+    },
   }
 }
 

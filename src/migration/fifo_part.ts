@@ -41,6 +41,8 @@ function readFifo(fields: Fields, shape: AbiShape): Install {
   return (world, domain) => {
     if (!world.limits.fifo)
       throw new RestoreError(fields.path('name'), Errno.EOPNOTSUPP, 'this host has no FIFO event channels')
+    if (!domain.nlevelLimits.fifoAllowed)
+      throw new RestoreError(fields.path('name'), Errno.EOPNOTSUPP, 'the domain may not have FIFO event channels')
     domain.enterFifo(FifoState.from({ pages, queues }, domain.memory, domain.hostCore.memory))
   }
 }

@@ -24,11 +24,18 @@ const { ENOMEM, EACCES, EINVAL, ENOSPC, ENOSYS, EOPNOTSUPP } = Errno
 
 const MAX_OFFSET = PAGE_SIZE - CONTROL_BLOCK.size
 
-const noFifo = () => refuse(EOPNOTSUPP, 'this hypervisor has no FIFO event channels')
+/** EOPNOTSUPP on a host without FIFO, and for a domain that may not have it: it sees no difference (EC-op-6). */
+function mayHaveFifo(world: World, domain: Domain): Outcome {
+  if (!world.limits.fifo) return refuse(EOPNOTSUPP, 'this hypervisor has no FIFO event channels')
+  return domain.nlevelLimits.fifoAllowed
+    ? 0
+    : refuse(EOPNOTSUPP, () => `d${domain.domid} may not have FIFO event channels`)
+}
 
 /** EVTCHNOP_init_control (11), checks EC-init-2…8; NL-op-1 on an N-level domain. */
 export function initControl(world: World, { domain }: Caller, args: OpArgs<'init_control'>): Outcome {
-  if (!world.limits.fifo) return noFifo()
+  const none = mayHaveFifo(world, domain)
+  if (none) return none
   const vcpuId = args.vcpu
   const gfn = args.control_gfn
   const offset = args.offset
@@ -72,7 +79,8 @@ function setUpPorts(domain: Domain): void {
 
 /** EVTCHNOP_expand_array (12), checks EC-expand-2…4; the first under the lock, for a reset may come between (EC-XSA-505). */
 export function expandArray(world: World, { domain }: Caller, args: OpArgs<'expand_array'>): Outcome {
-  if (!world.limits.fifo) return noFifo()
+  const none = mayHaveFifo(world, domain)
+  if (none) return none
   const gfn = args.array_gfn
   return domain.eventLock.write(() => {
     const state = domain.fifo
