@@ -35,6 +35,8 @@ const ROOMS: Record<string, readonly string[]> = {
   dump: [...FOUNDATION, 'abi', 'domain', 'host'],
   guest: [...FOUNDATION, 'abi', 'machine'],
   variants: [...FOUNDATION, 'abi', 'guest/index.ts', 'host'],
+  // Sees the hypervisor through the private memory and a mailbox.
+  vcpu: [...FOUNDATION, 'abi', 'machine'],
   hypervisor: [
     ...FOUNDATION,
     'abi',

@@ -7,6 +7,7 @@ import { exampleFile } from './snippets.js'
 describe('examples', () => {
   it.each([
     ['ping-pong', '1000 replies\n'],
+    ['threads', '1000 round trips between two threads\n'],
     ['raw-three-levels', 'up to 4 levels, 512 leaf pages per bitmap\n262144 channels\nport 1: leaf word 0 is 0x2\n'],
     [
       'pvcalls',

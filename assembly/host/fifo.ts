@@ -40,7 +40,7 @@ import {
 import { kickOf } from './levels'
 import { lock, unlock } from './lock'
 import { polled } from './poll'
-import { vcpuOf } from './ports'
+import { linkedBy, vcpuOf } from './ports'
 
 /** Tries to lock the queues of an event (EC-fifo-4). */
 const LOCK_TRIES: i32 = 3
@@ -74,10 +74,10 @@ function tailOf(fifo: usize, queue: u32): usize {
   return queuesOf(fifo, queue >>> 16) + TAILS + ((queue & 0xff) << 2)
 }
 
-function lockBoth(a: usize, b: usize): void {
+function lockBoth(a: usize, b: usize, thread: usize): void {
   const first = min(a, b)
-  lock(first + (LOCKS - TAILS))
-  if (a != b) lock(max(a, b) + (LOCKS - TAILS))
+  lock(first + (LOCKS - TAILS), thread)
+  if (a != b) lock(max(a, b) + (LOCKS - TAILS), thread)
 }
 
 function unlockBoth(a: usize, b: usize): void {
@@ -85,8 +85,8 @@ function unlockBoth(a: usize, b: usize): void {
   if (a != b) unlock(b + (LOCKS - TAILS))
 }
 
-/** EC-fifo-3…16. Xen: evtchn_fifo_set_pending. */
-export function queueRaise(dom: usize, port: u32, at: usize): i32 {
+/** EC-fifo-3…16. Xen: evtchn_fifo_set_pending. `thread` is the line of the thread that raises. */
+export function queueRaise(dom: usize, port: u32, at: usize, thread: usize): i32 {
   const fifo: usize = load<u32>(dom, FIFO)
   let word = wordAt(fifo, port)
   if (word == NONE) {
@@ -102,9 +102,9 @@ export function queueRaise(dom: usize, port: u32, at: usize): i32 {
     const old = load<u32>(at, LASTQ)
     const from = tailOf(fifo, old)
     const to = tailOf(fifo, queue)
-    lockBoth(from, to)
+    lockBoth(from, to, thread)
     if (queue == ((vcpu << 16) | load<u32>(at, PRIORITY)) && old == load<u32>(at, LASTQ))
-      return raiseLocked(dom, fifo, port, at, word, queue, from, to)
+      return raiseLocked(dom, fifo, port, at, word, queue, from, to, thread)
     unlockBoth(from, to)
   }
   add<u32>(fifo + DROPPED, 1)
@@ -112,7 +112,17 @@ export function queueRaise(dom: usize, port: u32, at: usize): i32 {
 }
 
 /** With both queues locked; unlocks them. */
-function raiseLocked(dom: usize, fifo: usize, port: u32, at: usize, word: u32, queue: u32, from: usize, to: usize): i32 {
+function raiseLocked(
+  dom: usize,
+  fifo: usize,
+  port: u32,
+  at: usize,
+  word: u32,
+  queue: u32,
+  from: usize,
+  to: usize,
+  thread: usize,
+): i32 {
   const block = load<u32>(queuesOf(fifo, queue >>> 16), BLOCK)
   if (block == NONE) {
     // Before PENDING is touched: a bit that stays up without an event would swallow all later ones (EC-bug-12).
@@ -129,6 +139,7 @@ function raiseLocked(dom: usize, fifo: usize, port: u32, at: usize, word: u32, q
     if (load<u32>(from) == port) store<u32>(from, 0)
     if (from != to) store<u32>(at, queue, LASTQ)
     linked = link(functions, fifo, port, block, queue, to)
+    linkedBy(thread)
     store<u32>(to, port)
   }
   unlockBoth(from, to)
@@ -159,12 +170,12 @@ function makeReady(dom: usize, functions: u32, block: u32, queue: u32): i32 {
 }
 
 /** EC-fifo-21: mask first, then pending. Pollers are not woken, for PENDING was set before. */
-export function queueUnmask(dom: usize, port: u32, at: usize): i32 {
+export function queueUnmask(dom: usize, port: u32, at: usize, thread: usize): i32 {
   const word = wordAt(load<u32>(dom, FIFO), port)
   if (word == NONE) return 0
   const functions = load<u32>(dom, FUNCTIONS)
   call_indirect<i32>(functions + BIT_CLEAR, word, MASKED)
-  return call_indirect<i32>(functions + BIT_TEST, word, PENDING) ? queueRaise(dom, port, at) : 0
+  return call_indirect<i32>(functions + BIT_TEST, word, PENDING) ? queueRaise(dom, port, at, thread) : 0
 }
 
 /** PENDING only; a queued event stays where it is and is skipped by the guest (EC-fifo-20). */

@@ -6,65 +6,41 @@
  *     send(domain, port) ─▶ port, peer's record ─▶ call_indirect leafSet ─▶ vCPU, active? ─▶ call_indirect climb
  *                              plain loads               guest's memory        plain loads        guest's memory
  *
- * Returns 0 or what is left to do (layout.ts: KICK, POLLED), a negative errno, or SLOW. Where it says SLOW nothing was
- * changed, and TypeScript does the whole of it by the domain's PortOps.
+ * Returns 0 or what is left to do (layout.ts: KICK, POLLED), a negative errno, or SLOW (operations.ts). The functions here
+ * are the hypervisor's own thread's, which takes no delivery lock; those of vCPUs on other threads are in threads.ts.
  */
 
-import { queueBits, queueClear, queueRaise, queueUnmask } from './fifo'
-import {
-  ABI,
-  DOMAINS,
-  ECS_INTERDOMAIN,
-  ECS_IPI,
-  ECS_UNBOUND,
-  EINVAL,
-  REMOTE,
-  REMOTE_PORT,
-  SLOW,
-  STATE,
-  STATUS,
-  VIRQS,
-} from './layout'
-import { levelsBits, levelsClear, levelsClimb, levelsRaise, levelsUnmask } from './levels'
-import { portAt, portOf, usable, vcpuOf } from './ports'
+import { HYPERVISOR, VIRQS } from './layout'
+import { levelsBits, levelsClimb } from './levels'
+import { raiseAt, sendBy, unmaskBy } from './operations'
+import { portAt, usable, vcpuOf } from './ports'
+export { waitOn } from './lock'
+export { bits, clear } from './operations'
 export { startPoll, wake, wakePoller } from './poll'
+export {
+  fallAsleep,
+  sleepOn,
+  threadBits,
+  threadRaiseVirq,
+  threadSend,
+  threadUnmask,
+} from './threads'
 
-/** ABI of the FIFO queues. */
-const QUEUED: u32 = 16
-
-function raiseAt(dom: usize, port: u32, at: usize): i32 {
-  const abi = load<u32>(dom, ABI)
-  if (abi == QUEUED) return queueRaise(dom, port, at)
-  return abi ? levelsRaise(dom, port, at) : SLOW
-}
-
-/** EVTCHNOP_send. The peer of an interdomain port exists: a close unbinds both ends (EC-lock-6). */
+/** EVTCHNOP_send by the hypervisor's thread. */
 export function send(dom: usize, port: u32): i32 {
-  if (load<u32>(dom, STATUS)) return SLOW
-  const at = portAt(dom, port)
-  if (!at) return -EINVAL
-  const state = load<u32>(at, STATE)
-  if (state == ECS_INTERDOMAIN) {
-    const peer: usize = load<u32>(DOMAINS + (load<u32>(at, REMOTE) << 2))
-    const remotePort = load<u32>(at, REMOTE_PORT)
-    const remote = portOf(peer, remotePort)
-    // Attached to Xen: a function in TypeScript is called.
-    return load<u32>(remote, STATE) == ECS_INTERDOMAIN ? raiseAt(peer, remotePort, remote) : SLOW
-  }
-  if (state == ECS_IPI) return raiseAt(dom, port, at)
-  return state == ECS_UNBOUND ? 0 : -EINVAL
+  return sendBy(dom, port, HYPERVISOR)
 }
 
 /** Raises a port, whatever it is bound to. */
 export function raise(dom: usize, port: u32): i32 {
   const at = portAt(dom, port)
-  return at ? raiseAt(dom, port, at) : 0
+  return at ? raiseAt(dom, port, at, HYPERVISOR) : 0
 }
 
 /** Raises a port if it is usable (EC-port-2). */
 export function raiseUsable(dom: usize, port: u32): i32 {
   const at = portAt(dom, port)
-  return at && usable(at) ? raiseAt(dom, port, at) : 0
+  return at && usable(at) ? raiseAt(dom, port, at, HYPERVISOR) : 0
 }
 
 /** Raises the port that a vCPU bound a VIRQ to, if it did (EC-vclass-2). */
@@ -79,30 +55,9 @@ export function climbAgain(dom: usize, port: u32): i32 {
   return at && levelsBits(dom, port) == 1 ? levelsClimb(dom, port, at) : 0
 }
 
-/** EVTCHNOP_unmask: 0 for any valid port, without effect on an unusable one (EC-unmask-2). */
+/** EVTCHNOP_unmask by the hypervisor's thread. */
 export function unmask(dom: usize, port: u32): i32 {
-  const at = portAt(dom, port)
-  if (!at) return -EINVAL
-  if (!usable(at)) return 0
-  const abi = load<u32>(dom, ABI)
-  if (abi == QUEUED) return queueUnmask(dom, port, at)
-  return abi ? levelsUnmask(dom, port, at) : SLOW
-}
-
-/** Clears PENDING of a port, usable or not. SLOW: the ABI is not known here. */
-export function clear(dom: usize, port: u32): i32 {
-  const abi = load<u32>(dom, ABI)
-  if (abi == QUEUED) queueClear(dom, port)
-  else if (abi) levelsClear(dom, port)
-  else return SLOW
-  return 0
-}
-
-/** Bit 0: pending; bit 1: masked, or without a word. Usable or not. SLOW: the ABI is not known here. */
-export function bits(dom: usize, port: u32): i32 {
-  const abi = load<u32>(dom, ABI)
-  if (abi == QUEUED) return queueBits(dom, port)
-  return abi ? levelsBits(dom, port) : SLOW
+  return unmaskBy(dom, port, HYPERVISOR)
 }
 
 /** Address of a port object, 0 if there is none: what EVTCHNOP_status looks at. */

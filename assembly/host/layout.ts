@@ -1,7 +1,8 @@
 /**
  * Where the host's private records are. src/machine/host_layout.ts says the same for TypeScript; a test compares the two.
  *
- *     0       header, one line, then a line for each of 63 threads (the delivery lock comes there)
+ *     0       W of the delivery lock, on a line of its own; then a line for each of 62 threads, 1 to 62
+ *     4032    line 63: the bell of the hypervisor's thread
  *     4096    domains: u32[32,768], the address of each domain's record by domid, 0 = no such domain
  *     135168  heap: records and tables, each a power of two of bytes and aligned to a line
  *
@@ -13,6 +14,55 @@
  * Addresses of guest words are absolute in that guest's memory and never used here: they are passed to the guest's own
  * core. What several threads write without the delivery lock has a line of its own.
  */
+
+/** W of the delivery lock: 1 while the hypervisor's thread changes what senders read, or waits for them to leave. */
+// @ts-ignore: decorator
+@inline
+export const DELIVERY_LOCK: usize = 0
+/** Counts what the hypervisor's thread is to look at: forwarded calls, vCPUs of its own that were kicked. A futex. */
+// @ts-ignore: decorator
+@inline
+export const BELL: usize = 4032
+/** 1: there are vCPUs whose KICKED or WOKEN is set. */
+// @ts-ignore: decorator
+@inline
+export const RUNG: usize = 4036
+
+// --- thread, a line of 64 bytes -----------------------------------------------------------------------------------------
+
+// @ts-ignore: decorator
+@inline
+export const THREAD_SHIFT: u32 = 6
+/** 1: the thread is inside the delivery lock. A futex. */
+// @ts-ignore: decorator
+@inline
+export const MARK: usize = 0
+/** u32[KNOWN_MEMORIES]: the number of the memory whose core this thread has in a run of slots. */
+// @ts-ignore: decorator
+@inline
+export const KNOWN: usize = 4
+/** Address of the mailbox; TypeScript alone uses it. */
+// @ts-ignore: decorator
+@inline
+export const MAILBOX: usize = 8
+/** What it raises, for whoever cleans up after a thread that is terminated: domain's record, port, and how far it is. */
+// @ts-ignore: decorator
+@inline
+export const RAISING: usize = 12
+// @ts-ignore: decorator
+@inline
+export const RAISING_PORT: usize = 16
+/** 1 = begun; 2 = linked on its FIFO queue. */
+// @ts-ignore: decorator
+@inline
+export const STAGE: usize = 20
+// @ts-ignore: decorator
+@inline
+export const KNOWN_MEMORIES: u32 = 1024
+/** Line of the hypervisor's own thread. It needs no mark: it is the only one that changes what senders read. */
+// @ts-ignore: decorator
+@inline
+export const HYPERVISOR: usize = 4032
 
 /** Addresses of domain records by domid. */
 // @ts-ignore: decorator
@@ -74,6 +124,17 @@ export const LEAF: usize = 52
 // @ts-ignore: decorator
 @inline
 export const FIFO: usize = 56
+/** Run of slots of the guest's core, and the number of the memory: numbers are never used twice. */
+// @ts-ignore: decorator
+@inline
+export const RUN: usize = 60
+// @ts-ignore: decorator
+@inline
+export const MEMORY: usize = 64
+/** 1: a vCPU of the domain has KICKED or WOKEN set. Written by senders. */
+// @ts-ignore: decorator
+@inline
+export const CALLS: usize = 192
 /** vCPUs that poll. Written by pollers. */
 // @ts-ignore: decorator
 @inline
@@ -102,14 +163,37 @@ export const LEVEL3: usize = 12
 // @ts-ignore: decorator
 @inline
 export const LAST: usize = 16
+/** Line of the thread that the vCPU runs on; 0 = the hypervisor's own. */
+// @ts-ignore: decorator
+@inline
+export const HOME: usize = 28
+/** 1: an upcall can enter it, PV or HVM with a way to call (EC-up-3), so an event wakes it. */
+// @ts-ignore: decorator
+@inline
+export const CALLABLE: usize = 32
 /** virq_to_evtchn[24]; 0 = not bound. */
 // @ts-ignore: decorator
 @inline
 export const VIRQS: usize = 64
-/** 1 = blocked, in SCHEDOP_block or SCHEDOP_poll. */
+/** 1 = blocked, in SCHEDOP_block or SCHEDOP_poll; 2 = the same, and it is to look at CONTROL. A futex. */
 // @ts-ignore: decorator
 @inline
 export const BLOCKED: usize = 192
+/** What the hypervisor wants of a vCPU on a thread: 0 run, 1 park, 2 stop. A futex. */
+// @ts-ignore: decorator
+@inline
+export const CONTROL: usize = 256
+/** 1: it is parked, and looks at CONTROL before it runs guest code. A futex. */
+// @ts-ignore: decorator
+@inline
+export const PARKED: usize = 320
+/** Of a vCPU on the hypervisor's thread: 1 = its flag went 0 to 1; 1 = it was woken. Written by senders. */
+// @ts-ignore: decorator
+@inline
+export const KICKED: usize = 324
+// @ts-ignore: decorator
+@inline
+export const WOKEN: usize = 328
 /** 1 = polling, and what: a port, or 0xffffffff for several or none. */
 // @ts-ignore: decorator
 @inline
@@ -201,6 +285,9 @@ export const ECS_IPI: u32 = 6
 
 // @ts-ignore: decorator
 @inline
+export const ESRCH: i32 = 3
+// @ts-ignore: decorator
+@inline
 export const EINVAL: i32 = 22
 /** Not decided here: TypeScript does it (a port of Xen's own, a policy, an ABI that this core does not know). */
 // @ts-ignore: decorator
@@ -223,6 +310,11 @@ export const KICK_VCPU: i32 = 2
 // @ts-ignore: decorator
 @inline
 export const KICK_DOMID: i32 = 15
+
+/** Slot of the function that sleeps: this core's own waitOn (lock.ts says why it is called this way). */
+// @ts-ignore: decorator
+@inline
+export const WAIT_ON: u32 = 1
 
 // Slots of a guest's core, from FUNCTIONS on.
 // @ts-ignore: decorator

@@ -24,11 +24,13 @@ export function startPoll(dom: usize, vcpu: u32, port: u32): void {
   write<u32>(v + BLOCKED, 1)
 }
 
-/** Ends a poll or a block; 1: the vCPU was asleep, and nobody else woke it. */
+/** Ends a poll or a block; not 0: the vCPU was asleep, and nobody else woke it. Its thread sleeps on BLOCKED, if it has one. */
 export function wake(dom: usize, vcpu: u32): i32 {
   const v = vcpuOf(dom, vcpu)
   if (take<u32>(v + POLLING)) add<u32>(dom + POLLERS, -1)
-  return take<u32>(v + BLOCKED) as i32
+  const asleep = take<u32>(v + BLOCKED) as i32
+  if (THREADS && asleep) atomic.notify(v + BLOCKED, 1)
+  return asleep
 }
 
 /** Wakes the next vCPU from `from` on that polls this port; its number, or -1 if there is none left. */

@@ -24,21 +24,11 @@ import {
   KICK_VCPU_MASK,
   POLLED,
   SLOW,
-  STATUS_DYING,
-  STATUS_FROZEN,
   VCPU_SHIFT,
 } from '../machine/host_layout.js'
 import type { GuestMemory } from '../machine/memory.js'
 import { frameRefs } from '../machine/memory.js'
-import type {
-  DomainConfig,
-  DomainHost,
-  DomainType,
-  Dying,
-  NlevelLimits,
-  NlevelRegistration,
-  RestoreReport,
-} from './config.js'
+import type { DomainConfig, DomainHost, DomainType, NlevelLimits, NlevelRegistration, RestoreReport } from './config.js'
 import { FifoPortOps, type FifoState } from './fifo.js'
 import { GrantEntries } from './grants.js'
 import { HvmParams } from './hvm_params.js'
@@ -47,7 +37,8 @@ import { EventLock } from './lock.js'
 import { PirqTable } from './pirq.js'
 import { ABI_OWN, type Delivery, enterForeign, goneOps, type PortOps } from './port_ops.js'
 import { PortTable } from './port_table.js'
-import { describeDomain, setDomainStatus } from './record.js'
+import { describeDomain, publishCallable } from './record.js'
+import { Running } from './running.js'
 import type { Subject } from './subject.js'
 import { upcallDeliverable } from './upcall.js'
 import { Vcpu } from './vcpu.js'
@@ -60,7 +51,7 @@ export interface Caller {
 }
 
 /** One domain. Made by `Hypervisor.createDomain`. */
-export class Domain implements Delivery, Subject {
+export class Domain extends Running implements Delivery, Subject {
   readonly domid: number
   readonly memory: GuestMemory
   readonly core: Core
@@ -89,10 +80,6 @@ export class Domain implements Delivery, Subject {
   handle: object | undefined
   /** How it was restored; null for a domain that was not, or whose guest makes its channels again. */
   restored: RestoreReport | null = null
-  /** Pauses by the domain's controller, counted. */
-  pauseCount = 0
-  /** Reason of SCHEDOP_shutdown; -1 = running. */
-  shutdownCode = -1
   /** Suspend event channel, stored unchecked (EC-xsm-7); 0 = none. */
   suspendEvtchn = 0
   /** Port from which an interrupted reset or teardown continues; 0 = none in progress (EC-reset-8). */
@@ -109,18 +96,15 @@ export class Domain implements Delivery, Subject {
   #bits: Bits
   #ops: PortOps
   #target: Domain | undefined
-  #dying: Dying = 'alive'
-  #frozen: 'saved' | 'restored' | null = null
-  #disposed = false
   readonly #host: DomainHost
 
   constructor(config: DomainConfig, memory: GuestMemory, host: DomainHost) {
+    super()
     this.domid = config.domid
     this.memory = memory
     this.core = memory.core
     this.type = config.type
     this.privileged = config.privileged
-    this.pauseCount = config.paused ? 1 : 0
     this.maxEvtchnPort = config.maxEvtchnPort
     this.nlevelLimits = config.nlevel
     this.sharedInfoGfn = config.sharedInfoGfn
@@ -130,8 +114,9 @@ export class Domain implements Delivery, Subject {
     this.#host = host
     this.hostCore = host.core
     this.record = host.core.memory.take(DOMAIN_BYTES)
-    this.coreSlots = host.core.enter(memory.core)
-    const vcpusAt = describeDomain(host.core, this.record, config, this.coreSlots, host.policyOnSend)
+    const slots = host.core.enter(memory.core)
+    this.coreSlots = slots.first
+    const vcpusAt = describeDomain(host.core, this.record, config, slots, host.policyOnSend)
     this.ports = new PortTable(host.core.memory, this.record)
     this.pirqs = new PirqTable(config.nrPirqs)
     this.vcpus = Array.from(
@@ -142,12 +127,17 @@ export class Domain implements Delivery, Subject {
     for (const vcpu of this.vcpus) this.useLegacyInfo(vcpu)
     this.#ops = this.#twoLevel()
     this.#ops.enter?.()
+    publishCallable(this)
+    this.pauseCount = config.paused ? 1 : 0
   }
 
-  /** The domain has left the host, or never came onto it: its records are given back. What is asked later finds it dead. */
+  /**
+   * The domain has left the host, or never came onto it: its records are given back. What is asked later finds it dead. While
+   * a thread of one of its vCPUs may still look at them they stay; this is called again when the last has gone.
+   */
   dispose(): void {
-    if (this.#disposed) return
-    this.#disposed = true
+    if (this.disposed || this.onThreads) return
+    this.disposed = true
     this.target = undefined
     this.grants.dispose()
     const { memory } = this.hostCore
@@ -169,31 +159,6 @@ export class Domain implements Delivery, Subject {
     if (this.#target) this.#target.stubs--
     this.#target = target
     if (target) target.stubs++
-  }
-
-  /** Alive, being torn down, or dead (EC-die-1). */
-  get dying(): Dying {
-    return this.#dying
-  }
-  set dying(dying: Dying) {
-    this.#dying = dying
-    this.#setStatus(STATUS_DYING, dying !== 'alive')
-  }
-
-  /**
-   * The domain stands still, between being saved and the end of its migration or between being restored and started: its
-   * hypercalls return EAGAIN, its upcalls wait. Events for it are kept.
-   */
-  get frozen(): 'saved' | 'restored' | null {
-    return this.#frozen
-  }
-  set frozen(frozen: 'saved' | 'restored' | null) {
-    this.#frozen = frozen
-    this.#setStatus(STATUS_FROZEN, frozen !== null)
-  }
-
-  #setStatus(bit: number, on: boolean): void {
-    if (!this.#disposed) setDomainStatus(this.hostCore, this.record, bit, on)
   }
 
   /** Width of shared_info: what the guest's mode was when it was last latched (EC-lay-4). */
@@ -241,22 +206,26 @@ export class Domain implements Delivery, Subject {
   useLegacyInfo(vcpu: Vcpu): void {
     if (vcpu.infoGfn >= 0) frameRefs(this.memory).release(vcpu.infoGfn)
     vcpu.infoGfn = -1
-    if (vcpu.vcpuId < XEN_LEGACY_MAX_VCPUS) {
-      vcpu.info = this.sharedInfoAt + vcpu.vcpuId * VCPU_INFO_SIZE
-      vcpu.activeDepth = 2
-    } else {
-      vcpu.loseInfo()
-      vcpu.activeDepth = 0
-    }
+    this.hostCore.lock.write(() => {
+      if (vcpu.vcpuId < XEN_LEGACY_MAX_VCPUS) {
+        vcpu.info = this.sharedInfoAt + vcpu.vcpuId * VCPU_INFO_SIZE
+        vcpu.activeDepth = 2
+      } else {
+        vcpu.loseInfo()
+        vcpu.activeDepth = 0
+      }
+    })
   }
 
-  /** Switches the port operations; the caller has excluded senders (NL-set-3). */
+  /** Switches the port operations, with senders shut out (NL-set-3). */
   useOps(ops: PortOps): void {
-    const old = this.#ops
-    this.#ops = ops
-    if (ops.enter) ops.enter()
-    else enterForeign(this)
-    old.leave?.()
+    this.hostCore.lock.write(() => {
+      const old = this.#ops
+      this.#ops = ops
+      if (ops.enter) ops.enter()
+      else enterForeign(this)
+      old.leave?.()
+    })
   }
 
   /** Switches to the FIFO ABI; its state is complete by then (EC-XSA-358, EC-XSA-359). */
@@ -267,13 +236,15 @@ export class Domain implements Delivery, Subject {
 
   /** Back to two levels from wherever the domain is: after a reset, soft reset or death (EC-reset-9, NL-reset-1). */
   returnToTwoLevels(): void {
-    this.leaveNlevel()
-    if (this.#ops.abi === ABI_OWN) this.useOps(this.#twoLevel())
-    if (!this.fifo) return
-    // Guest words stay as they are (EC-fifo-24), and so do the two-level ones, set bits included (EC-reset-11).
-    this.fifo.release(this.memory)
-    this.fifo = null
-    this.useOps(this.#twoLevel())
+    this.hostCore.lock.write(() => {
+      this.leaveNlevel()
+      if (this.#ops.abi === ABI_OWN) this.useOps(this.#twoLevel())
+      if (!this.fifo) return
+      // Guest words stay as they are (EC-fifo-24), and so do the two-level ones, set bits included (EC-reset-11).
+      this.fifo.release(this.memory)
+      this.fifo = null
+      this.useOps(this.#twoLevel())
+    })
   }
 
   /** Back from N levels to two: after a reset, soft reset or death (NL-reset-1). Frames are let go, level 1 becomes 0. */
@@ -355,6 +326,11 @@ export class Domain implements Delivery, Subject {
   kick(vcpu: Vcpu): void {
     this.#host.kick(vcpu)
     if (this.type === 'pv' || upcallDeliverable(this, vcpu)) this.unblock(vcpu)
+  }
+
+  /** A sender on another thread woke a vCPU that runs on the hypervisor's. */
+  wokenElsewhere(vcpu: Vcpu): void {
+    this.#host.unblocked(vcpu)
   }
 
   /** Brings a vCPU online. An event raised while it was down made no upcall, and no edge follows, so it is upcalled now

@@ -124,7 +124,8 @@ export class FifoState {
     frameRefs(memory).hold(gfn)
     this.#pageGfns.push(gfn)
     this.#set(PAGES + this.nrPages, address)
-    this.#set(NR_PAGES, this.nrPages + 1)
+    // Beside senders: after the page that it tells of.
+    Atomics.store(this.#memory.words, (this.at >>> 2) + NR_PAGES, this.nrPages + 1)
   }
 
   /** Absolute address of a port's event word; -1 = its page does not exist. */
@@ -136,6 +137,10 @@ export class FifoState {
   /** Last event of a queue; 0 = empty. May be stale. */
   tail(vcpu: number, priority: number): number {
     return this.#memory.words[this.#queueWord(vcpu) + TAILS + priority]!
+  }
+  /** Address of a queue's lock. */
+  lockAt(vcpu: number, priority: number): number {
+    return this.#queues + (vcpu << QUEUES_SHIFT) + QUEUE.LOCKS + 4 * priority
   }
   setTail(vcpu: number, priority: number, port: number): void {
     this.#memory.words[this.#queueWord(vcpu) + TAILS + priority] = port

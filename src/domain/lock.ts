@@ -3,9 +3,9 @@
  * bookkeeping, registration; R for status and the dump. Order: event lock(s), two domains by ascending id, then
  * channel locks.
  *
- * Today one thread runs every hypercall, so a lock is never contended: taking one that is held is a path that would
- * deadlock in Xen, and is reported as the bug it is. Channel locks (EC-lock-2) protect nothing on one thread and are
- * left out; where Xen takes one, the code says so.
+ * Only the hypervisor's thread takes it, so it is never contended: taking one that is held is a path that would deadlock in
+ * Xen, and is reported as the bug it is. In the place of channel locks (EC-lock-2) there is the delivery lock, one for the
+ * host (machine/delivery_lock.ts).
  *
  * Operations that guests repeat take and release the lock themselves: a body that captures variables would be garbage.
  */

@@ -13,8 +13,8 @@ export const matches = (selectors: Selectors | null, levels: number, nrPages: nu
   selectors?.levels === levels && selectors.nrPages === nrPages && selectors.bits === bits
 
 /**
- * The switch (NL-reg-4). Senders are outside: one thread runs hypercalls, so each send is wholly before or wholly after
- * it (NL-set-3). Bits first, then level 1 to 0, then depth, frames and operations together.
+ * The switch (NL-reg-4). Senders are outside, shut out by the delivery lock where they have threads of their own, so each
+ * send is wholly before or wholly after it (NL-set-3). Bits first, then level 1 to 0, then depth, frames and operations together.
  */
 export function switchTo(
   domain: Domain,
@@ -28,6 +28,8 @@ export function switchTo(
   const words32 = (words * bits) / 32
   for (const gfn of registration.pendingGfns) frameRefs(domain.memory).hold(gfn)
   for (const gfn of registration.maskGfns) frameRefs(domain.memory).hold(gfn)
+  const { lock } = domain.hostCore
+  lock.exclude()
   domain.core.moveLeaf(old.pending[0]!, old.mask[0]!, leaf.pending[0]!, leaf.mask[0]!, words32)
   for (const vcpu of domain.vcpus) {
     // Selectors recorded for another size than the committed one can never become active.
@@ -37,6 +39,7 @@ export function switchTo(
   }
   domain.nlevel = registration
   domain.useOps(ops)
+  lock.admit()
 }
 
 /**
@@ -46,7 +49,7 @@ export function switchTo(
 export function activate(domain: Domain, vcpu: Vcpu): void {
   const { levels, bits, nrPages } = domain.nlevel!
   const { core } = domain
-  vcpu.publishSelectors()
+  domain.hostCore.lock.write(() => vcpu.publishSelectors())
   const channels = maxEvtchns(bits, levels, nrPages)
   for (let k = levels - 1; k > 1; k--) {
     const { pages } = vcpu.recorded!.areas[k - 2]!

@@ -68,7 +68,8 @@ export class PortTable {
   }
   /** Only destruction lowers it, to make the ports above invalid (EC-die-3). */
   set validEvtchns(count: number) {
-    this.#memory.words[this.#record + VALID] = count
+    // Beside senders that look at it without the hypervisor's leave: after the bucket that it tells of.
+    Atomics.store(this.#memory.words, this.#record + VALID, count)
   }
   /** Ports that are taken, without port 0 (EC-port-20). */
   get activeEvtchns(): number {
@@ -240,7 +241,10 @@ export class PortTable {
   }
   /** An event came while the port's word did not exist (EC-fifo-3). Xen never takes the mark back (EC-expand-7). */
   savedPending(port: number): boolean {
-    return this.#get(port, SAVED) !== 0
+    // After the page was published, for a sender looks the other way round.
+    const { words } = this.#memory
+    const bucket = words[(words[this.#record + DIRECTORY]! >>> 2) + (port >> 6)]!
+    return Atomics.load(words, (bucket >>> 2) + ((port & 63) << (PORT_SHIFT - 2)) + SAVED) !== 0
   }
   setSavedPending(port: number): void {
     this.#set(port, SAVED, 1)

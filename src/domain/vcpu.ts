@@ -63,6 +63,10 @@ export class Vcpu {
   upcallVector = 0
   /** Its upcall handler runs: it is inside the embedder's `onUpcall`. */
   inUpcall = false
+  /** Number of the thread that it runs on; 0 = the hypervisor's own. */
+  thread = 0
+  /** Called when something that decides whether it runs has changed: a vCPU on a thread is told. */
+  onChange: (() => void) | undefined
 
   /** `record`: where its record is in the private memory. */
   constructor(
@@ -88,6 +92,11 @@ export class Vcpu {
    */
   eventChannelOp<N extends EvtchnOpName>(op: N, args: Readonly<In<N>>): Out<N> {
     return this.#call(this, op, args)
+  }
+
+  /** Address of its record. */
+  get at(): number {
+    return this.#record << 2
   }
 
   #get(word: number): number {
@@ -205,6 +214,7 @@ export class Vcpu {
   }
   set down(down: boolean) {
     this.#set(DOWN, down ? 1 : 0)
+    this.onChange?.()
   }
 
   /** First port of its list of PIRQ ports; 0 = none (EC-pirq-9). */

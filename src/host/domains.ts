@@ -20,6 +20,8 @@ export class Domains implements Iterable<Domain> {
   /** Frames that all domains have, and the windows of each memory: nothing here walks over all domains. */
   #frames = 0
   readonly #windows = new Windows()
+  /** Off the host, but threads of their vCPUs may still look at them. */
+  readonly #leaving = new Set<Domain>()
 
   /** `maxFrames`: RAM of the host, of which every domain has its part. */
   constructor(callouts: Callouts, maxFrames = Number.MAX_SAFE_INTEGER) {
@@ -115,12 +117,19 @@ export class Domains implements Iterable<Domain> {
   remove(domid: number): void {
     const domain = this.#byId[domid]
     if (!domain) return
-    this.#frames -= domain.memory.frames
-    this.#windows.remove(domain)
     domain.hostCore.publish(domid, 0)
-    domain.dispose()
     this.#byId[domid] = undefined
     this.#domids.delete(domid)
+    this.#leaving.add(domain)
+    this.leave(domain)
+  }
+
+  /** Frees RAM and records of a domain that is off the host, as soon as no thread of its vCPUs can look at them any more. */
+  leave(domain: Domain): void {
+    if (domain.onThreads || !this.#leaving.delete(domain)) return
+    this.#frames -= domain.memory.frames
+    this.#windows.remove(domain)
+    domain.dispose()
   }
 }
 
@@ -153,13 +162,17 @@ class Windows {
     }
   }
 
-  /** A domain that has bytes of this window and is neither dead nor `replaced`: it would be the other's prey. */
+  /**
+   * A domain that has bytes of this window and is neither `replaced` nor dead, with all threads of its vCPUs gone: it would be
+   * the other's prey.
+   */
   overlapping(memory: GuestMemory, replaced: Domain | undefined): Domain | undefined {
     const cells = this.#cells.get(memory.memory)
     if (!cells) return undefined
     for (const cell of cellsOf(memory))
       for (const other of cells.get(cell) ?? [])
-        if (other !== replaced && other.dying !== 'dead' && overlap(memory, other.memory)) return other
+        if (other !== replaced && (other.dying !== 'dead' || other.onThreads) && overlap(memory, other.memory))
+          return other
     return undefined
   }
 }

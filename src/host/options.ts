@@ -23,6 +23,7 @@ import type { DomainConfig, DomainType } from '../domain/config.js'
 import type { Vcpu } from '../domain/handles.js'
 import type { UpcallHow } from '../domain/upcall.js'
 import type { WasmMemory } from '../machine/core.js'
+import { MOST_THREADS } from '../machine/host_layout.js'
 import type { GuestMemoryOptions } from '../machine/memory.js'
 import type { Faults, TraceSink } from '../trace/index.js'
 import { checkAbis, type OwnAbi } from './own_abi.js'
@@ -83,6 +84,8 @@ export interface HypervisorOptions {
    * softirqs run, or a step ends (`hypercallStep`, `killStep`, `softResetStep`). Default never.
    */
   preempt?: () => boolean
+  /** Threads that vCPUs may be attached to, beside the hypervisor's own: 0 to 62. Default 0 (docs/threads.md). */
+  threads?: number
 }
 
 /** Options of a domain. */
@@ -146,6 +149,7 @@ const HOST_OPTIONS: Table<HypervisorOptions> = {
   fifo: flag,
   abis: checkAbis,
   preempt: func,
+  threads: within(0, MOST_THREADS),
 }
 
 /** Rows for the options of a domain; what depends on another option is checked where that is known. */

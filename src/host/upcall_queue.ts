@@ -85,7 +85,7 @@ export class UpcallQueue {
   leave(vcpu: Vcpu): void {
     this.#depth--
     if (this.#depth || this.#delivering) return
-    if (!vcpu.upcallVector && vcpu.upcallPending) this.#upcalls.push(vcpu)
+    if (!vcpu.thread && !vcpu.upcallVector && vcpu.upcallPending) this.#upcalls.push(vcpu)
     if (this.#upcalls.length || this.#unblocked.length) this.deliver()
   }
 
@@ -104,6 +104,11 @@ export class UpcallQueue {
   /** A vCPU is online: an unblock that was held back for it is reported when the call is over. */
   comesUp(vcpu: Vcpu): void {
     if (this.#unblockLater.delete(vcpu)) this.#unblocked.push(vcpu)
+  }
+
+  /** Drops the unblock that was held back for a vCPU that runs elsewhere from here on. */
+  forgetUnblock(vcpu: Vcpu): void {
+    this.#unblockLater.delete(vcpu)
   }
 
   /** Drops the unblocks that were held back for a domain that will not run again. */
@@ -135,16 +140,16 @@ export class UpcallQueue {
   /** Reports that a vCPU was unblocked, unless its domain has ended or moved since, or it blocked again. */
   #goOn(vcpu: Vcpu): void {
     const domain = this.#domains.of(vcpu)
-    if (domain?.dying !== 'alive' || vcpu.blocked) return
+    if (domain?.dying !== 'alive' || vcpu.blocked || vcpu.thread) return
     if (domain.frozen || !this.#running(vcpu)) this.#unblockLater.add(vcpu)
     else
       this.#callouts.run(`onUnblock of d${vcpu.domid}v${vcpu.vcpuId}`, undefined, () => this.#entry.onUnblock?.(vcpu))
   }
 
-  /** The vCPU's domain, if both run guest code. */
+  /** The vCPU's domain, if both run guest code here. One with a thread of its own looks for its upcalls there. */
   #running(vcpu: Vcpu): Domain | null {
     const domain = this.#domains.of(vcpu)
-    if (domain?.dying !== 'alive') return null
+    if (domain?.dying !== 'alive' || vcpu.thread) return null
     return domain.pauseCount || domain.shutdownCode >= 0 || vcpu.down ? null : domain
   }
 

@@ -78,6 +78,12 @@ export class Calls {
     return outArgs(op, args)
   }
 
+  /** EVTCHNOP_send without a struct in guest memory: 0, or -errno. */
+  send(vcpu: Vcpu, port: number): number {
+    const domain = callingDomain(vcpu, this.#domains.of(vcpu))
+    return toRegister(domain instanceof Refusal ? domain : this.#run(domain.callers[vcpu.vcpuId]!, 'send', { port }))
+  }
+
   #run<N extends EvtchnOpName>(caller: Caller, op: N, args: OpArgs<N>): Outcome {
     const run = () => typedOperation(this.#world, caller, op, args)
     const { seam } = this.#world

@@ -62,6 +62,7 @@ export class Domctl {
       if (domain.dying === 'dead') return true
       domain.dying = 'dying'
       if (destroyChannels(world, domain) === PREEMPTED) return false
+      domain.hostCore.lock.exclude()
       for (const vcpu of domain.vcpus) {
         if (vcpu.infoGfn >= 0) frameRefs(domain.memory).release(vcpu.infoGfn)
         vcpu.infoGfn = -1
@@ -71,6 +72,7 @@ export class Domctl {
         vcpu.down = true
       }
       domain.grants.releaseHeld()
+      domain.hostCore.lock.admit()
       domain.pirqs.dropEoiMap(domain.memory)
       domain.dying = 'dead'
       this.#host.died(domain)

@@ -12,6 +12,7 @@ import {
 import { FIRST_UPCALL_VECTOR } from '../abi/limits.js'
 import { decode } from '../abi/struct.js'
 import type { Caller, Domain } from '../domain/domain.js'
+import { publishCallable } from '../domain/record.js'
 import { upcallDeliverable } from '../domain/upcall.js'
 import { Errno, type Outcome, Refusal, refuse } from '../errno.js'
 import type { World } from '../host/world.js'
@@ -44,6 +45,7 @@ function setUpcallVector({ domain, vcpu: by }: Caller, gva: number): Outcome {
   const vcpu = domain.vcpus[args.vcpu]
   if (!vcpu) return noVcpu(domain, args.vcpu)
   vcpu.upcallVector = args.vector
+  publishCallable(domain)
   if (upcallDeliverable(domain, vcpu)) domain.kick(vcpu)
   return 0
 }
@@ -97,8 +99,9 @@ export function storeParam(domain: Domain, index: number, value: bigint): Outcom
   if (index === HVM_PARAMS.ALTP2M.index && kept && kept !== value)
     return refuse(EEXIST, () => `HVM_PARAM_ALTP2M of d${domain.domid} is ${kept} already`)
   domain.hvmParams.set(index, value)
-  if (index === HVM_PARAM_CALLBACK_IRQ)
-    for (const vcpu of domain.vcpus) if (upcallDeliverable(domain, vcpu)) domain.kick(vcpu)
+  if (index !== HVM_PARAM_CALLBACK_IRQ) return 0
+  publishCallable(domain)
+  for (const vcpu of domain.vcpus) if (upcallDeliverable(domain, vcpu)) domain.kick(vcpu)
   return 0
 }
 

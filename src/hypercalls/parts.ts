@@ -86,6 +86,19 @@ export function getFreePort(domain: Domain): number | Refusal {
   return port
 }
 
+/**
+ * Shuts senders on other threads out for the effects of an operation: the channel locks, for writing (EC-lock-2). `port` was
+ * taken for it, and is given back if a thread does not leave. `domain.hostCore.lock.admit` follows.
+ */
+export function excludeFor(domain: Domain, port: number): void {
+  try {
+    domain.hostCore.lock.exclude()
+  } catch (error) {
+    domain.ports.giveBack(port)
+    throw error
+  }
+}
+
 // In functions of their own: one that holds a function with captured variables makes garbage whenever it is called.
 
 function opensNone({ domid, dying }: Domain): Refusal {

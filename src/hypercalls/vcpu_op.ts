@@ -68,10 +68,13 @@ function registerVcpuInfo(caller: Caller, vcpu: Vcpu, gva: number): Outcome {
 function moveVcpuInfo(domain: Domain, vcpu: Vcpu, to: number, gfn: number): void {
   const { core, memory } = domain
   const fromDummy = vcpu.onDummy
+  // An event that is raised between the copy and the switch would be marked in the area that is left.
+  domain.hostCore.lock.exclude()
   for (let i = 0; i < VCPU_INFO_SIZE; i++) memory.poke8(to + i, fromDummy ? 0 : memory.peek8(vcpu.info + i))
   frameRefs(memory).hold(gfn)
   vcpu.info = to
   vcpu.infoGfn = gfn
+  domain.hostCore.lock.admit()
   if (fromDummy) vcpu.setUpcallMask(1)
   const bits = domain.eventBits
   if (domain.nlevel) {

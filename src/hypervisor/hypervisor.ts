@@ -27,6 +27,7 @@ import type { RestoreOptions, SaveOptions } from '../migration/options.js'
 import { Booting } from './booting.js'
 import type { Grants } from './grants.js'
 import { Parts } from './parts.js'
+import { ThreadedHost } from './threaded.js'
 
 let worldIn: (xen: Hypervisor) => SchedWorld
 
@@ -34,7 +35,7 @@ let worldIn: (xen: Hypervisor) => SchedWorld
 export const worldOf = (xen: Hypervisor): SchedWorld => worldIn(xen)
 
 /** One emulated host. */
-export class Hypervisor {
+export class Hypervisor extends ThreadedHost {
   static {
     worldIn = (xen) => xen.#parts.world
   }
@@ -45,6 +46,7 @@ export class Hypervisor {
   private constructor(parts: Parts) {
     // JavaScript does not know `private`, and only `create` checks the options.
     if (!(parts instanceof Parts)) throw new TypeError('new Hypervisor: use Hypervisor.create(options)')
+    super(parts)
     this.#parts = parts
     this.#booting = new Booting(parts)
   }
@@ -101,8 +103,7 @@ export class Hypervisor {
    * @throws ParameterError for what is no domain or no GuestKernel; XenError ESRCH if the domain is gone.
    */
   adopt(domain: Domain, guest: GuestKernel): void {
-    const inner = this.#domain('adopt', domain)
-    this.#booting.adopt(inner, guest)
+    this.#booting.adopt(this.#domain('adopt', domain), guest)
   }
 
   /** The domain with this number, dying ones included. */
@@ -118,8 +119,8 @@ export class Hypervisor {
 
   /** Makes `domain` the stub device model of `target`; undefined ends it. It may then act on its target (EC-xsm-1). */
   setTarget(domain: Domain, target: Domain | undefined): void {
-    const inner = this.#domain('setTarget', domain)
-    inner.target = target === undefined ? undefined : this.#domain('setTarget', target, 'target')
+    this.#domain('setTarget', domain).target =
+      target === undefined ? undefined : this.#domain('setTarget', target, 'target')
   }
 
   /** Pauses a domain by its controller; counted. A paused domain may be reset by others (EC-reset-4). */

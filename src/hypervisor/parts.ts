@@ -17,6 +17,7 @@ import { ownOperations } from '../host/own_abi.js'
 import { PollTimers } from '../host/poll_timers.js'
 import { sealedPolicy } from '../host/sealed_policy.js'
 import { Softirqs } from '../host/softirq.js'
+import { checkThreads, Threads } from '../host/threads.js'
 import { UpcallQueue } from '../host/upcall_queue.js'
 import { Virqs } from '../host/virq.js'
 import { defaultPolicy } from '../host/xsm.js'
@@ -51,6 +52,7 @@ export class Parts {
   readonly interrupts: Interrupts
   readonly moving: Moving
   readonly grants: Grants
+  readonly threads: Threads
   readonly #seam: Seam | undefined
 
   constructor(options: HypervisorOptions) {
@@ -68,12 +70,14 @@ export class Parts {
     this.virqs = new Virqs(() => this.domains.get(0))
     this.world = this.#makeWorld(options)
     const { evtchnSend } = options.xsm ?? defaultPolicy
-    this.domainHost = this.#makeDomainHost(evtchnSend !== defaultPolicy.evtchnSend, trace?.upcall)
+    const core = checkThreads(options.threads ?? 0) ? HostCore.create(true) : HostCore.create()
+    this.domainHost = this.#makeDomainHost(core, evtchnSend !== defaultPolicy.evtchnSend, trace?.upcall)
     this.calls = new Calls(this.domains, this.queue, this.world)
     this.domctl = new Domctl(this)
     this.interrupts = new Interrupts(this)
     this.moving = new Moving(this)
     this.grants = new Grants(this.domains)
+    this.threads = this.#makeThreads(options.threads ?? 0)
   }
 
   #makeWorld(options: HypervisorOptions): SchedWorld {
@@ -99,10 +103,30 @@ export class Parts {
     }
   }
 
+  #makeThreads(most: number): Threads {
+    return new Threads(
+      {
+        core: this.domainHost.core,
+        domains: this.domains,
+        queue: this.queue,
+        timers: this.timers,
+        callouts: this.callouts,
+        raw: (vcpu, nr, args, onRefusal) => this.calls.raw(vcpu, nr, args, onRefusal),
+        virq: (vcpu, virq) => this.interrupts.vcpuVirq(vcpu, virq),
+        send: (vcpu, port) => this.calls.send(vcpu, port),
+      },
+      most,
+    )
+  }
+
   /** `policyOnSend`: the policy has a say in sends, so no send is the host core's alone. */
-  #makeDomainHost(policyOnSend: boolean, traceUpcall: ((vcpu: VcpuHandle) => void) | undefined): DomainHost {
+  #makeDomainHost(
+    core: HostCore,
+    policyOnSend: boolean,
+    traceUpcall: ((vcpu: VcpuHandle) => void) | undefined,
+  ): DomainHost {
     return {
-      core: HostCore.create(),
+      core,
       policyOnSend,
       kick: (vcpu) => {
         if (traceUpcall) this.callouts.run('trace.upcall', undefined, () => traceUpcall(this.#handle(vcpu)))

@@ -6,9 +6,10 @@
 
 import { Errno, XenError } from '../errno.js'
 import * as wasm from '../generated/wasm.js'
-import { type Core, decodeModule, type WasmModule } from './core.js'
+import { type Core, decodeModule, type WasmMemory, type WasmModule } from './core.js'
+import { DeliveryLock } from './delivery_lock.js'
 import { SHARED_HOST } from './host_build.js'
-import { DOMAINS, HEAP, SLOTS } from './host_layout.js'
+import { DOMAINS, FIRST_SLOT, HEAP, SLOTS, WAIT_ON } from './host_layout.js'
 import { PrivateMemory } from './private_memory.js'
 
 /** The core's exports; see assembly/host/index.ts. `domain` is the address of a record. */
@@ -25,6 +26,13 @@ export interface HostExports {
   startPoll(domain: number, vcpu: number, port: number): void
   wake(domain: number, vcpu: number): number
   wakePoller(domain: number, port: number, from: number): number
+  // What vCPUs on threads of their own call; `thread` is the address of the thread's line.
+  threadSend(thread: number, domid: number, generation: number, port: number): number
+  threadUnmask(thread: number, domid: number, generation: number, port: number): number
+  threadRaiseVirq(thread: number, domid: number, generation: number, vcpu: number, virq: number): number
+  threadBits(thread: number, domid: number, generation: number, port: number): number
+  fallAsleep(domain: number, vcpu: number): void
+  sleepOn(at: number, value: number, timeoutNs: number): void
 }
 
 const modules: { single?: WasmModule; threads?: WasmModule } = {}
@@ -36,10 +44,30 @@ function hostModule(shared: boolean): WasmModule {
   return modules[build]
 }
 
+/** A table of functions without guests' cores. */
+export const newTable = (): WebAssembly.Table => new WebAssembly.Table({ element: 'anyfunc', initial: FIRST_SLOT })
+
+/** A host core over a private memory. Its table has its own function that sleeps. */
+export function instance(shared: boolean, env: { memory: WasmMemory; table: WebAssembly.Table }): HostExports {
+  const { exports } = new WebAssembly.Instance(hostModule(shared), { env })
+  env.table.set(WAIT_ON, exports.waitOn)
+  return exports as unknown as HostExports
+}
+
 /** Where a guest's core is in the table. */
-interface Slots {
+export interface Slots {
   readonly first: number
-  users: number
+  /** Number of this run of slots, and of the memory: the run may serve another memory later, the number never does. */
+  readonly run: number
+  readonly memory: number
+}
+
+/** Puts the functions of a guest's core into a table, or null in their place. */
+export function fillSlots(table: WebAssembly.Table, first: number, core: Core | null): void {
+  if (first + SLOTS.length > table.length) table.grow(Math.max(first + SLOTS.length - table.length, table.length))
+  SLOTS.forEach((name, i) => {
+    table.set(first + i, core?.[name] ?? null)
+  })
 }
 
 /** One host's private state and the core that works on it. */
@@ -47,18 +75,22 @@ export class HostCore {
   readonly memory: PrivateMemory
   readonly calls: HostExports
   readonly #table: WebAssembly.Table
-  readonly #slots = new Map<Core, Slots>()
-  readonly #freeSlots: number[] = []
-  /** Slot 0 stays empty: a record that names no core traps. */
-  #nextSlot = 1
+  readonly lock: DeliveryLock
+  readonly #slots = new Map<Core, Slots & { users: number }>()
+  readonly #freeRuns: number[] = []
+  #nextRun = 0
+  #memories = 0
+  /** Gets each memory that guests begin to live in. */
+  onMemory: ((core: Core, slots: Slots) => void) | undefined
 
   #generation = 0
 
   private constructor(memory: PrivateMemory) {
     this.memory = memory
-    this.#table = new WebAssembly.Table({ element: 'anyfunc', initial: 1 })
-    const imports = { env: { memory: memory.memory!, table: this.#table } }
-    this.calls = new WebAssembly.Instance(hostModule(memory.shared), imports).exports as unknown as HostExports
+    this.lock = new DeliveryLock(memory)
+    this.#table = newTable()
+    const imports = { memory: memory.memory!, table: this.#table }
+    this.calls = instance(memory.shared, imports)
   }
 
   /**
@@ -74,35 +106,32 @@ export class HostCore {
     }
   }
 
-  /** First slot of a guest's core. Each `enter` is paired with a `leave`. */
-  enter(core: Core): number {
+  /** Where a guest's core is. Each `enter` is paired with a `leave`. */
+  enter(core: Core): Slots {
     let slots = this.#slots.get(core)
     if (!slots) {
-      const first = this.#freeSlots.pop() ?? this.#newSlots()
-      SLOTS.forEach((name, i) => {
-        this.#table.set(first + i, core[name])
-      })
-      slots = { first, users: 0 }
+      const run = this.#freeRuns.pop() ?? this.#nextRun++
+      const first = FIRST_SLOT + run * SLOTS.length
+      fillSlots(this.#table, first, core)
+      slots = { first, run, memory: ++this.#memories, users: 0 }
       this.#slots.set(core, slots)
+      this.onMemory?.(core, slots)
     }
     slots.users++
-    return slots.first
+    return slots
   }
 
   leave(core: Core): void {
     const slots = this.#slots.get(core)!
     if (--slots.users) return
-    for (let i = 0; i < SLOTS.length; i++) this.#table.set(slots.first + i, null)
+    fillSlots(this.#table, slots.first, null)
     this.#slots.delete(core)
-    this.#freeSlots.push(slots.first)
+    this.#freeRuns.push(slots.run)
   }
 
-  #newSlots(): number {
-    const first = this.#nextSlot
-    const end = first + SLOTS.length
-    if (end > this.#table.length) this.#table.grow(Math.max(end - this.#table.length, this.#table.length))
-    this.#nextSlot = end
-    return first
+  /** The memories that guests live in at present. */
+  get memories(): ReadonlyMap<Core, Slots> {
+    return this.#slots
   }
 
   /** A number that no domain of this host had. */
@@ -112,7 +141,9 @@ export class HostCore {
 
   /** Publishes a domain's record under its number; 0 takes the number off the host. */
   publish(domid: number, record: number): void {
-    this.memory.words[(DOMAINS >> 2) + domid] = record
+    this.lock.write(() => {
+      this.memory.words[(DOMAINS >> 2) + domid] = record
+    })
   }
 
   /** The record of a domain, 0 if there is none. */

@@ -2,7 +2,8 @@
  * The records of the host core in the private memory, as assembly/host/layout.ts has them: byte offsets and sizes. A test
  * compares the two files.
  *
- *     0       header, one line, then a line for each of 63 threads (the delivery lock comes there)
+ *     0       W of the delivery lock, on a line of its own; then a line for each of 62 threads, 1 to 62
+ *     4032    line 63: the bell of the hypervisor's thread
  *     4096    domains: u32[32,768], the address of each domain's record by domid, 0 = no such domain
  *     135168  heap: records and tables, each a power of two of bytes and aligned to a line
  *
@@ -11,6 +12,22 @@
  *               ├─────▶ leaf: (pending page, mask page)[]             levels
  *               └─────▶ FIFO record: pages, queues ──▶ 256 bytes a vCPU   FIFO
  */
+
+/** W of the delivery lock, the bell of the hypervisor's thread, and that somebody of its own was kicked. */
+export const DELIVERY_LOCK = 0
+export const BELL = 4032
+export const RUNG = 4036
+
+/** A thread's line. */
+export const THREAD = { MARK: 0, KNOWN: 4, MAILBOX: 8, RAISING: 12, RAISING_PORT: 16, STAGE: 20 } as const
+/** STAGE of an event that is linked on its FIFO queue. */
+export const STAGE_LINKED = 2
+export const THREAD_SHIFT = 6
+/** Threads beside the hypervisor's own, and the number that its queue locks bear. */
+export const MOST_THREADS = 62
+export const HYPERVISOR_THREAD = 63
+/** Memories whose cores a thread can have. */
+export const KNOWN_MEMORIES = 1024
 
 /** Addresses of domain records by domid, and where the heap begins. */
 export const DOMAINS = 4096
@@ -33,7 +50,10 @@ export const DOMAIN = {
   SEL: 48,
   LEAF: 52,
   FIFO: 56,
+  RUN: 60,
+  MEMORY: 64,
   POLLERS: 128,
+  CALLS: 192,
 } as const
 export const DOMAIN_BYTES = 256
 
@@ -53,12 +73,26 @@ export const VCPU = {
   DOWN: 20,
   /** First port of the list of PIRQ ports (EC-pirq-9); only TypeScript asks. */
   PIRQ_HEAD: 24,
+  HOME: 28,
+  CALLABLE: 32,
   VIRQS: 64,
   BLOCKED: 192,
+  CONTROL: 256,
+  PARKED: 320,
+  KICKED: 324,
+  WOKEN: 328,
   POLLING: 384,
   POLL_PORT: 388,
 } as const
 export const VCPU_SHIFT = 9
+
+/** What the hypervisor wants of a vCPU on a thread: CONTROL. */
+export const CONTROL_RUN = 0
+export const CONTROL_PARK = 1
+export const CONTROL_STOP = 2
+/** BLOCKED of a vCPU that sleeps, and of one that is to look at CONTROL. */
+export const ASLEEP = 1
+export const ASLEEP_CALLED = 2
 
 /** A port object. */
 export const PORT = {
@@ -99,6 +133,10 @@ export const POLLED = 2
 export const KICK_VCPU = 2
 export const KICK_DOMID = 15
 export const KICK_VCPU_MASK = 0x1fff
+
+/** Slot of the function that sleeps, and the first slot of guests' cores. Slot 0 is empty: what names no core traps. */
+export const WAIT_ON = 1
+export const FIRST_SLOT = 2
 
 /** Slots of a guest's core in the table, then one for each climb. */
 export const SLOTS = [

@@ -98,6 +98,10 @@ class FrameReferences {
 }
 
 let referencesOf: (memory: GuestMemory) => FrameReferences
+let replaceWalk: (memory: GuestMemory, make: (before: PageWalk | undefined) => PageWalk | undefined) => void
+
+/** Puts another page walk in the place of a domain's: its vCPUs run on threads that have page tables of their own. */
+export const rewalk: typeof replaceWalk = (memory, make) => replaceWalk(memory, make)
 
 /** The references to a domain's frames. They are the hypervisor's, and no member of what the package exports. */
 export const frameRefs = (memory: GuestMemory): FrameReferences => referencesOf(memory)
@@ -106,6 +110,9 @@ export const frameRefs = (memory: GuestMemory): FrameReferences => referencesOf(
 export class GuestMemory {
   static {
     referencesOf = (memory) => memory.#references
+    replaceWalk = (memory, make) => {
+      memory.#translate = make(memory.#translate)
+    }
   }
 
   readonly memory: WasmMemory
@@ -114,7 +121,7 @@ export class GuestMemory {
   readonly base: number
   readonly frames: number
   readonly bytes: number
-  readonly #translate: PageWalk | undefined
+  #translate: PageWalk | undefined
   readonly #readOnly = new Set<number>()
   readonly #references = new FrameReferences()
   #u8: Uint8Array

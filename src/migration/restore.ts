@@ -24,6 +24,7 @@ import type { RestoreReport } from '../domain/config.js'
 import type { Domain } from '../domain/domain.js'
 import { linkPirqPort } from '../domain/pirq_list.js'
 import { EVTCHNS_PER_BUCKET } from '../domain/port_table.js'
+import { publishCallable } from '../domain/record.js'
 import { Errno, type Outcome } from '../errno.js'
 import { virqClass } from '../host/virq.js'
 import type { World } from '../host/world.js'
@@ -103,6 +104,7 @@ export class Restore {
     domain.suspendEvtchn = state.suspendEvtchn
     domain.callbackVia = state.callbackVia
     this.#vcpus()
+    publishCallable(domain)
     state.installAbi(this.#world, domain)
     this.#pirqRecords()
     // Port objects beyond the domain's limit, or what its ABI can name, cannot be in use.
@@ -308,6 +310,11 @@ export class Restore {
    * Every effect. `attach` puts the domain on the host, under its number. Nothing here can be refused.
    */
   carryOut(attach: () => void, ram: RamSource): RestoreReport {
+    // Ends of channels pass from one domain to another, and events of the old one with them: nobody sends meanwhile.
+    return this.#domain.hostCore.lock.write(() => this.#carryOut(attach, ram))
+  }
+
+  #carryOut(attach: () => void, ram: RamSource): RestoreReport {
     const domain = this.#domain
     const source = this.#source
     // The source keeps its events in its own RAM, and the same RAM may be filled next.
@@ -362,6 +369,10 @@ function takeQueues(domain: Domain, source: Domain): void {
  * UNBOUND, silently (EC-die-5). Its memory is not touched: the restored domain may live in the same.
  */
 export function retire(world: World, source: Domain, passed: ReadonlySet<number>): void {
+  source.hostCore.lock.write(() => passOn(world, source, passed))
+}
+
+function passOn(world: World, source: Domain, passed: ReadonlySet<number>): void {
   const { ports, domid } = source
   for (let port = ports.nextUsed(1); port >= 0; port = ports.nextUsed(port + 1)) {
     const state = ports.state(port)

@@ -34,7 +34,7 @@ function machine(shared: boolean) {
   const put = (at: number, value: number) => {
     memory.words[at >> 2] = value
   }
-  const functions = host.enter(core)
+  const functions = host.enter(core).first
   put(record + DOMAIN.DOMID, 5)
   put(record + DOMAIN.ABI, ABI_QUEUES)
   put(record + DOMAIN.FIFO, state.at)

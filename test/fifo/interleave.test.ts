@@ -239,7 +239,7 @@ describe('what is explored is what ships, and an order that is wrong is found', 
       },
     ],
     ['EC-bug-5: a stale tail kept', { host: [['if (load<u32>(from) == port) store<u32>(from, 0)', '']] }],
-    ['no lock', { host: [['    lockBoth(from, to)\n', '']] }],
+    ['no lock', { host: [['    lockBoth(from, to, thread)\n', '']] }],
     [
       'EC-bug-8: pollers looked for before the event is there',
       {

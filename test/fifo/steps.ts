@@ -39,7 +39,9 @@ const STEPPING = [...ACCESSES, 'call_indirect', 'lock']
 export type Edit = readonly [from: string, to: string]
 
 const GUEST = ['fifo', 'levels', 'scan'].map((name) => `assembly/guest/${name}.ts`)
-const HOST = ['layout', 'ports', 'poll', 'levels', 'fifo', 'index'].map((name) => `assembly/host/${name}.ts`)
+const HOST = ['layout', 'ports', 'poll', 'levels', 'fifo', 'operations', 'index'].map(
+  (name) => `assembly/host/${name}.ts`,
+)
 
 const sourceOf = (files: readonly string[]) =>
   files.map((file) => readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')).join('\n')
@@ -112,7 +114,7 @@ function compile(files: readonly string[], names: readonly string[], edits: read
   return (imports: object): unknown => make(...names.map((name) => (imports as Record<string, unknown>)[name]))
 }
 
-const BUILTINS = ['load', 'store', 'ctz', 'popcnt', 'sizeof', 'below', 'min', 'max', 'THREADS']
+const BUILTINS = ['load', 'store', 'ctz', 'popcnt', 'sizeof', 'below', 'min', 'max', 'THREADS', 'atomic']
 
 /** What the cores of a world work on. */
 export interface Machine {
@@ -209,6 +211,8 @@ const builtins = (memory: () => SteppedMemory) => ({
   min: Math.min,
   max: Math.max,
   THREADS: 1,
+  /** Who sleeps is no part of this. */
+  atomic: { notify: () => 0 },
 })
 
 /** bitops.ts over a memory. The upcall flag is the one byte that is touched: bit 0 of its word. */

@@ -22,10 +22,14 @@ describe('the layout of the private memory', () => {
     const { DOMAIN, VCPU, PORT, FIFO, QUEUE } = layout
     // What only TypeScript looks at has no name in the core.
     const own = new Set(['DOWN', 'PIRQ_HEAD', 'PREVIOUS'])
-    for (const record of [DOMAIN, VCPU, PORT, FIFO, QUEUE])
+    for (const record of [DOMAIN, VCPU, PORT, FIFO, QUEUE, layout.THREAD])
       for (const [name, offset] of Object.entries(record))
         if (!own.has(name)) expect([name, there.get(name)]).toEqual([name, offset])
     const { DOMAINS, VCPU_SHIFT, QUEUES_SHIFT, SLOW, KICK, POLLED, KICK_VCPU, KICK_DOMID } = layout
+    const { DELIVERY_LOCK, BELL, RUNG, THREAD_SHIFT, KNOWN_MEMORIES, WAIT_ON } = layout
+    const threads = { DELIVERY_LOCK, BELL, RUNG, THREAD_SHIFT, KNOWN_MEMORIES, WAIT_ON }
+    for (const [name, value] of Object.entries(threads)) expect([name, there.get(name)]).toEqual([name, value])
+    expect(there.get('HYPERVISOR')).toBe(layout.HYPERVISOR_THREAD << THREAD_SHIFT)
     const values = { DOMAINS, VCPU_SHIFT, QUEUES_SHIFT, SLOW, KICK, POLLED, KICK_VCPU, KICK_DOMID }
     for (const [name, value] of Object.entries(values)) expect([name, there.get(name)]).toEqual([name, value])
     expect(there.get('NONE')! | 0).toBe(layout.NONE)
@@ -63,7 +67,10 @@ describe('the layout of the private memory', () => {
         if (!names.includes(name)) expect(names.map((each) => line(record[each]!))).not.toContain(line(offset))
     }
     alone(DOMAIN, 'POLLERS')
+    alone(DOMAIN, 'CALLS')
     alone(VCPU, 'BLOCKED')
+    alone(VCPU, 'CONTROL')
+    alone(VCPU, 'PARKED', 'KICKED', 'WOKEN')
     alone(VCPU, 'POLLING', 'POLL_PORT')
   })
 })
@@ -124,19 +131,19 @@ describe('the cores of guests', () => {
   it('have slots of their own, shared by the domains of one memory', () => {
     const host = HostCore.create(false)
     const [a, b] = [core(), core()]
-    const first = host.enter(a)
-    expect(host.enter(a)).toBe(first)
-    expect(Math.abs(host.enter(b) - first)).toBeGreaterThanOrEqual(layout.SLOTS.length)
+    const { first } = host.enter(a)
+    expect(host.enter(a).first).toBe(first)
+    expect(Math.abs(host.enter(b).first - first)).toBeGreaterThanOrEqual(layout.SLOTS.length)
   })
 
   it('leave with their last domain, and their slots are used again', () => {
     const host = HostCore.create(false)
     const [a, b] = [core(), core()]
-    const first = host.enter(a)
+    const { first } = host.enter(a)
     host.enter(a)
     host.leave(a)
-    expect(host.enter(b)).not.toBe(first)
+    expect(host.enter(b).first).not.toBe(first)
     host.leave(a)
-    expect(host.enter(core())).toBe(first)
+    expect(host.enter(core()).first).toBe(first)
   })
 })

@@ -10,7 +10,7 @@ import { linkPirqPort } from '../../domain/pirq_list.js'
 import { Errno, type Outcome, refuse } from '../../errno.js'
 import { virqClass, virqName } from '../../host/virq.js'
 import type { World } from '../../host/world.js'
-import { domainByAnyId, getFreePort, lockBoth, noDomain, noVcpu, unlockBoth } from '../parts.js'
+import { domainByAnyId, excludeFor, getFreePort, lockBoth, noDomain, noVcpu, unlockBoth } from '../parts.js'
 import { awaits, mayAllocUnbound, mayBindInterdomain, mayBindVirq, mayUsePirq } from './may.js'
 
 const { EEXIST, EINVAL } = Errno
@@ -30,8 +30,10 @@ export function allocUnbound(world: World, { domain: caller }: Caller, args: OpA
       domain.ports.giveBack(port)
       return refused
     }
+    excludeFor(domain, port)
     domain.ports.setUnbound(port, remoteDomid)
     domain.portOps.init?.(port)
+    domain.hostCore.lock.admit()
     args.port = port
     return 0
   } finally {
@@ -54,9 +56,11 @@ export function bindInterdomain(world: World, { domain: local }: Caller, args: O
       return refused
     }
     // Both channel locks, for writing. The remote end keeps its notify vCPU, pending and mask (EC-inter-7).
+    excludeFor(local, port)
     local.ports.setInterdomain(port, remote.domid, remotePort)
     remote.ports.setInterdomain(remotePort, local.domid, port)
     local.portOps.init?.(port)
+    local.hostCore.lock.admit()
     // The peer's signals were dropped while its port was unbound, so one event is raised to be safe (EC-inter-8).
     local.setPending(port)
     args.local_port = port
@@ -81,6 +85,7 @@ export function bindVirq(world: World, { domain }: Caller, args: OpArgs<'bind_vi
     if (refused) return refused
     const port = getFreePort(domain)
     if (typeof port !== 'number') return port
+    excludeFor(domain, port)
     // The record of changed domains begins with a bind that succeeds. One that fails leaves another owner's record alone
     // (EC-XSA-496).
     if (virq === VIRQ.DOM_EXC) world.virqs.openDomExc(domain, world.domids())
@@ -89,6 +94,7 @@ export function bindVirq(world: World, { domain }: Caller, args: OpArgs<'bind_vi
     domain.portOps.init?.(port)
     // Last, for delivery goes through this table (EC-virq-8).
     vcpu.setVirqPort(virq, port)
+    domain.hostCore.lock.admit()
     args.port = port
     return 0
   } finally {
@@ -104,9 +110,11 @@ export function bindIpi(_world: World, { domain }: Caller, args: OpArgs<'bind_ip
   try {
     const port = getFreePort(domain)
     if (typeof port !== 'number') return port
+    excludeFor(domain, port)
     domain.ports.setNotifyVcpu(port, vcpu.vcpuId)
     domain.ports.setState(port, ECS.IPI)
     domain.portOps.init?.(port)
+    domain.hostCore.lock.admit()
     args.port = port
     return 0
   } finally {
@@ -125,11 +133,13 @@ export function bindPirq(world: World, { domain }: Caller, args: OpArgs<'bind_pi
     if (bound) return refuse(EEXIST, () => `PIRQ ${irq} is bound to port ${bound} of d${domain.domid}`)
     const port = getFreePort(domain)
     if (typeof port !== 'number') return port
+    excludeFor(domain, port)
     const pirq = domain.pirqs.get(irq)
     const willShare = (args.flags & BIND_PIRQ__WILL_SHARE) !== 0
     if (domain.type === 'pv') {
       const busy = world.irqs.bind(irq, domain.domid, willShare)
       if (busy) {
+        domain.hostCore.lock.admit()
         domain.ports.giveBack(port)
         return busy
       }
@@ -139,6 +149,7 @@ export function bindPirq(world: World, { domain }: Caller, args: OpArgs<'bind_pi
     domain.ports.setIrq(port, ECS.PIRQ, irq)
     linkPirqPort(domain, port, 0)
     domain.portOps.init?.(port)
+    domain.hostCore.lock.admit()
     domain.setPirqNeedsEoi(irq, true)
     args.port = port
     return 0

@@ -30,6 +30,8 @@ export function closePort(world: World, domain: Domain, port: number): Outcome {
   if (!ports.isValid(port)) return noPort(domain, port)
   // An interdomain channel needs both event locks; on one thread nothing changes while they are taken (EC-close-7).
   const peer = ports.state(port) === ECS.INTERDOMAIN ? world.domainById(ports.remoteDomid(port))! : domain
+  const { lock } = domain.hostCore
+  lock.exclude()
   lockBoth(domain, peer)
   try {
     switch (ports.state(port)) {
@@ -51,6 +53,7 @@ export function closePort(world: World, domain: Domain, port: number): Outcome {
     return 0
   } finally {
     unlockBoth(domain, peer)
+    lock.admit()
   }
 }
 
@@ -166,7 +169,9 @@ export function destroyChannels(world: World, domain: Domain): Outcome {
   for (let port = ports.validEvtchns - 1; port > 0; port--) {
     if (ports.state(port) !== ECS.FREE) closePort(world, domain, port)
     if (port % EVTCHNS_PER_BUCKET === 0 && domain.dying !== 'dead' && world.preempt()) {
-      ports.validEvtchns = port
+      domain.hostCore.lock.write(() => {
+        ports.validEvtchns = port
+      })
       return PREEMPTED
     }
   }

@@ -57,11 +57,12 @@ export function initControl(world: World, { domain }: Caller, args: OpArgs<'init
       if (state !== domain.fifo) state.dispose()
       return refuse(EINVAL, () => `frame ${gfn} is not writable RAM of d${domain.domid}`)
     }
-    state.mapBlock(domain.memory, vcpuId, { gfn, offset }, frame + offset)
-    if (state !== domain.fifo) {
+    domain.hostCore.lock.write(() => {
+      state.mapBlock(domain.memory, vcpuId, { gfn, offset }, frame + offset)
+      if (state === domain.fifo) return
       setUpPorts(domain)
       domain.enterFifo(state)
-    }
+    })
     args.link_bits = EVTCHN_FIFO_LINK_BITS
     return 0
   })

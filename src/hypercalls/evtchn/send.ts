@@ -2,8 +2,8 @@
  * The operations on an open channel (spec 2.11 to 2.14): send, status, bind_vcpu, unmask. Checks in Xen's order, then
  * effects; each returns 0, or a refusal with nothing changed. Opening is in bind.ts, closing in close.ts.
  *
- * Locks: the event lock as marked. Where Xen takes a channel lock (EC-lock-2), one thread needs none; the places are
- * marked, and notifiers of Xen-attached ports run with no lock held (EC-bug-11).
+ * Locks: the event lock as marked. Where Xen takes a channel lock for writing (EC-lock-2), the delivery lock shuts senders
+ * on other threads out; notifiers of Xen-attached ports run with no lock held (EC-bug-11).
  */
 
 import { ECS, EVTCHNSTAT, type OpArgs } from '../../abi/index.js'
@@ -124,7 +124,10 @@ export function bindVcpu(_world: World, { domain }: Caller, args: OpArgs<'bind_v
       default:
         return noPort(domain, port)
     }
+    // The channel lock, for writing; the event that may be there climbs as any other.
+    domain.hostCore.lock.exclude()
     ports.setNotifyVcpu(port, vcpu.vcpuId)
+    domain.hostCore.lock.admit()
     domain.portOps.moved(port)
     return 0
   } finally {

@@ -9,7 +9,7 @@ import type { Domain } from '../../domain/domain.js'
 import type { Vcpu } from '../../domain/handles.js'
 import { Errno, type Outcome, type Refusal, refuse } from '../../errno.js'
 import type { Notifier, World } from '../../host/world.js'
-import { getFreePort } from '../parts.js'
+import { excludeFor, getFreePort } from '../parts.js'
 import { closePort } from './close.js'
 import { mayAllocUnbound } from './may.js'
 
@@ -58,9 +58,11 @@ export function allocUnboundXen(
       domain.ports.giveBack(port)
       return refused
     }
+    excludeFor(domain, port)
     domain.ports.setConsumer(port, slot)
     domain.ports.setNotifyVcpu(port, vcpuId)
     domain.ports.setUnbound(port, remoteDomid)
+    domain.hostCore.lock.admit()
     domain.ports.xenEvtchns++
     return port
   })
