@@ -54,7 +54,10 @@ const MUTANTS = [
 function edit(file, from, to) {
   const text = readFileSync(file, 'utf8')
   if (!text.includes(from)) throw new Error(`${file} has no passage ${JSON.stringify(from)}`)
-  writeFileSync(file, text.replace(from, () => to))
+  writeFileSync(
+    file,
+    text.replace(from, () => to),
+  )
 }
 
 /** Compiles a changed host core and embeds it in a copy of dist. */
@@ -89,12 +92,22 @@ for (const { name, levels, host = [], dist = [] } of MUTANTS) {
   const start = Date.now()
   const { status, stdout } = spawnSync(
     process.execPath,
-    ['test/threads/stress.mjs', '--sends', '4e9', '--levels', levels, '--dist', new URL(`${folder}/dist/`, `file://${ROOT}`).href],
+    [
+      'test/threads/stress.mjs',
+      '--sends',
+      '4e9',
+      '--levels',
+      levels,
+      '--dist',
+      new URL(`${folder}/dist/`, `file://${ROOT}`).href,
+    ],
     { encoding: 'utf8', timeout: FOUND_WITHIN_MS, env: { ...process.env, STRESS_PATIENCE_MS: '5000' } },
   )
   const seconds = ((Date.now() - start) / 1000).toFixed(1)
   const found = status === 1
   if (!found) missed++
-  console.log(`${name}: ${found ? `found after ${seconds} s: ${stdout.trim().split(': ').slice(2).join(': ')}` : 'NOT FOUND'}`)
+  console.log(
+    `${name}: ${found ? `found after ${seconds} s: ${stdout.trim().split(': ').slice(2).join(': ')}` : 'NOT FOUND'}`,
+  )
 }
 process.exit(missed ? 1 : 0)

@@ -20,6 +20,9 @@ export const MOST_PORTS = 1024
 /** Longest time that a rest may take: on a busy machine a thread may not run for a second. */
 const PATIENCE_MS = Number(process.env.STRESS_PATIENCE_MS ?? 20_000)
 
+/** Calls of the hypervisor's that may take a second, for want of a processor. */
+const MOST_STALLS = 3
+
 /** A small generator of random numbers (mulberry32). */
 export function random(seed) {
   let state = seed >>> 0
@@ -85,6 +88,7 @@ class Run {
   failure
   rests = 0
   cycles = 0
+  stalls = 0
   #host
   #priority = 0
 
@@ -155,6 +159,14 @@ class Run {
 
   /** Closes one of the receiver's ports, looks at its bit for a while, and binds it again. */
   #churn(next) {
+    const start = performance.now()
+    this.#closeAndBind(next)
+    // The writer sleeps a second at most, so a lost wake-up of the lock is a stall. A busy machine makes one, not three.
+    if (performance.now() - start > 950 && ++this.stalls === MOST_STALLS)
+      this.fail(`the delivery lock has stalled for a second, ${MOST_STALLS} times`)
+  }
+
+  #closeAndBind(next) {
     const { receiver, ends, levels, errors } = this.#host
     const at = next(ends.length)
     const local = at + 1

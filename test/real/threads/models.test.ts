@@ -27,7 +27,11 @@ function search(model: string, change: string): string {
   try {
     run('spin', '-a', '-DSENDS=1', `-D${change}`, join(ROOT, 'test/models', model))
     run('gcc', '-O2', '-w', '-DSAFETY', '-DCOLLAPSE', '-o', 'pan', 'pan.c')
-    const { stdout } = spawnSync('./pan', ['-m200000', '-w24'], { cwd: folder, encoding: 'utf8', maxBuffer: 1e8 })
+    const { stdout } = spawnSync(join(folder, 'pan'), ['-m200000', '-w24'], {
+      cwd: folder,
+      encoding: 'utf8',
+      maxBuffer: 1e8,
+    })
     const errors = /errors: (\d+)/.exec(stdout)?.[1]
     const first = /^pan:1: (.*?) \(at depth/m.exec(stdout)?.[1]
     return `${errors} errors${first ? `: ${first.replace(/\s+/g, ' ')}` : ''}`
