@@ -52,8 +52,9 @@ export {
   type SocketCalls,
   type SocketEnd,
 } from './frontends/index.js'
+export { Dom0Kernel, type Dom0KernelOptions } from './host/dom0_kernel.js'
 export type { DomainList } from './host/domain_list.js'
-export { Guest } from './host/guest.js'
+export { Guest, type GuestPlaces } from './host/guest.js'
 export { Host, type Job } from './host/host.js'
 export type { GuestForm, HostOptions } from './host/options.js'
 export type { InetAddress, PvcallsFields, PvcallsRequest } from './io/index.js'

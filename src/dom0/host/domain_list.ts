@@ -8,7 +8,6 @@ import type { Domain } from '../../domain/handles.js'
 import { Errno, XenError } from '../../errno.js'
 import type { Hypervisor } from '../../hypervisor/index.js'
 import type { WasmMemory } from '../../machine/core.js'
-import type { GrantTable } from '../backends/index.js'
 import type { Scheduler } from '../kernel/index.js'
 import type { DomainControl, DomainInfo } from '../toolstack/index.js'
 import { GRANT_TABLE_GFN, Guest, grantFramesFor, STORE_GFN } from './guest.js'
@@ -52,7 +51,6 @@ export class DomainList implements DomainControl {
   readonly #xen: Hypervisor
   readonly #scheduler: Scheduler
   readonly #dom0: Domain
-  readonly #grants: GrantTable
   readonly #windows: Windows
   readonly #form: GuestForm
   readonly #guests = new Map<number, Guest>()
@@ -65,7 +63,6 @@ export class DomainList implements DomainControl {
     xen: Hypervisor,
     scheduler: Scheduler,
     dom0: Domain,
-    grants: GrantTable,
     maxDomid = DOMID_FIRST_RESERVED - 1,
     form: GuestForm = {},
   ) {
@@ -75,7 +72,6 @@ export class DomainList implements DomainControl {
     this.#xen = xen
     this.#scheduler = scheduler
     this.#dom0 = dom0
-    this.#grants = grants
   }
 
   /** A guest that lives. */
@@ -148,7 +144,7 @@ export class DomainList implements DomainControl {
   /** Some of a domain's pages were unmapped: a zombie may go. */
   pagesUnmapped(domid: number): void {
     const domain = this.#zombies.get(domid)
-    if (!domain || this.#grants.mapped(domid)) return
+    if (!domain || this.#xen.grants.inUse(domain)) return
     this.#zombies.delete(domid)
     this.#xen.destroyDomain(this.#xen.domain(domid)!)
     this.#windows.give(domain.memory.memory, domain.memory.base)

@@ -30,6 +30,19 @@ export function pageOf(memory: GuestMemory, gfn: number): () => Uint8Array {
   }
 }
 
+/** Where the maker of a guest put things, and what the guest is like. */
+export interface GuestPlaces {
+  readonly memoryMiB: number
+  readonly storePort: number
+  readonly levels: NonNullable<BootOptions['levels']>
+  /** Frame of the store's ring. Default 2. */
+  readonly storeGfn?: number
+  /** First frame that the guest may use. Default: behind the ring and the grant table. */
+  readonly firstFreeGfn?: number
+  /** Frames of the grant table. Default: enough for each frame of the guest. */
+  readonly grantFrames?: number
+}
+
 /** One guest. */
 export class Guest implements GuestHost {
   readonly domid: number
@@ -38,7 +51,7 @@ export class Guest implements GuestHost {
   readonly memoryMiB: number
   readonly storePort: number
   readonly #xen: Hypervisor
-  readonly #levels: NonNullable<BootOptions['levels']>
+  readonly #places: GuestPlaces
   #paused = true
   readonly #granted = new Map<number, number>()
   #grants: GuestGrants | undefined
@@ -48,14 +61,9 @@ export class Guest implements GuestHost {
   #xenbus: Xenbus | undefined
   #bus: FrontendBus | undefined
 
-  constructor(
-    xen: Hypervisor,
-    scheduler: Scheduler,
-    domain: Domain,
-    given: { memoryMiB: number; storePort: number; levels: NonNullable<BootOptions['levels']> },
-  ) {
+  constructor(xen: Hypervisor, scheduler: Scheduler, domain: Domain, given: GuestPlaces) {
     this.#xen = xen
-    this.#levels = given.levels
+    this.#places = given
     this.domain = domain
     this.domid = domain.domid
     this.kernel = new Kernel(scheduler, `d${domain.domid}`)
@@ -86,10 +94,11 @@ export class Guest implements GuestHost {
   }
 
   #boot(): void {
-    const grantFrames = grantFramesFor(this.domain.memory.frames)
+    const { grantFrames = grantFramesFor(this.domain.memory.frames) } = this.#places
+    const { storeGfn = STORE_GFN, firstFreeGfn = GRANT_TABLE_GFN + grantFrames, levels } = this.#places
     const channels = GuestKernel.boot(this.#xen.platform(this.domain), {
-      firstFreeGfn: GRANT_TABLE_GFN + grantFrames,
-      levels: this.#levels,
+      firstFreeGfn,
+      levels,
     })
     this.#channels = channels
     this.#grants = channels.setupGrants(grantFrames)
@@ -98,7 +107,7 @@ export class Guest implements GuestHost {
     const xenbus = new Xenbus({
       kernel: this.kernel,
       peer: {
-        page: pageOf(this.domain.memory, STORE_GFN),
+        page: pageOf(this.domain.memory, storeGfn),
         channel: {
           notify: () => channels.send(this.storePort),
           onEvent: (callback) => {
@@ -132,6 +141,11 @@ export class Guest implements GuestHost {
   get bus(): FrontendBus {
     if (!this.#bus) throw new Error(`d${this.domid} has not run yet`)
     return this.#bus
+  }
+
+  /** Its event channels, once it has booted. */
+  get channels(): GuestKernel | undefined {
+    return this.#channels
   }
 
   /** Its first network interface and first disk, if it has them. */

@@ -16,12 +16,12 @@ import type { Domain } from '../../domain/handles.js'
 import { GuestKernel } from '../../guest/index.js'
 import { Hypervisor } from '../../hypervisor/index.js'
 import { InProcessTransport, type RingPeer, XenStored } from '../../xenstore/index.js'
-import { Blkback, GrantTable, LowerDevices, Netback, PvcallsBack, StallInjector } from '../backends/index.js'
+import type { Blkback, GrantTable, LowerDevices, Netback, PvcallsBack, StallInjector } from '../backends/index.js'
 import { Kernel, Scheduler, type Task, type Thread } from '../kernel/index.js'
 import { Toolstack } from '../toolstack/index.js'
-import { BackendBus, Xenbus } from '../xenbus/index.js'
+import type { BackendBus, Xenbus } from '../xenbus/index.js'
+import { Dom0Kernel } from './dom0_kernel.js'
 import { DomainList } from './domain_list.js'
-import { mapGrant } from './grants.js'
 import { type Guest, pageOf } from './guest.js'
 import { checkHostOptions, type HostOptions } from './options.js'
 
@@ -53,6 +53,7 @@ export class Host {
   readonly injector: StallInjector
   readonly domains: DomainList
   readonly toolstack: Toolstack
+  readonly #parts: Dom0Kernel
   /** dom0's driver, once it has booted: it is upcalled while it boots. */
   #dom0Ready: GuestKernel | undefined
 
@@ -68,11 +69,7 @@ export class Host {
     this.channels = GuestKernel.boot(this.xen.platform(this.dom0), { levels: 3 })
     this.#dom0Ready = this.channels
     this.kernel = new Kernel(this.scheduler, 'd0', cpus)
-    this.grants = new GrantTable(
-      (domid, gref) => mapGrant(this.xen, this.dom0, domid, gref),
-      (domid) => this.domains.pagesUnmapped(domid),
-    )
-    this.domains = new DomainList(this.xen, this.scheduler, this.dom0, this.grants, options.maxDomid, options.guest)
+    this.domains = new DomainList(this.xen, this.scheduler, this.dom0, options.maxDomid, options.guest)
 
     const { scheduler } = this
     this.store = new XenStored({
@@ -88,18 +85,22 @@ export class Host {
         }),
     })
     this.channels.bindVirq(VIRQ.DOM_EXC, { name: 'xenstored', handler: () => this.store.domainsChanged() })
-    const { xenMtwatch, design, observer } = options
-    this.xenbus = new Xenbus({ xenMtwatch, design, observer, kernel: this.kernel, peer: this.#kernelPeer() })
-
-    this.bus = new BackendBus(this.xenbus)
-    this.lower = new LowerDevices(this.scheduler)
-    this.netback = new Netback(this, this.lower)
-    this.blkback = new Blkback(this, this.lower)
-    this.injector = new StallInjector(this.lower, () => this.blkback.pageFreed())
-    this.bus.addDriver(this.netback)
-    this.bus.addDriver(this.blkback)
-    this.pvcalls = new PvcallsBack(this, options.pvcalls)
-    this.bus.addDriver(this.pvcalls)
+    const { xenMtwatch, design, observer, pvcalls } = options
+    const parts = new Dom0Kernel({
+      ...{ xen: this.xen, domain: this.dom0, channels: this.channels, kernel: this.kernel },
+      ...{ xenMtwatch, design, observer, pvcalls },
+      peer: () => this.#kernelPeer(),
+      onUnmapped: (domid) => this.domains.pagesUnmapped(domid),
+    })
+    this.#parts = parts
+    this.xenbus = parts.xenbus
+    this.bus = parts.bus
+    this.grants = parts.grants
+    this.lower = parts.lower
+    this.netback = parts.netback
+    this.blkback = parts.blkback
+    this.pvcalls = parts.pvcalls
+    this.injector = parts.injector
 
     this.toolstack = new Toolstack({
       kernel: this.kernel,
@@ -116,8 +117,7 @@ export class Host {
     const { xs } = this.toolstack
     yield* xs.write('/local/domain/0/name', 'Domain-0')
     yield* xs.write('/local/domain/0/domid', 0)
-    yield* this.xenbus.start()
-    yield* this.bus.start()
+    yield* this.#parts.start()
   }
 
   #upcall(domid: number, vcpuId: number): void {
