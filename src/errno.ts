@@ -1,5 +1,5 @@
 /**
- * Xen's error numbers (xen/include/public/errno.h), three that the /dev/xen/evtchn handle adds (EBADF, EFBIG, ENOTCONN),
+ * Xen's error numbers (xen/include/public/errno.h), those that devices add (EBADF, ENODEV, ENOTTY, EFBIG, ENOTCONN),
  * refusals, which operations return, and the errors that typed calls throw.
  */
 
@@ -16,7 +16,9 @@ export const Errno = Object.freeze({
   EFAULT: 14,
   EBUSY: 16,
   EEXIST: 17,
+  ENODEV: 19,
   EINVAL: 22,
+  ENOTTY: 25,
   EFBIG: 27,
   ENOSPC: 28,
   ENOSYS: 38,

@@ -84,7 +84,17 @@ const ROOMS: Record<string, readonly string[]> = {
   ],
   dom0: ['dom0/io', ...XENBUS, 'dom0/backends', 'dom0/frontends', 'dom0/toolstack', 'dom0/host'],
   scenarios: [...FOUNDATION, 'dom0'],
-  node: [...FOUNDATION, 'dom0', 'xenstore/index.ts', 'hypervisor/index.ts'],
+  // node/hostd brings native programs to the hypervisor: it is an embedder, and speaks the ABI.
+  node: [
+    ...FOUNDATION,
+    'abi',
+    'domain/handles.ts',
+    'guest/index.ts',
+    'guest/xenevtchn.ts',
+    'dom0',
+    'xenstore/index.ts',
+    'hypervisor/index.ts',
+  ],
   // Commands use what a user of the package has, and the scenarios.
   cli: [
     ...FOUNDATION,

@@ -40,6 +40,8 @@ export interface Command<S extends Options = Options> {
   readonly options: S
   /** Operands as the usage line shows them; a command without takes none. */
   readonly operands?: string
+  /** Its options may stand behind an operand, too. */
+  readonly interleaved?: true
   /** False: it has no `--trace`. */
   readonly traced?: false
   /** The report, or an exit code of a command that printed all there is by itself. */
@@ -65,12 +67,13 @@ export const helpOf = (each: Command, width?: number): string =>
 
 /** Runs a command; resolves to its exit code. @throws UsageError, CheckError */
 export async function runCommand(each: Command, argv: readonly string[]): Promise<number> {
-  if (asksForHelp(argv, each.operands !== undefined)) {
+  if (asksForHelp(argv, each.operands !== undefined && !each.interleaved)) {
     process.stdout.write(helpOf(each, helpWidth()))
     return 0
   }
   const program = `evtchn ${each.name}`
-  const parsed = parse(program, optionsOf(each), argv, each.operands !== undefined)
+  const operands = each.interleaved ? 'anywhere' : each.operands !== undefined
+  const parsed = parse(program, optionsOf(each), argv, operands)
   const { json, trace } = parsed.values as { json?: string | boolean; trace?: string | boolean }
   // Known at once, and not after minutes of work.
   if (typeof json === 'string') writeResult(program, 'json', json, '')

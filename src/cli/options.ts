@@ -158,7 +158,7 @@ export function parse<S extends Options>(
   program: string,
   specs: S,
   argv: readonly string[],
-  operands = false,
+  operands: boolean | 'anywhere' = false,
 ): Parsed<S> {
   const raw = new Map<string, string | true>()
   const rest: string[] = []
@@ -166,8 +166,11 @@ export function parse<S extends Options>(
   for (let i = 0; i < argv.length; i++) {
     const arg = argv[i]!
     // A command that takes operands takes all that stands behind the first.
-    if (rest.length && operands) rest.push(arg)
-    else if (!arg.startsWith('-') || arg === '-') {
+    if (rest.length && operands === true) rest.push(arg)
+    else if (operands && arg === '--') {
+      rest.push(...argv.slice(i + 1))
+      break
+    } else if (!arg.startsWith('-') || arg === '-') {
       if (!operands) throw wrong(`unexpected argument ${JSON.stringify(arg)}${fileHint(argv[i - 1], specs, arg)}`)
       rest.push(arg)
     } else {

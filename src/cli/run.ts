@@ -7,13 +7,29 @@ import { dump } from './dump.js'
 import { packageVersion } from './envelope.js'
 import { didYouMean, UsageError } from './errors.js'
 import { migrate } from './migrate/index.js'
+import { hostd } from './native/hostd.js'
+import { runProgram } from './native/run_program.js'
+import { xl } from './native/xl.js'
 import { pvcalls } from './pvcalls/index.js'
 import { register } from './register/index.js'
 import { trace } from './trace.js'
 import { xenstored } from './xenstored.js'
 import { xenwatch } from './xenwatch/index.js'
 
-const COMMANDS: readonly Command[] = [demo, bench, dump, migrate, pvcalls, register, trace, xenstored, xenwatch]
+const COMMANDS: readonly Command[] = [
+  demo,
+  bench,
+  dump,
+  hostd,
+  migrate,
+  pvcalls,
+  register,
+  runProgram,
+  trace,
+  xenstored,
+  xenwatch,
+  xl,
+]
 
 const HELP = `usage: evtchn COMMAND [options]
 
@@ -40,6 +56,8 @@ async function main([name, ...rest]: readonly string[]): Promise<number> {
   if (name === '--version' || name === '-V') process.stdout.write(`evtchn ${packageVersion()}\n`)
   else if (name === '--help' || name === '-h' || (name === 'help' && !rest.length)) process.stdout.write(HELP)
   else if (name === 'help') process.stdout.write(helpOf(find(rest[0]!), helpWidth()))
+  // Everything behind `evtchn xl` is xl's own.
+  else if (name === 'xl' && rest.length) return runCommand(xl, ['--', ...rest])
   else return runCommand(find(name), rest)
   return 0
 }

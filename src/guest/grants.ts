@@ -89,12 +89,22 @@ export class GuestGrants {
     if (ref >= this.#frames.length * GRANTS_PER_FRAME)
       throw new XenError('GuestGrants.grant', Errno.ENOSPC, `all of ${this.#frames.length} grant frames are in use`)
     if (ref === this.#next) this.#next++
+    this.#write(ref, domid, gfn, readOnly)
+    return ref
+  }
+
+  #write(ref: number, domid: number, gfn: number, readOnly: boolean): void {
     const words = this.#words()
     const at = this.#word(ref)
     // The frame first: the moment that flags say "permitted", another domain may read it.
     Atomics.store(words, at + 1, gfn)
     Atomics.store(words, at, (domid << 16) | GTF.permit_access | (readOnly ? GTF.readonly : 0))
-    return ref
+  }
+
+  /** Lends a frame under one of the first eight references, which have a meaning: console is 0, the store's ring 1. */
+  grantReserved(ref: number, domid: number, gfn: number): void {
+    integer('GuestGrants.grantReserved', 'ref', ref, 0, GNTTAB_RESERVED.entries - 1)
+    this.#write(ref, domid, gfn, false)
   }
 
   /** Does a domain use the grant at present? */

@@ -117,13 +117,19 @@ export class EvtchnHandle implements Disposable, AsyncIterable<number> {
   /** Binds with the driver; from the first event on the port is this handle's. */
   #bind(make: (options: BindOptions) => number): number {
     const user: User = { handle: this, port: 0, enabled: true }
+    // A binding fires at once (EC-inter-8), before its number is known here.
+    let early = false
     user.port = make({
-      handler: () => this.#fired(user),
+      handler: () => {
+        if (user.port) this.#fired(user)
+        else early = true
+      },
       onRebound: (port, old) => this.#rebound(user, port, old),
       onLost: (reason, old) => this.#lost(user, reason, old),
     })
     this.#users.set(user.port, user)
     this.#former.delete(user.port)
+    if (early) this.#fired(user)
     return user.port
   }
 

@@ -28,6 +28,8 @@ export interface SchedulerOptions {
   preempt?: () => boolean
   /** A thread changed its state: for timelines. */
   onState?: (thread: Thread, state: ThreadState) => void
+  /** A thread became ready: an embedder in real time calls `run` soon, and not from here. Often called for nothing. */
+  onReady?: () => void
   /** Where threads' states are recorded: a Trace, or hooks that look on. Default: none. */
   trace?: TraceSink
   /** A thread ended with an error. Default: it is reported as any other. */
@@ -42,6 +44,7 @@ export const SCHEDULER_OPTIONS: Table<SchedulerOptions> = {
   choose: func,
   preempt: func,
   onState: func,
+  onReady: func,
   trace: nested<TraceSink>({ record: func, upcall: func }),
   onOops: func,
   onError: func,
@@ -108,6 +111,8 @@ export class Scheduler {
   #enqueue(thread: Thread): void {
     recordOf(thread).ready = true
     this.#ready.push(thread)
+    const { onReady } = this.#options
+    if (onReady) this.#callouts.run('onReady', undefined, onReady)
   }
 
   /** Wakes a sleeping thread; it looks at its condition again. Harmless for any other. */
