@@ -66,6 +66,7 @@ interface Blocks {
 /** A thread. */
 export class AttachedThread {
   readonly number: number
+  readonly serial: number
   readonly blocks: Blocks
   readonly vcpus: readonly Vcpu[]
   /** The domain of each vCPU. */
@@ -74,9 +75,17 @@ export class AttachedThread {
   readonly #mail: Mailbox
   #leaving = false
 
-  constructor(host: ThreadsHost, number: number, blocks: Blocks, vcpus: readonly Vcpu[], domains: readonly Domain[]) {
+  constructor(
+    host: ThreadsHost,
+    number: number,
+    serial: number,
+    blocks: Blocks,
+    vcpus: readonly Vcpu[],
+    domains: readonly Domain[],
+  ) {
     this.#host = host
     this.number = number
+    this.serial = serial
     this.blocks = blocks
     this.vcpus = vcpus
     this.domains = domains

@@ -30,6 +30,7 @@ export class Threads {
   readonly #posts = new Map<AttachedThread, Post>()
   /** The page walks that domains with threads had before. */
   readonly #walks = new Map<Domain, PageWalk | undefined>()
+  #serial = 0
   #listening = false
 
   /** `most`: how many threads there may be at one time. */
@@ -72,7 +73,7 @@ export class Threads {
     memory.words[(line + THREAD.MARK) >> 2] = 0
     memory.words[(line + THREAD.KNOWN) >> 2] = known
     memory.words[(line + THREAD.MAILBOX) >> 2] = mailbox
-    const thread = new AttachedThread(this.#host, number, { known, mailbox }, vcpus, domains)
+    const thread = new AttachedThread(this.#host, number, ++this.#serial, { known, mailbox }, vcpus, domains)
     this.#attached.set(number, thread)
     if (post) this.#posts.set(thread, post)
     core.lock.add(number, `thread ${number} (${vcpus.map(nameOf).join(', ')})`)
@@ -109,6 +110,7 @@ export class Threads {
     return {
       what: HANDLE,
       thread: thread.number,
+      serial: thread.serial,
       memory: core.memory.memory!,
       mailbox: thread.blocks.mailbox,
       known: thread.blocks.known,
@@ -133,7 +135,7 @@ export class Threads {
   /** The thread that a handle is of. @throws ParameterError */
   of(call: string, handle: VcpuThreadHandle): AttachedThread {
     const thread = this.#attached.get((handle as Partial<VcpuThreadHandle> | null)?.thread ?? 0)
-    if (!thread || thread.blocks.mailbox !== handle.mailbox)
+    if (!thread || thread.serial !== handle.serial)
       throw new ParameterError(call, 'handle', handle, 'a handle that attach returned and that is attached')
     return thread
   }

@@ -9,6 +9,7 @@ import { SHUTDOWN } from '../abi/index.js'
 import { bigWithin } from '../check.js'
 import { frozenText } from '../domain/config.js'
 import type { Domain } from '../domain/domain.js'
+import type { Vcpu } from '../domain/vcpu.js'
 import { Errno, XenError } from '../errno.js'
 import type { Domains } from '../host/domains.js'
 import type { PollTimers } from '../host/poll_timers.js'
@@ -33,6 +34,8 @@ export interface DomctlHost {
   readonly world: SchedWorld
   /** A domain died: its migration, if there is one, has no source any more. */
   died(domain: Domain): void
+  /** A vCPU that runs on a thread of its own now, if the domain has one. */
+  runningVcpu(domain: Domain): Vcpu | undefined
   /** Tells the trace what happened to a domain. */
   tell(domain: Domain, what: string): void
 }
@@ -107,6 +110,9 @@ export class Domctl {
   softResetStep(domain: Domain): boolean {
     const { queue, world } = this.#host
     if (domain.shutdownCode < 0) throw new XenError('softReset', Errno.EINVAL, `d${domain.domid} is not shut down`)
+    const running = this.#host.runningVcpu(domain)
+    if (running)
+      throw new XenError('softReset', Errno.EBUSY, `d${domain.domid}v${running.vcpuId} has a thread; quiesce it first`)
     const done = queue.around(() => {
       const outcome = (this.#resetting.delete(domain) ? continueReset : resetDomain)(world, domain, domain)
       if (outcome === PREEMPTED) {

@@ -173,6 +173,9 @@ export class Parts {
     this.moving.end(domain, 'gone')
   }
 
+  /** A vCPU of the domain that runs on a thread of its own now. */
+  readonly runningVcpu = (domain: Domain): Vcpu | undefined => this.threads.running(domain)
+
   /** Tells the trace what happened to a domain. */
   readonly tell = (domain: Domain, what: string): void => {
     this.#seam?.host(domain.domid, what)

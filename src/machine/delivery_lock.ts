@@ -30,6 +30,11 @@ export class DeliveryLock {
     this.#memory = memory
   }
 
+  /** May other threads send at present? */
+  get hasReaders(): boolean {
+    return this.#threads.size > 0
+  }
+
   /** A thread that may send from here on. `name` is what errors call it. */
   add(thread: number, name: string): void {
     this.#threads.set(thread, name)

@@ -91,7 +91,12 @@ class FrameReferences {
     return this.#count.get(gfn) ?? 0
   }
 
-  /** Frames that it holds at present. */
+  /** The frames that it holds. */
+  get held(): Iterable<number> {
+    return this.#count.keys()
+  }
+
+  /** How many it holds at present. */
   get frames(): number {
     return this.#count.size
   }

@@ -48,6 +48,8 @@ export interface VcpuThreadHandle {
   readonly what: typeof HANDLE
   /** 1 … 62. */
   readonly thread: number
+  /** No two handles of a host have the same. */
+  readonly serial: number
   /** The host's private memory. */
   readonly memory: WasmMemory
   /** Where the mailbox is, and the table of memories that the thread knows. */

@@ -18,19 +18,21 @@ import {
 import { type Clock, systemTime } from '../clock.js'
 import type { DomainHost } from '../domain/config.js'
 import type { Domain } from '../domain/domain.js'
+import type { Vcpu } from '../domain/vcpu.js'
 import { Errno, XenError } from '../errno.js'
 import type { Domains } from '../host/domains.js'
 import { DOMAIN_OPTIONS, type DomainOptions } from '../host/options.js'
 import type { PollTimers } from '../host/poll_timers.js'
 import type { UpcallQueue } from '../host/upcall_queue.js'
 import type { World } from '../host/world.js'
+import { frameRefs } from '../machine/memory.js'
 import { type CheckedCooperative, type CheckedTransparent, checkSaved } from './check.js'
 import { RestoreError } from './fields.js'
-import type { SavedDomain, SaveMode } from './format.js'
+import type { SavedDomain, SavedTransparent, SaveMode } from './format.js'
 import { granted } from './granted.js'
 import { isRaised, Migration, Source, sourceOf } from './handle.js'
 import type { RestoreOptions, SaveOptions } from './options.js'
-import { loadRam, type RamSource, type SavedRun } from './ram.js'
+import { loadRam, type RamSource, renewFrames, type SavedRun, saveRam } from './ram.js'
 import { clearChannels, Restore, retire } from './restore.js'
 import { saveCooperative, saveTransparent } from './save.js'
 
@@ -58,6 +60,8 @@ export interface MovingHost {
   /** Puts a new domain on the host. */
   add(domain: Domain): void
   destroy(domain: Domain): void
+  /** A vCPU that runs on a thread of its own now, if the domain has one. */
+  runningVcpu(domain: Domain): Vcpu | undefined
 }
 
 /** Options of a save as given. @throws ParameterError */
@@ -84,39 +88,65 @@ export class Moving {
     return this.#migrations.get(domain)
   }
 
-  /** A domain as plain data. @throws XenError, see Hypervisor.saveDomain */
-  save(call: string, domain: Domain, { mode, ram }: Required<SaveOptions>): SavedDomain {
-    const { queue, timers, time } = this.#host
+  /**
+   * A domain as plain data. `then` runs in the same moment: no event comes between the state and what it looks at.
+   * @throws XenError, see Hypervisor.saveDomain
+   */
+  save(call: string, domain: Domain, { mode, ram }: Required<SaveOptions>, then = () => {}): SavedDomain {
+    this.#maySave(call, domain, mode)
+    // RAM takes long and is copied beside senders. What they write is copied again with the tables, while they are shut out:
+    // an event in one and not in the other would be lost, or a queue torn.
+    const runs = ram ? saveRam(domain.memory) : null
+    const { lock } = domain.hostCore
+    return lock.write(() => {
+      const state = mode === 'cooperative' ? saveCooperative(domain) : this.#saveTransparent(domain)
+      then()
+      if (!runs || !lock.hasReaders) return { ...state, ram: runs }
+      const held = new Set([domain.sharedInfoGfn, ...frameRefs(domain.memory).held])
+      return { ...state, ram: renewFrames(runs, domain.memory, held) }
+    })
+  }
+
+  #saveTransparent(domain: Domain): SavedTransparent {
+    const { timers, time } = this.#host
+    const now = systemTime(time)
+    return saveTransparent(domain, (vcpu) => {
+      const at = timers.endOf(vcpu)
+      return at === undefined ? null : at > now ? at - now : 0n
+    })
+  }
+
+  #maySave(call: string, domain: Domain, mode: SaveMode): void {
+    const { queue } = this.#host
     const refuse = (errno: number, found: string): never => {
       throw new XenError(call, errno, `d${domain.domid} ${found}`)
     }
     if (domain.frozen) refuse(Errno.EBUSY, domain.frozen === 'saved' ? 'is being migrated' : 'has not been started')
     if (domain.dying !== 'alive') refuse(Errno.EINVAL, `is ${domain.dying}`)
     if (domain.nextEvtchn) refuse(Errno.EBUSY, `is in the middle of a reset, at port ${domain.nextEvtchn}`)
-    if (mode === 'cooperative') return saveCooperative(domain, ram)
+    if (mode === 'cooperative') return
     // What a vCPU does next is on the stack here, and no state can carry that.
     if (queue.inCall) refuse(Errno.EBUSY, 'cannot be saved in the middle of a hypercall')
     if (domain.vcpus.some((vcpu) => queue.inUpcall(vcpu))) refuse(Errno.EBUSY, 'is in the middle of an upcall')
-    const now = systemTime(time)
-    return saveTransparent(domain, ram, (vcpu) => {
-      const at = timers.endOf(vcpu)
-      return at === undefined ? null : at > now ? at - now : 0n
-    })
+    const running = this.#host.runningVcpu(domain)
+    if (running) refuse(Errno.EBUSY, `runs: vCPU ${running.vcpuId} has a thread; quiesce the domain first`)
   }
 
   /** Saves a domain and freezes it. */
   begin(call: string, domain: Domain, options: Required<SaveOptions>): Migration {
-    const state = this.save(call, domain, options)
-    domain.frozen = 'saved'
-    const source = new Source(domain, {
-      destroy: () => {
-        this.#migrations.delete(domain)
-        this.#host.destroy(domain)
-      },
-      thaw: () => {
-        this.#migrations.delete(domain)
-        this.#thaw(domain)
-      },
+    let source!: Source
+    const state = this.save(call, domain, options, () => {
+      domain.frozen = 'saved'
+      source = new Source(domain, {
+        destroy: () => {
+          this.#migrations.delete(domain)
+          this.#host.destroy(domain)
+        },
+        thaw: () => {
+          this.#migrations.delete(domain)
+          this.#thaw(domain)
+        },
+      })
     })
     const migration = new Migration(source, state)
     this.#migrations.set(domain, migration)

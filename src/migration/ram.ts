@@ -55,6 +55,19 @@ export function saveRam(memory: GuestMemory): SavedRun[] {
   return runs
 }
 
+/** Runs with some frames copied anew: those that senders wrote to while the rest was copied. */
+export function renewFrames(runs: readonly SavedRun[], memory: GuestMemory, gfns: Iterable<number>): SavedRun[] {
+  const bytes = memory.view()
+  const renewed = [...runs]
+  for (const gfn of gfns) {
+    const frame = bytes.slice(gfn * PAGE_SIZE, (gfn + 1) * PAGE_SIZE)
+    const run = renewed.find((each) => gfn >= each.gfn && gfn < each.gfn + each.bytes.length / PAGE_SIZE)
+    if (run) run.bytes.set(frame, (gfn - run.gfn) * PAGE_SIZE)
+    else if (frame.some((byte) => byte !== 0)) renewed.push(new Run(gfn, frame))
+  }
+  return renewed.sort((a, b) => a.gfn - b.gfn)
+}
+
 /** Reads the runs: ascending, none overlapping another, all within the domain's frames. Null: the state has no RAM. */
 export function readRam(fields: Fields, frames: number): SavedRun[] | null {
   if (fields.raw('ram') === null) return null

@@ -17,7 +17,6 @@ import {
   type SavedTransparent,
   type SavedVcpu,
 } from './format.js'
-import { saveRam } from './ram.js'
 
 function saveCommon(domain: Domain): Omit<SavedCommon, 'ram'> {
   return {
@@ -34,20 +33,16 @@ function saveCommon(domain: Domain): Omit<SavedCommon, 'ram'> {
   }
 }
 
-/** Configuration and RAM of a domain; without RAM if its embedder carries that. */
-export function saveCooperative(domain: Domain, withRam: boolean): SavedCooperative {
-  return { ...saveCommon(domain), mode: 'cooperative', ram: withRam ? saveRam(domain.memory) : null }
+/** Configuration of a domain; its RAM comes later, or its embedder carries that. */
+export function saveCooperative(domain: Domain): SavedCooperative {
+  return { ...saveCommon(domain), mode: 'cooperative', ram: null }
 }
 
 /**
- * All of a domain. `leftNs` tells how long a vCPU's poll may still last, null = for ever.
+ * All of a domain but its RAM. `leftNs` tells how long a vCPU's poll may still last, null = for ever.
  * @throws XenError EOPNOTSUPP for an ABI that has no part in the format.
  */
-export function saveTransparent(
-  domain: Domain,
-  withRam: boolean,
-  leftNs: (vcpu: Vcpu) => bigint | null,
-): SavedTransparent {
+export function saveTransparent(domain: Domain, leftNs: (vcpu: Vcpu) => bigint | null): SavedTransparent {
   const abi = abiPartOf(domain)
   const { ports, pirqs, memory } = domain
   return {
@@ -72,7 +67,7 @@ export function saveTransparent(
     eoiMap: pirqs.eoiMapGfn < 0 ? null : { gfn: pirqs.eoiMapGfn, autoUnmask: pirqs.autoUnmask },
     fifoPorts: { columns: Object.keys(FIFO_COLUMNS), rows: [...fifoPorts(domain)] },
     abi: { name: abi.name, ...abi.save(domain) } as SavedAbi,
-    ram: withRam ? saveRam(memory) : null,
+    ram: null,
   }
 }
 
