@@ -57,6 +57,10 @@ export class Connection {
   get openTransactions(): number {
     return this.#in.transactions.size
   }
+  /** Watches that it has set. */
+  get openWatches(): number {
+    return this.#in.watches.size
+  }
   /** Takes up to about `max` bytes of output, as one piece: for its transport, which sends them. */
   take(max: number): Uint8Array {
     return this.#in.output.take(max)

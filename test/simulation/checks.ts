@@ -69,7 +69,9 @@ function checkVirqs(domain: Domain, where: string): void {
 
 /** The form of the guest's words, and the frames that it holds. */
 function checkForm(domain: Domain, where: string): void {
-  const { nlevel, fifo, memory, vcpus } = domain
+  const { nlevel, fifo, memory, vcpus, grants } = domain
+  // The grant table's own frames, and those that are lent.
+  const tableFrames = Array.from({ length: grants.frames }, (_, i) => grants.gfn(i)).filter((gfn) => gfn >= 0).length
   must(!(nlevel && fifo), `${where}: two forms at once`)
   const registered = vcpus.filter(({ infoGfn }) => infoGfn >= 0).length
   const leaves = nlevel ? nlevel.pendingGfns.length + nlevel.maskGfns.length : 0
@@ -80,7 +82,7 @@ function checkForm(domain: Domain, where: string): void {
   )
   if (!nlevel && !fifo && registered === 0 && vcpus.every(({ recorded }) => !recorded))
     must(
-      memory.heldFrames === 0 || domain.pirqs.eoiMapGfn >= 0,
+      memory.heldFrames <= tableFrames + grants.inUse || domain.pirqs.eoiMapGfn >= 0,
       () => `${where}: holds ${memory.heldFrames} frames for nothing`,
     )
 }

@@ -85,13 +85,14 @@ export class Moves {
     party.host = target
     party.domain = domain
     target.xen.adopt(domain, party.kernel)
-    const report = party.kernel.resume(target.xen.platform(domain))
-    must(report.failed.length === 0, () => `resume of d${party.domid}: ${report.failed[0]?.name} failed`)
-    // Which events came while it was away is not known: the driver looks at every channel.
+    // Which events came while it was away is not known: the driver looks at every channel. Before the resume, for handlers
+    // run at its end, and one may mask another's port.
     for (const end of party.ends) {
       end.masked = false
       end.owed = false
     }
+    const report = party.kernel.resume(target.xen.platform(domain))
+    must(report.failed.length === 0, () => `resume of d${party.domid}: ${report.failed[0]?.name} failed`)
     party.kernel.rescan()
   }
 

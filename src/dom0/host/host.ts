@@ -105,6 +105,7 @@ export class Host {
     this.toolstack = new Toolstack({
       kernel: this.kernel,
       transport: new InProcessTransport(this.store),
+      connect: () => new InProcessTransport(this.store),
       control: this.domains,
       mtwatch: options.toolstackMtwatch ?? (options.xenMtwatch === true && options.design === 'rfc'),
       hotplug: options.hotplug,

@@ -19,6 +19,11 @@ export type HotplugScript = (xs: XsHandle, action: 'add' | 'remove', kind: Devic
 export interface ToolstackOptions {
   readonly kernel: Kernel
   readonly transport: ClientTransport
+  /**
+   * Opens a connection of its own for a hotplug script, which is a process: what it leaves behind, a transaction or a watch,
+   * goes when it ends or is killed. Default: scripts share the toolstack's.
+   */
+  readonly connect?: () => ClientTransport
   readonly control: DomainControl
   /** Writes the `mtwatch` node first and removes it last: the toolstack's half of the RFC (XW-rfc-3). Default false. */
   readonly mtwatch?: boolean
@@ -30,6 +35,7 @@ export interface ToolstackOptions {
 const OPTIONS: Table<ToolstackOptions> = {
   kernel: instance(Kernel, 'a Kernel'),
   transport: having('send', 'listen'),
+  connect: func,
   control: having('create', 'info', 'destroy'),
   mtwatch: flag,
   hotplug: func,
@@ -83,7 +89,9 @@ export class ToolstackContext {
   *script(action: 'add' | 'remove', kind: DeviceKind, backend: string): Task<boolean> {
     // libxl knows no script for it.
     if (kind === 'pvcalls') return true
-    const { kernel, xs } = this
+    const { kernel } = this
+    const own = this.#options.connect && new XsHandle(kernel, this.#options.connect())
+    const xs = own ?? this.xs
     const script = this.#options.hotplug ?? ((...args) => defaultScript(kernel, ...args))
     let ok = false
     let ended = false
@@ -101,6 +109,8 @@ export class ToolstackContext {
     })
     yield* finished.until(() => ended, { state: 'S', what: `the script for ${backend}`, timeoutNs: TIMEOUTS.hotplugNs })
     if (!ended) kernel.scheduler.kill(thread)
+    // A process that is gone has no connection: the store ends its transactions and watches.
+    own?.close()
     return ok
   }
 }
