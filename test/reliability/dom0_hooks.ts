@@ -260,6 +260,24 @@ export const DOM0_HOOKS: Readonly<Record<string, Dom0Row>> = {
       expectFailure(host.complete('xl', toolstack.destroy(4711)).ok)
     },
   },
+  'connect of a toolstack, for a script': {
+    hooks: ['ToolstackOptions.connect'],
+    run(host, act) {
+      const transport = () => new InProcessTransport(host.store)
+      const connect = () => {
+        act()
+        return transport()
+      }
+      const toolstack = new Toolstack({ kernel: host.kernel, transport: transport(), control: host.domains, connect })
+      const { domid, ok } = host.complete('xl', toolstack.create(guestConfig('passing')))
+      if (ok) host.complete('xl', toolstack.destroy(domid))
+    },
+  },
+  'onReady of the scheduler': {
+    hooks: ['SchedulerOptions.onReady'],
+    options: (act) => ({ scheduler: { onReady: act } }),
+    run: (host) => void host.complete('p', host.kernel.sleep(1e6)),
+  },
   'onEvent of a process': {
     hooks: [],
     run: (host, act) => void host.complete('x', host.toolstack.xs.watch('/my', act)),

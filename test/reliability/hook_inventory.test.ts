@@ -25,6 +25,8 @@ const EXEMPT: Readonly<Record<string, string>> = {
   design: 'a user’s own design has a table of its own: xenwatch/own_design.test.ts',
   WasmMemory: 'a memory is the engine’s',
   AbortSignalLike: 'a signal is the platform’s',
+  'Dom0KernelOptions.peer': 'called once, by the constructor: its error is the caller’s',
+  'Dom0KernelOptions.onUnmapped': 'set by the library’s own host and by hostd, of which neither throws',
   'RestoreOptions.socket': 'called within the user’s own call, whose error it is',
   'SaveOptions.socketFd': 'called within the user’s own call, whose error it is',
   'TestTraceOptions.print': 'of a test that has failed already',

@@ -85,12 +85,21 @@ export class ToolstackContext {
     for (const thread of threads) yield* this.kernel.join(thread)
   }
 
+  /** A connection for one process; undefined: it shares the toolstack's. */
+  #connect(): XsHandle | undefined {
+    const { connect } = this.#options
+    if (!connect) return undefined
+    const { kernel } = this
+    const open = () => new XsHandle(kernel, connect())
+    return calloutsOf(kernel.scheduler).run<XsHandle | undefined>('connect of the toolstack', undefined, open)
+  }
+
   /** Runs a hotplug script, as a process of its own; one that takes too long is killed. */
   *script(action: 'add' | 'remove', kind: DeviceKind, backend: string): Task<boolean> {
     // libxl knows no script for it.
     if (kind === 'pvcalls') return true
     const { kernel } = this
-    const own = this.#options.connect && new XsHandle(kernel, this.#options.connect())
+    const own = this.#connect()
     const xs = own ?? this.xs
     const script = this.#options.hotplug ?? ((...args) => defaultScript(kernel, ...args))
     let ok = false
