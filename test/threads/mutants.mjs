@@ -1,6 +1,7 @@
 /**
  * Can the stress test fail? Each mutant is the library with one thing taken away; the stress must find it within a minute.
- * `npm run stress:mutants`. The two lost wake-up orders of the delivery lock are also mutants of test/models/lock.pml.
+ * `npm run stress:mutants`. A reader that leaves silently is too rare for the stress: its window is one look at a word. The
+ * model of the lock finds it (test/models/lock.pml; needs spin and gcc).
  *
  *     dist, assembly ─ copy, edit, compile ─▶ build/mutants/NAME/dist ─ stress.mjs --dist ─▶ must exit with 1
  */
@@ -30,11 +31,7 @@ const MUTANTS = [
     levels: '2',
     host: [['lock.ts', '    write<u32>(thread, 0)\n    atomic.notify(thread, 1)\n', '    write<u32>(thread, 0)\n']],
   },
-  {
-    name: 'a reader leaves silently',
-    levels: '2',
-    host: [['lock.ts', '  if (read<u32>(DELIVERY_LOCK)) atomic.notify(thread, 1)\n', '']],
-  },
+  { name: 'a reader leaves silently', model: 'LEAVE_SILENTLY' },
   {
     name: 'a vCPU looks before it is asleep',
     levels: '2',
@@ -78,12 +75,26 @@ async function compileHost(folder) {
   )
 }
 
+/** What Spin says of the model of the lock with one thing changed; undefined: there is no Spin. */
+function searchModel(change, folder) {
+  const run = (command, ...args) => spawnSync(command, args, { cwd: folder, encoding: 'utf8' })
+  if (run('spin', '-a', `-D${change}`, `${ROOT}/test/models/lock.pml`).error) return undefined
+  run('gcc', '-O2', '-w', '-DSAFETY', '-o', 'pan', 'pan.c')
+  return /^pan:1: (.*?) \(at depth/m.exec(run(`${folder}/pan`, '-m100000').stdout ?? '')?.[1]
+}
+
 let missed = 0
 process.chdir(ROOT)
-for (const { name, levels, host = [], dist = [] } of MUTANTS) {
-  const folder = `build/mutants/${name.replaceAll(' ', '-')}`
+for (const { name, levels, host = [], dist = [], model } of MUTANTS) {
+  const folder = `${ROOT}build/mutants/${name.replaceAll(' ', '-')}`
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })
+  if (model) {
+    const says = searchModel(model, folder)
+    if (!says) missed++
+    console.log(`${name}: ${says ? `found by the model: ${says}` : 'NOT FOUND: is spin there?'}`)
+    continue
+  }
   cpSync('dist', `${folder}/dist`, { recursive: true })
   cpSync('assembly', `${folder}/assembly`, { recursive: true })
   for (const [file, from, to] of host) edit(`${folder}/assembly/host/${file}`, from, to)
@@ -92,15 +103,7 @@ for (const { name, levels, host = [], dist = [] } of MUTANTS) {
   const start = Date.now()
   const { status, stdout } = spawnSync(
     process.execPath,
-    [
-      'test/threads/stress.mjs',
-      '--sends',
-      '4e9',
-      '--levels',
-      levels,
-      '--dist',
-      new URL(`${folder}/dist/`, `file://${ROOT}`).href,
-    ],
+    ['test/threads/stress.mjs', '--sends', '4e9', '--levels', levels, '--dist', new URL(`file://${folder}/dist/`).href],
     { encoding: 'utf8', timeout: FOUND_WITHIN_MS, env: { ...process.env, STRESS_PATIENCE_MS: '5000' } },
   )
   const seconds = ((Date.now() - start) / 1000).toFixed(1)

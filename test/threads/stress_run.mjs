@@ -153,8 +153,8 @@ class Run {
   #lost() {
     const { receiver } = this.#host
     const { blocked, upcallPending, upcallMask } = receiver.vcpu(0)
-    const ports = this.#unseen().map((at) => `${at + 1} (bits ${this.#bits(at + 1)})`)
-    return `lost on ports ${ports}; receiver blocked ${blocked}, flag ${upcallPending}, mask ${upcallMask}`
+    const ports = this.#unseen().map((at) => `port ${at + 1} (bits ${this.#bits(at + 1)})`)
+    return `lost on ${ports.length} ports, ${ports.slice(0, 4)}; receiver blocked ${blocked}, flag ${upcallPending}, mask ${upcallMask}`
   }
 
   /** Closes one of the receiver's ports, looks at its bit for a while, and binds it again. */
