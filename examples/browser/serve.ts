@@ -13,6 +13,19 @@ import { fileURLToPath } from 'node:url'
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
 const TYPES: Record<string, string> = { '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript' }
 const ISOLATION = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' }
+/** Where the packages are. A page has an import map for that; its workers have none, so the addresses go into the modules. */
+const PACKAGES: Record<string, string> = {
+  evtchn: '/dist/index.js',
+  'evtchn/vcpu': '/dist/vcpu/index.js',
+  bitset: '/node_modules/bitset/dist/bitset.mjs',
+}
+const resolved = (path: string, text: string): string =>
+  extname(path) === '.html'
+    ? text
+    : text.replace(/\bfrom (['"])([\w/]+)\1/g, (found, _, name: string) => {
+        const at = PACKAGES[name]
+        return at ? `from '${at}'` : found
+      })
 const args = process.argv.slice(2)
 const port = Number(args.find((arg) => /^\d+$/.test(arg)) ?? 8080)
 
@@ -23,7 +36,7 @@ const server = createServer(async (request, response) => {
   try {
     if (!type || !/^\/(dist|examples\/browser|build\/examples\/browser|node_modules\/bitset)\//.test(path))
       throw new Error('not served')
-    const body = await readFile(join(ROOT, path))
+    const body = resolved(path, await readFile(join(ROOT, path), 'utf8'))
     response.writeHead(200, { 'Content-Type': type, ...(args.includes('--plain') ? {} : ISOLATION) }).end(body)
   } catch {
     response.writeHead(404).end('not found\n')

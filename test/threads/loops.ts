@@ -6,9 +6,9 @@ import type { Domain, Hypervisor } from '../../src/index.js'
 import type { VcpuThreadHandle } from '../../src/machine/thread_handle.js'
 
 /** What a loop does. */
-export type Role = 'send' | 'sleep' | 'idle' | 'call' | 'scribble' | 'deaf'
+export type Role = 'send' | 'bind' | 'sleep' | 'idle' | 'call' | 'scribble' | 'deaf'
 
-const PORT_WORDS = 3
+const PORT_WORDS = 4
 
 /** One vCPU in its loop. */
 export class Loop {
@@ -41,6 +41,10 @@ export class Loop {
   }
   get ended(): boolean {
     return Atomics.load(this.#words, 1) === 1
+  }
+  /** Longest time that it took once, in µs. */
+  get longestUs(): number {
+    return Atomics.load(this.#words, 3)
   }
   /** Of each port: 0 nothing was sent, 1 a send was begun, 2 one was done. */
   sent(i: number): number {
