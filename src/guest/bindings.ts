@@ -88,7 +88,7 @@ export class Bindings {
 
   /** Makes a port and binds its handler. If the second cannot be had, the port is closed again. */
   make(call: string, origin: Origin, options: BindOptions): number {
-    const port = this.#create(origin, options.vcpu ?? 0)
+    const port = this.#create(origin, options.vcpu ?? this.#machine.home)
     try {
       this.#install(call, port, origin, options)
     } catch (error) {
@@ -125,10 +125,10 @@ export class Bindings {
   }
 
   #install(call: string, port: number, origin: Origin, options: BindOptions): void {
-    const { form } = this.#machine
+    const { form, home } = this.#machine
     integer(call, 'port', port, 1, form.maxEvtchns - 1)
     form.prepare(port)
-    const { vcpu = 0 } = options
+    const { vcpu = home } = options
     const binding = new Binding(port, vcpu, origin, options)
     this.#all[port] = binding
     // The filter first: an event that the vCPU is sent before its filter knows the port would be passed over.

@@ -18,4 +18,5 @@ export {
 export { GuestHypercalls, type GuestPlatform, type PortOp } from './platform.js'
 export { usableChannels } from './prospects.js'
 export type { SelectorFrames } from './selectors.js'
+export type { SharedGuest } from './share.js'
 export { type TreeFrames, treeForm } from './tree.js'

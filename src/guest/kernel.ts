@@ -9,7 +9,7 @@
  *     lifecycle.ts  suspend, resume, moves
  */
 
-import { type Args, EVTCHN_STRUCTS, EVTCHNOP, type EvtchnOpName, PAGE_SIZE } from '../abi/index.js'
+import { type Args, EVTCHN_STRUCTS, EVTCHNOP, type EvtchnOpName, MAX_FRAMES, PAGE_SIZE } from '../abi/index.js'
 import { func, integer, members, ParameterError } from '../check.js'
 import { Errno, XenError } from '../errno.js'
 import { type Binding, Bindings, type Origin, type VcpuReport } from './bindings.js'
@@ -28,6 +28,7 @@ import {
   LOWEST_PRIORITY,
 } from './options.js'
 import type { GuestPlatform } from './platform.js'
+import { checkShared, JOINING_FRAMES, type SharedGuest } from './share.js'
 import { takeOver } from './takeover.js'
 import { Upcalls } from './upcalls.js'
 
@@ -38,12 +39,13 @@ export class GuestKernel {
   readonly #upcalls: Upcalls
   readonly #lifecycle: Lifecycle
 
-  private constructor(platform: GuestPlatform, options: BootOptions) {
-    const machine = new GuestMachine(platform, options)
+  private constructor(platform: GuestPlatform, options: BootOptions, joins?: SharedGuest) {
+    const machine = new GuestMachine(platform, options, joins)
     this.#machine = machine
     this.#upcalls = new Upcalls(machine, (port) => this.#bindings.at(port))
     this.#bindings = new Bindings(machine, (vcpu) => void this.#upcalls.run(vcpu))
     this.#lifecycle = new Lifecycle(machine, this.#bindings, this.#upcalls)
+    if (joins) return
     takeOver(machine.calls, machine.options.reset === true)
     this.#lifecycle.start(() => machine.start())
   }
@@ -55,6 +57,25 @@ export class GuestKernel {
    */
   static boot(platform: GuestPlatform, options: BootOptions = {}): GuestKernel {
     return new GuestKernel(platform, options)
+  }
+
+  /**
+   * Joins a guest that the driver of another thread has booted, for one vCPU: `platform` is that of the vCPU's own thread. Ports
+   * that are bound here are served here. Suspend and moves are the booting driver's.
+   * @throws ParameterError for what is no `share`.
+   */
+  static join(platform: GuestPlatform, shared: SharedGuest): GuestKernel {
+    return new GuestKernel(platform, {}, checkShared('GuestKernel.join', shared))
+  }
+
+  /**
+   * What the driver of another thread needs to join for one vCPU, which `upVcpus` named at boot. Plain data, for postMessage; use
+   * it once. `nrFrames` frames of the guest's are the other driver's from here on.
+   * @throws XenError EOPNOTSUPP on the FIFO ABI, EINVAL for a vCPU that takes no part, ENOMEM
+   */
+  share(vcpu: number, nrFrames = JOINING_FRAMES): SharedGuest {
+    const id = integer('GuestKernel.share', 'vcpu', vcpu, 1, this.#machine.platform.vcpus - 1)
+    return this.#machine.share(id, integer('GuestKernel.share', 'nrFrames', nrFrames, 4, MAX_FRAMES))
   }
 
   /** The options of boot, with defaults. */
@@ -109,7 +130,7 @@ export class GuestKernel {
   /** A port for a VIRQ, on the vCPU of the options. */
   bindVirq(virq: number, handlerOrOptions: HandlerOrOptions = {}): number {
     checkU32('GuestKernel.bindVirq', 'virq', virq)
-    const { vcpu = 0 } = this.#checked('bindVirq', handlerOrOptions)
+    const { vcpu = this.#machine.home } = this.#checked('bindVirq', handlerOrOptions)
     return this.#make('bindVirq', { kind: 'virq', virq, vcpu }, handlerOrOptions)
   }
 
@@ -202,7 +223,7 @@ export class GuestKernel {
    * upcall of the same vCPU it does nothing: that one continues until the flag is 0. What a handler throws is reported to
    * the platform's `onError`, and the other handlers run.
    */
-  upcall(vcpu = 0): number {
+  upcall(vcpu = this.#machine.home): number {
     return this.#upcalls.run(this.#vcpuId('upcall', vcpu))
   }
 

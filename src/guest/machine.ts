@@ -30,6 +30,8 @@ import { FrameAllocator, fillFrame } from './frames.js'
 import { GuestGrants, grantFrames } from './grants.js'
 import { type BootOptions, type CheckedBootOptions, checkBoot, checkPlatform, checkUp } from './options.js'
 import { GuestHypercalls, type GuestPlatform, type PortOp } from './platform.js'
+import { type SharedGuest, sharedGuest } from './share.js'
+import { Tree } from './tree.js'
 
 /** What the parts of one driver share. */
 export class GuestMachine {
@@ -41,31 +43,62 @@ export class GuestMachine {
   attempts: readonly Attempt[] = []
   /** The way to the guest's handlers. */
   callouts: Callouts
-  /** The vCPU whose code runs: the one that is in an upcall, else vCPU 0. */
-  current = 0
+  /** The vCPU that this driver is for, unless a call names another: 0, or the one that joined on a thread of its own. */
+  readonly home: number
+  /** The vCPU whose code runs: the one that is in an upcall, else `home`. */
+  current: number
   readonly #argumentGfn: number
   /** vCPUs that take part. Those that are offline stay among them: what they registered stays. */
-  readonly #up = new Set<number>([0])
+  readonly #up: Set<number>
   #infoGpas: number[] = []
   #outGfns: number[] = []
   /** Frames for the vcpu_info of vCPUs beyond the legacy 32, by 64 vCPUs. */
   readonly #infoFrames = new Map<number, number>()
 
-  /** @throws ParameterError for a platform or an option of the wrong type or range. */
-  constructor(platform: GuestPlatform, options: BootOptions) {
-    const call = 'GuestKernel.boot'
+  /**
+   * `joins`: the guest is booted already, by the driver of another thread.
+   * @throws ParameterError for a platform or an option of the wrong type or range.
+   */
+  constructor(platform: GuestPlatform, options: BootOptions, joins?: SharedGuest) {
+    const call = joins ? 'GuestKernel.join' : 'GuestKernel.boot'
+    this.home = joins?.vcpu ?? 0
+    this.current = this.home
+    this.#up = new Set([this.home])
     this.options = checkBoot(call, options)
     this.platform = checkPlatform(call, platform)
     this.callouts = new Callouts(platform.onError)
     for (const vcpu of checkUp(call, this.options.upVcpus, platform.vcpus)) this.#up.add(vcpu)
     const { memory, sharedInfoGfn } = platform
     const { firstFreeGfn: first = sharedInfoGfn + 1 } = this.options
-    this.frames = new FrameAllocator(
-      integer(call, 'firstFreeGfn', first, 0, memory.frames - 1),
-      sharedInfoGfn >= first ? sharedInfoGfn : memory.frames,
-    )
+    this.frames = joins
+      ? new FrameAllocator(joins.firstGfn, joins.firstGfn + joins.nrFrames)
+      : new FrameAllocator(
+          integer(call, 'firstFreeGfn', first, 0, memory.frames - 1),
+          sharedInfoGfn >= first ? sharedInfoGfn : memory.frames,
+        )
     this.#argumentGfn = this.#frame('the arguments of hypercalls')
     this.calls = new GuestHypercalls(platform, this.#argumentGfn)
+    if (joins) this.#join(joins)
+  }
+
+  /** The words are there and registered: this driver only describes them for its own scan. */
+  #join({ vcpu, levels, channels, frames, infoGpas }: SharedGuest): void {
+    this.#infoGpas = [...infoGpas]
+    this.#outGfns[vcpu] = this.#frame('scan buffers')
+    const { platform, calls, frames: own, up } = this
+    this.form = new Tree({ platform, calls, frames: own, up, infoGpas }, { levels, channels, frames })
+  }
+
+  /** What a driver on another thread needs to join for one vCPU. @throws XenError */
+  share(vcpu: number, nrFrames: number): SharedGuest {
+    const op = 'GuestKernel.share'
+    const { form } = this
+    if (!(form instanceof Tree)) throw new XenError(op, Errno.EOPNOTSUPP, `${form.levels} is served by one thread`)
+    if (!this.#up.has(vcpu)) throw new XenError(op, Errno.EINVAL, `vCPU ${vcpu} takes no part: boot({ upVcpus })`)
+    const firstGfn = this.frames.allocateRun(nrFrames)?.[0]
+    if (firstGfn === undefined) throw new XenError(op, Errno.ENOMEM, `the guest has no ${nrFrames} frames in a row`)
+    const { levels, channels, frames } = form
+    return sharedGuest({ vcpu, levels, channels, frames, infoGpas: this.#infoGpas, firstGfn, nrFrames })
   }
 
   #frame(what: string): number {

@@ -51,7 +51,8 @@ export class Tree implements ChannelForm {
   scan: Scan
   #platform: GuestPlatform
   #core: Core
-  readonly #frames: TreeFrames | null
+  /** As registered; null: two levels, in shared_info. */
+  readonly frames: TreeFrames | null
   readonly #allocator: FrameAllocator
   #calls: GuestHypercalls
   readonly #infoGpas: readonly number[]
@@ -69,7 +70,7 @@ export class Tree implements ChannelForm {
     this.#allocator = by.frames
     this.#calls = by.calls
     this.#infoGpas = by.infoGpas
-    this.#frames = shape.frames
+    this.frames = shape.frames
     this.levels = shape.levels
     this.channels = shape.channels
     const { bits } = platform
@@ -108,7 +109,7 @@ export class Tree implements ChannelForm {
       put(DESCRIPTOR.channels, this.maxEvtchns)
       put(DESCRIPTOR.next, 1)
       for (let k = 2; k < this.levels; k++) {
-        const level = this.#frames!.selectors[vcpu]![k - 2]!
+        const level = this.frames!.selectors[vcpu]![k - 2]!
         const at = level.gfns.map((gfn) => this.#at(gfn) + level.offset)
         if (k < this.levels - 1) put(DESCRIPTOR.level2 + 4 * (k - 2), at[0]!)
         else put(DESCRIPTOR.last, this.#table(at))
@@ -153,11 +154,11 @@ export class Tree implements ChannelForm {
 
   /** Two levels need nothing: the words of every vCPU are in its vcpu_info. */
   addVcpu(vcpu: number): void {
-    if (!this.#frames) return
-    const shape = { levels: this.levels, nrPages: this.#frames.pending.length }
+    if (!this.frames) return
+    const shape = { levels: this.levels, nrPages: this.frames.pending.length }
     let refusal: Refusal | undefined
     const by = { calls: this.#calls, frames: this.#allocator }
-    const rc = addSelectors(by, shape, vcpu, this.#frames.selectors[vcpu]!, (each) => {
+    const rc = addSelectors(by, shape, vcpu, this.frames.selectors[vcpu]!, (each) => {
       refusal = each
     })
     if (rc < 0) throw new XenError('EVTCHNOP_set_nlevel_selectors', rc, (refusal as Refusal | undefined)?.text ?? '')
@@ -213,7 +214,7 @@ export class Tree implements ChannelForm {
     const info = this.#abs(this.#infoGpas[vcpu]!)
     const page = (k: number) => {
       if (k >= this.levels) return 0
-      const level = this.#frames!.selectors[vcpu]![k - 2]!
+      const level = this.frames!.selectors[vcpu]![k - 2]!
       return this.#at(level.gfns[k === this.levels - 1 ? port >> (b + 15) : 0]!) + level.offset
     }
     const climb = climbOf(this.#core, this.levels, bits)
@@ -252,7 +253,7 @@ export class Tree implements ChannelForm {
       for (const field of [upcall, level1, level2, level2 + 4]) move(at + field)
       const [lastTable, pendingTable, maskTable] = [last, pending, mask].map((field) => move(at + field))
       if (this.levels > 2) {
-        moveTable(lastTable!, this.#frames!.selectors[vcpu]!.at(-1)!.gfns.length)
+        moveTable(lastTable!, this.frames!.selectors[vcpu]!.at(-1)!.gfns.length)
         if (vcpu === 0) for (const table of [pendingTable!, maskTable!]) moveTable(table, pages)
       }
       if (this.#filterTables[vcpu] !== undefined) moveTable(move(at + filter), pages)
@@ -262,6 +263,6 @@ export class Tree implements ChannelForm {
   /** Gives the frames back to the guest's allocator: the hypervisor must not use them any more. */
   release(): void {
     this.#allocator.release(this.#own)
-    if (this.#frames) this.#allocator.release(this.#frames.all)
+    if (this.frames) this.#allocator.release(this.frames.all)
   }
 }
