@@ -10,6 +10,7 @@ import { migrate } from './migrate/index.js'
 import { hostd } from './native/hostd.js'
 import { runProgram } from './native/run_program.js'
 import { xl } from './native/xl.js'
+import { xlStory } from './native/xl_story.js'
 import { pvcalls } from './pvcalls/index.js'
 import { register } from './register/index.js'
 import { trace } from './trace.js'
@@ -29,6 +30,7 @@ const COMMANDS: readonly Command[] = [
   xenstored,
   xenwatch,
   xl,
+  xlStory,
 ]
 
 const HELP = `usage: evtchn COMMAND [options]

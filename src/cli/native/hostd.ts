@@ -1,8 +1,7 @@
 /** `evtchn hostd DIR`: a host for native programs, until SIGTERM or SIGINT. */
 
-import { join } from 'node:path'
 import { DESIGNS, type Design } from '../../dom0/index.js'
-import { NativeHost, xenToolsFolder } from '../../node/hostd/index.js'
+import { NativeHost, startDaemons } from '../../node/hostd/index.js'
 import { command } from '../command.js'
 import { CheckError, UsageError } from '../errors.js'
 import { choice, flag, text, whole } from '../options.js'
@@ -22,15 +21,6 @@ function domains(given: string | undefined): number[] {
       `evtchn hostd: --dom is ${JSON.stringify(given)}; allowed: numbers from 1 to 32751, with commas between.`,
     )
   return numbers
-}
-
-/** Starts what dom0 has running beside xl. */
-async function startDaemons(host: NativeHost): Promise<void> {
-  if (!xenToolsFolder()) return
-  await host.children.run(host.program(0, ['xen-init-dom0']), ['ignore', 'ignore', 'inherit'])
-  const log = join(host.dir, 'console')
-  const args = ['-i', '--log=guest', `--log-dir=${host.dir}`, `--pid-file=${log}.pid`]
-  host.children.start(host.program(0, ['xenconsoled', ...args]), ['ignore', 'ignore', 'inherit'])
 }
 
 /** The subcommand. */

@@ -2,6 +2,7 @@
 
 export { buildNative, NativeBuildError, type NativeParts } from './build.js'
 export { Children } from './children.js'
+export { startDaemons } from './daemons.js'
 export { GuestConsole } from './guest_console.js'
 export { Machine } from './machine.js'
 export { type DomainKernel, NativeDomain } from './native_domain.js'

@@ -15,6 +15,7 @@ import { DOMID_FIRST_RESERVED, VIRQ } from '../../abi/index.js'
 import { integer } from '../../check.js'
 import { ManualClock } from '../../clock.js'
 import { Dom0Kernel, Kernel, Scheduler, type Task } from '../../dom0/index.js'
+import { MTWATCH_NODE } from '../../dom0/xenbus/index.js'
 import { Errno, XenError } from '../../errno.js'
 import { GuestKernel } from '../../guest/index.js'
 import { Hypervisor } from '../../hypervisor/index.js'
@@ -212,6 +213,7 @@ export class NativeHost implements Hosting {
   createByToolstack({ wanted, vcpus, maxEvtchnPort, maxGrantFrames }: ToolstackDomain): NativeDomain {
     const domid = wanted > 0 && wanted < DOMID_FIRST_RESERVED ? wanted : this.#nextDomid()
     if (this.#domains.has(domid)) throw new XenError('createdomain', Errno.EEXIST, `d${domid} exists`)
+    this.#tellRfc(domid, true)
     return this.#create(domid, {
       frames: this.#options.guestFrames ?? 16_384,
       paused: true,
@@ -219,6 +221,18 @@ export class NativeHost implements Hosting {
       maxEvtchnPort,
       grantFrames: Math.min(Math.max(1, maxGrantFrames), 64),
     })
+  }
+
+  /**
+   * The toolstack's half of the RFC of 2018, which xl lacks: the node that announces a domain is written before anything else
+   * of it, and removed last (XW-rfc-3).
+   */
+  #tellRfc(domid: number, there: boolean): void {
+    if (!this.store || this.#options.design !== 'rfc') return
+    const client = connectInProcess(this.store)
+    const path = `${MTWATCH_NODE}/${domid}`
+    const done = there ? client.write(path, '') : client.rm(path)
+    done.catch((error) => this.report(error, path)).finally(() => client.close())
   }
 
   /** Numbers are not used again before all were. */
@@ -270,6 +284,7 @@ export class NativeHost implements Hosting {
     for (const domain of this.domains) {
       if (domain.domain.dying !== 'dead' || this.xen.grants.inUse(domain.domain)) continue
       this.#domains.delete(domain.domid)
+      this.#tellRfc(domain.domid, false)
       this.xen.destroyDomain(domain.domain)
       this.machine.give(domain.first, domain.domain.memory.frames)
     }

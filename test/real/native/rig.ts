@@ -5,7 +5,13 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { NativeHost, type NativeHostOptions, type Program, xenToolsFolder } from '../../../src/node/hostd/index.js'
+import {
+  NativeHost,
+  type NativeHostOptions,
+  type Program,
+  startDaemons,
+  xenToolsFolder,
+} from '../../../src/node/hostd/index.js'
 import { requireTools, xenUtils } from '../../settings.js'
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
@@ -59,9 +65,7 @@ export class Rig {
 
   /** dom0 as xl wants it: set up, and with consoles, whose daemon finds domains that are there before it. */
   async setUpDom0(): Promise<void> {
-    await this.run(0, ['xen-init-dom0'])
-    const args = ['-i', '--log=guest', `--log-dir=${this.dir}`, `--pid-file=${this.dir}/xenconsoled.pid`]
-    this.start(0, ['xenconsoled', ...args])
+    await startDaemons(this.host)
   }
 
   program(domid: number, argv: readonly string[], supervise = false): Program {
