@@ -19,6 +19,8 @@ static inline const char *moved(const char *path, char room[PATHS_MOST])
     } FOLDERS[] = {
         { "/etc/xen", "/etc/xen" },         { "/var/lib/xen", "/var/lib/xen" }, { "/var/run/xen", "/run/xen" },
         { "/run/xen", "/run/xen" },         { "/var/log/xen", "/var/log/xen" }, { "/var/lock", "/var/lock" },
+        /* oxenstored's socket is where all look for it: in the host's own folder. */
+        { "/var/run/xenstored", "/.." },    { "/run/xenstored", "/.." },        { "/var/run/xenstored.pid", "/run/xenstored.pid" },
     };
     const char *folder = path && *path == '/' ? getenv("EVTCHN_PATHS") : NULL;
     if (!folder) return path;

@@ -199,7 +199,7 @@ export class EvtchnHandle implements Disposable, AsyncIterable<number> {
     return this.#bind((options) => this.#kernel.bindVirq(virq, options))
   }
 
-  /** Closes one port (xenevtchn_unbind). What it still had in the ring is dropped. */
+  /** Closes one port (xenevtchn_unbind). What it still has in the ring stays there, as in Linux (EC-lib-7). */
   unbind(port: number): void {
     this.#release(this.#mine('unbind', port))
   }
@@ -208,7 +208,6 @@ export class EvtchnHandle implements Disposable, AsyncIterable<number> {
   #release(user: User): void {
     this.#kernel.close(user.port)
     this.#users.delete(user.port)
-    this.#drop(user)
   }
 
   /** Signals the other end of a port (xenevtchn_notify). */

@@ -100,7 +100,7 @@ async function stall({ host }: Stage, domid: number): Promise<void> {
   let sent = false
   await host.until(() => {
     // It sends as soon as the interface is connected, once.
-    sent ||= host.guest(domid)?.guest.netfront?.send() === true
+    if (!sent) sent = host.guest(domid)?.guest.netfront?.send() === true
     return injector.holding
   })
 }

@@ -85,6 +85,11 @@ function prepareFolders(dir: string, kernel: string): void {
   if (existsSync(join(folder, 'etc/xen/xl.conf'))) return
   for (const script of ['vif-bridge', 'block'])
     writeFileSync(join(folder, 'etc/xen/scripts', script), HOTPLUG, { mode: 0o755 })
+  // Without this oxenstored looks for its own ring in a file with an empty name.
+  writeFileSync(
+    join(folder, 'etc/xen/oxenstored.conf'),
+    'xenstored-kva = /proc/xen/xsd_kva\nxenstored-port = /proc/xen/xsd_port\n',
+  )
   copyFileSync(kernel, join(dir, 'kernel'))
   writeFileSync(join(folder, 'etc/xen/xl.conf'), 'autoballoon="off"\n')
 }
