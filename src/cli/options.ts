@@ -69,7 +69,7 @@ export const wholes = (
 ): Option<readonly number[]> => ({
   help,
   value: 'N,…',
-  default: preset.join(','),
+  default: preset.join(',') || 'none',
   read: (given) =>
     given === undefined
       ? preset

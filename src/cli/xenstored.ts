@@ -1,11 +1,22 @@
 /** `evtchn xenstored`: a xenstore daemon on a unix socket, until SIGTERM or SIGINT. */
 
-import { readFileSync, writeFileSync } from 'node:fs'
-import { defaultSocketPath, serveSocket } from '../node/xenstored_socket.js'
-import { C_4_17, C_4_23, dumpListing, loadListing, type Profile, XenStored } from '../xenstore/index.js'
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { serveGuest } from '../node/xenstored_fixture.js'
+import { defaultSocketPath, type SocketServer, serveSocket } from '../node/xenstored_socket.js'
+import { Faults } from '../trace/index.js'
+import {
+  C_4_17,
+  C_4_23,
+  dumpListing,
+  loadListing,
+  type Profile,
+  restoreState,
+  saveState,
+  XenStored,
+} from '../xenstore/index.js'
 import { command } from './command.js'
-import { CheckError } from './errors.js'
-import { choice, flag, text } from './options.js'
+import { CheckError, UsageError } from './errors.js'
+import { choice, flag, text, wholes } from './options.js'
 
 /** What `--profile` may be. */
 export const PROFILES: Readonly<Record<string, { profile: Profile }>> = {
@@ -36,6 +47,17 @@ export const xenstored = command({
     profile: choice('the daemon to behave like', { of: Object.keys(PROFILES), preset: 'c-4.17', value: 'NAME' }),
     load: text('a listing to begin with, as xenstore-ls prints it, with or without -f and -p', { value: 'FILE' }),
     dump: text('where to write the store when it ends, as xenstore-ls -f -p prints it', { value: 'FILE' }),
+    state: text('keep the store over a restart: read from this file if it is there, and written when it ends', {
+      value: 'FILE',
+    }),
+    guest: wholes('guests that are introduced, each with a socket at PATH.N, with its permissions and quotas', {
+      min: 1,
+      max: 0x7fef,
+      preset: [],
+    }),
+    fail: text('requests that are to fail, such as d7:write=ENOSPC@3x2: the third of domain 7, twice', {
+      value: '[dN:]REQUEST=ERRNO[@NTH][xTIMES],…',
+    }),
     quiet: flag('do not say where it listens'),
   },
   async run({ program, values, screen }) {
@@ -43,19 +65,49 @@ export const xenstored = command({
     // Before it listens: a signal must not leave a socket file behind.
     const ended = signalled()
     try {
-      const store = new XenStored({ ...PROFILES[values.profile], onMemoryReport: report, onLog: log })
+      const faults = values.fail === undefined ? undefined : readFaults(program, values.fail)
+      const store = new XenStored({
+        ...PROFILES[values.profile],
+        onMemoryReport: report,
+        onLog: log,
+        ...(faults && { faults }),
+      })
+      const { state } = values
+      if (state !== undefined && existsSync(state)) restoreState(store, readFileSync(state))
       if (values.load !== undefined) loadListing(store, readFileSync(values.load, 'utf8'))
-      const server = await serveSocket(store, path)
-      if (!values.quiet) screen.raw(`listening on ${path}`)
-      await ended
-      await server.close()
+      const servers: SocketServer[] = [await serveSocket(store, path)]
+      try {
+        for (const domid of values.guest) servers.push(await serveGuest(store, path, domid))
+        if (!values.quiet) screen.raw(`listening on ${servers.map((server) => server.path).join(', ')}`)
+        await ended
+      } finally {
+        await Promise.all(servers.map((server) => server.close()))
+      }
+      if (state !== undefined) writeWhole(state, saveState(store))
       if (values.dump !== undefined) writeFileSync(values.dump, dumpListing(store))
       return 0
     } catch (error) {
+      if (error instanceof UsageError) throw error
       throw new CheckError(`${program}: ${(error as Error).message}`)
     }
   },
 })
+
+/** Faults as the command line spells them. @throws UsageError */
+function readFaults(program: string, specs: string): Faults {
+  try {
+    return Faults.parse(...specs.split(','))
+  } catch (error) {
+    throw new UsageError(`${program}: --fail: ${(error as Error).message}`)
+  }
+}
+
+/** A file is the old one or the new one, whenever this process ends. */
+function writeWhole(file: string, bytes: Uint8Array): void {
+  const fresh = `${file}.new`
+  writeFileSync(fresh, bytes)
+  renameSync(fresh, file)
+}
 
 function signalled(): Promise<void> {
   return new Promise((resolve) => {

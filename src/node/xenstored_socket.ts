@@ -3,7 +3,7 @@
 import { existsSync, lstatSync, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
-import { options as checkOptions, func, instance, ParameterError, type Table, text } from '../check.js'
+import { options as checkOptions, func, instance, ParameterError, type Table, text, within } from '../check.js'
 import {
   type ClientOptions,
   type ClientTransport,
@@ -31,10 +31,10 @@ class SocketConnection implements Transport {
   readonly #connection: Connection
   #blocked = false
 
-  constructor(daemon: XenStored, socket: Socket) {
+  constructor(daemon: XenStored, socket: Socket, domid: number) {
     this.#daemon = daemon
     this.#socket = socket
-    this.#connection = daemon.connect(this)
+    this.#connection = daemon.connect(this, domid)
     socket.on('data', (bytes: Buffer) => {
       daemon.receive(this.#connection, bytes)
       // Its replies wait, so its requests wait too: in the kernel's buffer, where they cost us nothing.
@@ -75,6 +75,14 @@ class SocketConnection implements Transport {
   }
 }
 
+/** How a socket is served. */
+export interface ServeOptions {
+  /** The domain that its clients are: a guest that is introduced. Default 0. */
+  readonly domid?: number
+}
+
+const SERVE: Table<ServeOptions> = { domid: within(0, 0x7fff) }
+
 /** A daemon that listens. */
 export interface SocketServer {
   readonly path: string
@@ -83,17 +91,19 @@ export interface SocketServer {
 }
 
 /**
- * Serves a daemon on a unix socket. Whoever may open the socket is domain 0, so only its owner may. A socket file that
- * nobody listens on is replaced.
- * @throws Error if somebody listens there already, if the path is something else, or if it cannot be made.
+ * Serves a daemon on a unix socket. Whoever may open the socket is domain 0, or the guest that the options name, so only its
+ * owner may. A socket file that nobody listens on is replaced.
+ * @throws ParameterError for options and for a guest that is not introduced; Error if somebody listens there already, if the path is something else, or if it cannot be made.
  */
-export async function serveSocket(daemon: XenStored, path: string): Promise<SocketServer> {
+export async function serveSocket(daemon: XenStored, path: string, options: ServeOptions = {}): Promise<SocketServer> {
   aDaemon('serveSocket', 'daemon', daemon)
   aPath('serveSocket', path)
+  const { domid = 0 } = checkOptions('serveSocket', options, SERVE)
   await removeStale(path)
   const open = new Set<SocketConnection>()
   const server = createServer({ highWaterMark: 4 * CHUNK, noDelay: false }, (socket) => {
-    const connection = new SocketConnection(daemon, socket)
+    const connection = connected(daemon, socket, domid)
+    if (!connection) return
     open.add(connection)
     socket.on('close', () => open.delete(connection))
   })
@@ -105,6 +115,17 @@ export async function serveSocket(daemon: XenStored, path: string): Promise<Sock
         server.close(() => resolve())
         for (const connection of open) connection.close()
       }),
+  }
+}
+
+/** A client of a guest that was released meanwhile is turned away. */
+function connected(daemon: XenStored, socket: Socket, domid: number): SocketConnection | undefined {
+  try {
+    return new SocketConnection(daemon, socket, domid)
+  } catch (error) {
+    if (!(error instanceof ParameterError)) throw error
+    socket.destroy()
+    return undefined
   }
 }
 
@@ -137,7 +158,8 @@ function mustFit(path: string): void {
 async function removeStale(path: string): Promise<void> {
   mustFit(path)
   // The system says EACCES for a folder that does not exist, which leads astray.
-  if (!existsSync(dirname(path))) throw new Error(`${path}: there is no folder ${dirname(path)}`)
+  if (!existsSync(dirname(path)))
+    throw new Error(`${path}: there is no folder ${dirname(path)}; make it with mkdir -p, or name another path`)
   if (!existsSync(path)) return
   if (!lstatSync(path).isSocket()) throw new Error(`${path} exists and is not a socket`)
   if (await answers(path)) throw new Error(`${path} is in use by another daemon`)

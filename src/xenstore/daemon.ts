@@ -100,12 +100,7 @@ export class StoreDaemon implements Daemon {
 
   // --- connections ---------------------------------------------------------------------------------------------------
 
-  /** A new privileged connection of domain 0, as a socket is (XS-sock-1). */
-  connect(transport: Transport): Connection {
-    return this.open(0, transport)
-  }
-
-  /** A new connection of a domain. */
+  /** A new connection of a domain; one of domain 0 is privileged, as a socket is (XS-sock-1). */
   open(domid: number, transport: Transport): Connection {
     const connection = new Connection({
       id: ++this.#ids,

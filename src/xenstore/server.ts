@@ -5,6 +5,7 @@
  *     transport ──receive──▶ XenStored ──wake──▶ transport ──take──▶ bytes for the client
  */
 
+import { integer, ParameterError } from '../check.js'
 import { checkStore as checkDaemon } from './checker.js'
 import type { Transport } from './connection.js'
 import { StoreDaemon } from './daemon.js'
@@ -49,9 +50,16 @@ export class XenStored {
 
   // --- connections ---------------------------------------------------------------------------------------------------
 
-  /** A new privileged connection of domain 0, as a socket is (XS-sock-1). */
-  connect(transport: Transport): Connection {
-    return connectionHandle(this.#daemon.connect(transport))
+  /**
+   * A new connection: a privileged one of domain 0, as a socket is (XS-sock-1); or with `domid` one of a guest that is
+   * introduced, with its permissions, quotas and limits, beside its ring and others like it.
+   * @throws ParameterError for a domain that is not introduced
+   */
+  connect(transport: Transport, domid = 0): Connection {
+    integer('XenStored.connect', 'domid', domid, 0, 0x7fff)
+    if (domid && !this.#daemon.domains.get(domid)?.connection)
+      throw new ParameterError('XenStored.connect', 'domid', domid, 'a domain that is introduced')
+    return connectionHandle(this.#daemon.open(domid, transport))
   }
 
   /**

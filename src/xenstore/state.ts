@@ -211,7 +211,7 @@ class Restore {
     if (ring) connection = this.#ring(this.#domid(ring.domid), ring.target, ring.port)
     else {
       const transport = this.#options.socket?.(fd!)
-      connection = transport && this.#daemon.connect(transport)
+      connection = transport && this.#daemon.open(0, transport)
     }
     if (!connection) return
     connection.input.push(input)

@@ -41,7 +41,77 @@ describe.skipIf(!existsSync(built))(title('evtchn xenstored', existsSync(built),
   it('a socket that cannot be made is exit 1', async () => {
     const failed = await execute(process.execPath, command('--socket', '/nonexistent/folder/s'))
     expect(failed).toMatchObject({ code: 1, stdout: '' })
-    expect(failed.stderr).toBe('evtchn xenstored: /nonexistent/folder/s: there is no folder /nonexistent/folder\n')
+    expect(failed.stderr).toBe(
+      'evtchn xenstored: /nonexistent/folder/s: there is no folder /nonexistent/folder; make it with mkdir -p, or name another path\n',
+    )
+  })
+
+  it('XS-perm-1, XS-quota-1: --guest serves a guest beside the daemon, with its permissions; domain 0 releases it', async () => {
+    using place = temporary()
+    const path = join(place.path, 's')
+    const { child, ended, said } = await start('--socket', path, '--guest', '7,9')
+    expect(said).toBe(`listening on ${path}, ${path}.7, ${path}.9\n`)
+    const [dom0, seven, nine] = [
+      await connectSocket(path),
+      await connectSocket(`${path}.7`),
+      await connectSocket(`${path}.9`),
+    ]
+    await dom0.write('/local/domain/7/name', 'seven')
+    await dom0.setPermissions('/local/domain/7', [{ domid: 7, letter: 'n' }])
+    expect(await seven.getDomainPath(7)).toBe('/local/domain/7')
+    await seven.write('data', 'x')
+    expect(await dom0.read('/local/domain/7/data')).toBe('x')
+    await expect(nine.read('/local/domain/7/data')).rejects.toMatchObject({ code: 'EACCES' })
+    await expect(seven.write('/tool/x', '')).rejects.toMatchObject({ code: 'EACCES' })
+    const gone = await dom0.watch('@releaseDomain')
+    const events = gone[Symbol.asyncIterator]()
+    await events.next()
+    await dom0.release(7)
+    expect((await events.next()).value.path).toBe('@releaseDomain')
+    for (const client of [dom0, seven, nine]) client.close()
+    child.kill('SIGTERM')
+    expect(await ended).toBe(0)
+    expect(existsSync(`${path}.7`)).toBe(false)
+  })
+
+  it('--state: a daemon that is stopped and started is the same daemon', async () => {
+    using place = temporary()
+    const [path, state] = ['s', 'state'].map((name) => join(place.path, name)) as [string, string]
+    for (const value of ['first', 'second']) {
+      const { child, ended } = await start('--socket', path, '--state', state, '--guest', '3')
+      const client = await connectSocket(path)
+      if (value === 'second') expect(await client.read('/kept')).toBe('first')
+      await client.write('/kept', value)
+      client.close()
+      child.kill('SIGTERM')
+      expect(await ended).toBe(0)
+      expect(existsSync(`${state}.new`)).toBe(false)
+    }
+    writeFileSync(state, 'nonsense')
+    const failed = await execute(process.execPath, command('--socket', path, '--state', state))
+    expect(failed).toMatchObject({ code: 1, stdout: '' })
+  })
+
+  it('--fail: requests fail as they are told to, and a fault that cannot be is a mistake', async () => {
+    using place = temporary()
+    const path = join(place.path, 's')
+    const { child, ended } = await start('--socket', path, '--fail', 'write=ENOSPC@2,transaction_end=EAGAIN')
+    const client = await connectSocket(path)
+    await client.write('/a', '1')
+    await expect(client.write('/a', '2')).rejects.toMatchObject({ code: 'ENOSPC' })
+    await client.write('/a', '3')
+    let tries = 0
+    await client.transaction(async (t) => {
+      tries++
+      await t.write('/b', '')
+    })
+    expect([await client.read('/a'), tries]).toEqual(['3', 2])
+    client.close()
+    child.kill('SIGTERM')
+    expect(await ended).toBe(0)
+    const wrong = await execute(process.execPath, command('--socket', path, '--fail', 'write'))
+    expect(wrong).toMatchObject({ code: 2, stdout: '' })
+    expect(wrong.stderr).toContain('--fail')
   })
 
   it('XS-list-1: --load fills it from a listing, and --dump writes the same when it ends', async () => {
