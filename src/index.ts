@@ -33,9 +33,18 @@ export { NR_SOFTIRQS, SOFTIRQ, type SoftirqStats, Softirqs } from './host/softir
 export { defaultPolicy, siloPolicy, type XsmPolicy } from './host/xsm.js'
 export type { Continuation as HypercallContinuation, Register } from './hypercalls/dispatch.js'
 export type { Trigger, XenPortOptions } from './hypercalls/raise.js'
-export { type GrantMapping, type Grants, Hypervisor, type MapGrantOptions } from './hypervisor/index.js'
+export {
+  type AttachOptions,
+  type DetachOptions,
+  type GrantMapping,
+  type Grants,
+  Hypervisor,
+  type MapGrantOptions,
+  type QuiesceOptions,
+} from './hypervisor/index.js'
 export type { WasmMemory } from './machine/core.js'
 export { GuestMemory, type GuestMemoryOptions, type PageWalk } from './machine/memory.js'
+export type { MemoryNews, SharedDomain, SharedMemory, SharedVcpu, VcpuThreadHandle } from './machine/thread_handle.js'
 export type { SavedAbi, SavedLevels, SavedSelectors } from './migration/abi_parts.js'
 export { RestoreError, SavedStateError, type SavedTable } from './migration/fields.js'
 export type { SavedFifo } from './migration/fifo_part.js'

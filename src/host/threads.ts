@@ -20,7 +20,7 @@ import { HANDLE, type MemoryNews, NEWS, type SharedMemory, type VcpuThreadHandle
 import { AttachedThread, type ThreadsHost } from './thread.js'
 
 /** Sends a message to the worker of a thread. */
-export type Post = (message: MemoryNews) => void
+type Post = (message: MemoryNews) => void
 
 /** The threads of one host. */
 export class Threads {

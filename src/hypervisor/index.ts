@@ -2,3 +2,4 @@
 
 export type { GrantMapping, Grants, MapGrantOptions } from './grants.js'
 export { Hypervisor, worldOf } from './hypervisor.js'
+export type { AttachOptions, DetachOptions, QuiesceOptions } from './threaded.js'

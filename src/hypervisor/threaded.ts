@@ -8,8 +8,7 @@ import { systemTime } from '../clock.js'
 import type { Domain, Vcpu } from '../domain/handles.js'
 import { Errno, XenError } from '../errno.js'
 import { domainOn, vcpuBehind } from '../host/named.js'
-import type { Post } from '../host/threads.js'
-import type { VcpuThreadHandle } from '../machine/thread_handle.js'
+import type { MemoryNews, VcpuThreadHandle } from '../machine/thread_handle.js'
 import { Turns } from '../turns.js'
 import type { Parts } from './parts.js'
 
@@ -19,7 +18,7 @@ export interface AttachOptions {
    * Sends a message to the thread's worker, which passes it to `VcpuThread.accept`: memories of domains that are created
    * later. Without it, and until it arrives, sends to such domains are forwarded: slower, never wrong.
    */
-  post?: Post
+  post?: (message: MemoryNews) => void
 }
 
 /** Options of `Hypervisor.detach`. */
