@@ -132,7 +132,8 @@ export class Introductions {
         domain.shutdown = true
         shutdown.push(domain.domid)
       }
-      if (state && !state.dying) continue
+      // A dying domain is buried for its connection's sake; one without is known until it is gone (XS-dom-6).
+      if (state && !(state.dying && domain.connection)) continue
       // The event of a death stands for those of the shutdowns found before it (XS-dom-6).
       if (domain.connection) shutdown = []
       this.#bury(domain)

@@ -139,6 +139,8 @@ export class Transaction implements View {
   readonly #cells = new Map<string, Cell>()
   /** Owners of nodes that were made, removed or given away here. */
   readonly #owners = new Set<number>()
+  /** A node was made here: the owner's nodes are held against the quota, even if the transaction removes more (XS-tx-9). */
+  #created = false
   /** A request inside it failed half-way: it cannot be committed any more (XS-tx-9, XS-adv-415). */
   failed = false
   /** Changed anything? */
@@ -197,6 +199,7 @@ export class Transaction implements View {
     const parent = this.#cell(parentPath(path))
     this.#weigh(cell, value)
     this.#account(perms)
+    this.#created = true
     cell.make(value, perms, this.#store.nextGeneration())
     parent.addName(baseName(path))
     this.#relisted(parent)
@@ -307,7 +310,7 @@ export class Transaction implements View {
     const delta = this.#delta()
     if (!this.#ownersLive()) refuse('ENOMEM')
     const more = delta.nodes(domid)
-    if (more > 0 && this.#store.accounts.of(domid).nodes + more >= limit) refuse('ENOSPC')
+    if ((more > 0 || this.#created) && this.#store.accounts.of(domid).nodes + more >= limit) refuse('ENOSPC')
     if (!this.current || !this.#ownersSame()) refuse('EAGAIN')
     if (!this.modified) return []
     this.#store.install(this.#apply(), delta)

@@ -254,3 +254,16 @@ it('XS-adv-425: connections that end while others are gone through leave nothing
       .map(({ domid }) => domid),
   ).toEqual([0])
 })
+
+it('XS-dom-6: a dying domain without a connection keeps its nodes until it is gone', () => {
+  const { host, states, run } = makeHost()
+  run(5)
+  const s = new Script({ host })
+  s.run(['a', 0, 'WRITE', '/n|v', 'OK|'], ['a', 0, 'SET_PERMS', '/n|n5|', 'OK|'])
+  states.set(5, { shutdown: true, dying: true })
+  s.server.domainsChanged()
+  s.run(['a', 0, 'READ', '/n|', 'v'])
+  states.delete(5)
+  s.server.domainsChanged()
+  s.run(['a', 0, 'READ', '/n|', 'ENOENT'])
+})

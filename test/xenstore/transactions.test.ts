@@ -318,3 +318,18 @@ it('XS-adv-440: nodes that went outside while a transaction was open do not upse
   s.run(start('a', 2), ['a', 2, 'SET_PERMS', '/g|n5|', 'OK|'], ['a', 2, 'SET_PERMS', '/g|n0|', 'OK|'], end('a', 2))
   expect(insideStore(s.server).store.accounts.of(5).nodes).toBe(0)
 })
+
+it('XS-tx-9: a commit that made a node is held against the quota, even if it removes as many', () => {
+  const s = new Script({ quotas: { nodes: 5 } }, 'a', 'g5')
+  s.run(
+    ['a', 0, 'WRITE', '/g/1|', 'OK|'],
+    ['a', 0, 'SET_PERMS', '/g|n5|', 'OK|'],
+    ['a', 0, 'SET_PERMS', '/g/1|n5|', 'OK|'],
+  )
+  s.run(start('g5', 1), start('g5', 2), ['g5', 1, 'RM', '/g/1|', 'OK|'], ['g5', 1, 'WRITE', '/g/2|', 'OK|'])
+  s.run(['g5', 2, 'RM', '/g/1|', 'OK|'])
+  // Others give it more nodes meanwhile, up to the quota and over it.
+  for (const path of ['/h', '/i', '/j', '/k'])
+    s.run(['a', 0, 'MKDIR', `${path}|`, 'OK|'], ['a', 0, 'SET_PERMS', `${path}|n5|`, 'OK|'])
+  s.run(end('g5', 1, 'ENOSPC'), end('g5', 2))
+})
