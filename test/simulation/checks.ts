@@ -67,22 +67,23 @@ function checkVirqs(domain: Domain, where: string): void {
     }
 }
 
-/** The form of the guest's words, and the frames that it holds. */
+/** One form at a time, and every frame that is held is held for a reason: no more, no fewer. */
 function checkForm(domain: Domain, where: string): void {
-  const { nlevel, fifo, memory, vcpus, grants } = domain
-  // The grant table's own frames, and those that are lent.
-  const tableFrames = Array.from({ length: grants.frames }, (_, i) => grants.gfn(i)).filter((gfn) => gfn >= 0).length
+  const { nlevel, fifo, memory, vcpus, pirqs, grants } = domain
   must(!(nlevel && fifo), `${where}: two forms at once`)
-  const registered = vcpus.filter(({ infoGfn }) => infoGfn >= 0).length
-  const leaves = nlevel ? nlevel.pendingGfns.length + nlevel.maskGfns.length : 0
-  const pages = fifo ? fifo.pageGfns.length : 0
+  const gfns = new Set([
+    ...vcpus.map(({ infoGfn }) => infoGfn),
+    ...vcpus.flatMap(({ recorded }) => recorded?.areas.flatMap((area) => area.gfns) ?? []),
+    ...(nlevel ? [...nlevel.pendingGfns, ...nlevel.maskGfns] : []),
+    ...(fifo ? [...fifo.pageGfns, ...vcpus.map(({ vcpuId }) => fifo.controlBlock(vcpuId)?.gfn ?? -1)] : []),
+    pirqs.eoiMapGfn,
+    ...Array.from({ length: grants.frames }, (_, index) => grants.gfn(index)),
+  ])
+  gfns.delete(-1)
+  // Pages that others use may lie in a frame that is held already.
+  const most = gfns.size + grants.inUse
   must(
-    memory.heldFrames >= (leaves + pages > 0 ? 1 : 0) || registered === 0,
-    () => `${where}: holds ${memory.heldFrames} frames for ${leaves + pages} pages`,
+    memory.heldFrames >= gfns.size && memory.heldFrames <= most,
+    () => `${where}: holds ${memory.heldFrames} frames; ${gfns.size} to ${most} have a reason`,
   )
-  if (!nlevel && !fifo && registered === 0 && vcpus.every(({ recorded }) => !recorded))
-    must(
-      memory.heldFrames <= tableFrames + grants.inUse || domain.pirqs.eoiMapGfn >= 0,
-      () => `${where}: holds ${memory.heldFrames} frames for nothing`,
-    )
 }
