@@ -18,6 +18,8 @@ interface Waiter {
 /** Drives one scheduler. */
 export class NodeLoop {
   #scheduler: Scheduler | undefined
+  /** Ended: nothing will come true any more. */
+  #stopped = false
   #immediate: NodeJS.Immediate | undefined
   #timer: NodeJS.Timeout | undefined
   #lastNs = 0
@@ -32,6 +34,7 @@ export class NodeLoop {
   /** Begins. `scheduler` has a ManualClock. */
   start(scheduler: Scheduler): void {
     this.#scheduler = scheduler
+    this.#stopped = false
     this.#lastNs = nowNs()
     this.kick()
   }
@@ -60,9 +63,10 @@ export class NodeLoop {
     this.#timer = next === undefined ? undefined : setTimeout(this.kick, Math.max(0, (next - scheduler.nowNs) / 1e6))
   }
 
-  /** Runs until `done` holds; asked after every turn. Rejects if the loop fails, and so ends. */
+  /** Runs until `done` holds; asked after every turn. Rejects if the loop fails or is stopped first. */
   until(done: () => boolean): Promise<void> {
     if (done()) return Promise.resolve()
+    if (this.#stopped) return Promise.reject(stopped())
     return new Promise<void>((resolve, reject) => {
       this.#waiting.add({ done, resolve, reject })
       this.kick()
@@ -71,19 +75,27 @@ export class NodeLoop {
 
   /** Ends because of an error: who waits is rejected with it. Throws it if nobody waits. */
   fail(error: unknown): void {
-    const waiting = [...this.#waiting]
-    this.stop()
-    if (!waiting.length) throw error
-    for (const { reject } of waiting) reject(error)
+    const waits = this.#waiting.size > 0
+    this.#end(error)
+    if (!waits) throw error
   }
 
-  /** Ends: nothing runs any more, and nothing keeps the process alive. */
+  /** Ends: nothing runs any more, and nothing keeps the process alive. Who waits is rejected. */
   stop(): void {
+    this.#end(stopped())
+  }
+
+  #end(reason: unknown): void {
     if (this.#immediate) clearImmediate(this.#immediate)
     if (this.#timer) clearTimeout(this.#timer)
     this.#immediate = undefined
     this.#timer = undefined
     this.#scheduler = undefined
+    this.#stopped = true
+    const waiting = [...this.#waiting]
     this.#waiting.clear()
+    for (const { reject } of waiting) reject(reason)
   }
 }
+
+const stopped = () => new Error('NodeLoop: the loop was stopped before what is waited for has come')

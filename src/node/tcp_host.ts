@@ -32,6 +32,8 @@ export class TcpHost {
   readonly loop = new NodeLoop()
   readonly network: TcpNetwork
   readonly host: Host
+  /** What `guest` returned, of programs that run. */
+  readonly #programs = new Map<symbol, Promise<unknown>>()
 
   /** Creates the host and its guest, which runs and has its device when this returns. @throws ParameterError */
   constructor(options: TcpHostOptions = {}) {
@@ -52,8 +54,15 @@ export class TcpHost {
     return this.host.guest(1).pvcalls
   }
 
-  /** Runs a program in the guest until it ends; rejects with what it threw. If the host is closed first it does neither. */
-  async guest<T>(program: () => Task<T>): Promise<T> {
+  /** Runs a program in the guest until it ends; rejects with what it threw, and if the host is closed first. */
+  guest<T>(program: () => Task<T>): Promise<T> {
+    const key = Symbol('program')
+    const result = this.#run(program, key)
+    this.#programs.set(key, result)
+    return result
+  }
+
+  async #run<T>(program: () => Task<T>, key: symbol): Promise<T> {
     const task = (func('TcpHost.guest', 'program', program) as () => Task<T>)()
     if (typeof task?.[Symbol.iterator] !== 'function')
       throw new ParameterError('TcpHost.guest', 'program', program, 'a generator function: function* () { … }')
@@ -66,6 +75,7 @@ export class TcpHost {
       }
     })
     await this.loop.until(() => ended !== undefined)
+    this.#programs.delete(key)
     const end = ended! as { value: T } | { error: unknown }
     if ('error' in end) throw end.error
     return end.value
@@ -76,6 +86,9 @@ export class TcpHost {
    * that they do not keep the process alive.
    */
   close(): void {
+    // Nobody waits for a server that runs until the host is closed: that it ends so is no fault of the process.
+    for (const program of this.#programs.values()) program.catch(() => {})
+    this.#programs.clear()
     this.loop.stop()
     this.network.close()
   }

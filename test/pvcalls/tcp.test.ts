@@ -301,6 +301,23 @@ describe.each(IO_POLICIES)('a guest that dies, %s', (policy) => {
 })
 
 describe('closing the host', () => {
+  it('rejects whoever waits for a program or for the loop, and whoever asks afterwards', async () => {
+    const host = hostOf()
+    const waiting = [
+      host.guest(() => host.front.listen({ ip: '127.0.0.1', port: 7 })).then(() => host.loop.until(() => false)),
+      host.guest(function* () {
+        for (;;) yield* host.host.kernel.sleep(1e9)
+      }),
+    ]
+    await host.guest(() => host.front.listen({ ip: '127.0.0.1', port: 8 }))
+    await new Promise((resolve) => setImmediate(resolve))
+    // Nobody waits for this one, and its end is no unhandled rejection.
+    void host.guest(() => host.host.kernel.sleep(1e12))
+    host.close()
+    waiting.push(host.guest(() => host.host.kernel.sleep(1)))
+    for (const each of waiting) await expect(each).rejects.toThrow('the loop was stopped')
+  })
+
   it('closes what programs left open: connections, listening sockets, and what waits on them', async () => {
     const ended: Promise<unknown>[] = []
     const { server, port } = await listenLocally((socket) => {
