@@ -271,6 +271,8 @@ export class XenStoreClient extends StoreAccess {
     const close = () => void watch.close().catch(() => {})
     signal?.addEventListener('abort', close)
     watch.whenEnded(() => signal?.removeEventListener('abort', close))
+    // Aborted after the reply, and before anybody listened.
+    if (signal?.aborted) close()
     return watch
   }
 

@@ -4,8 +4,10 @@
  */
 
 import { describe, expect, it } from 'vitest'
-import { HYPERVISOR, VCPUOP } from '../../src/abi/index.js'
+import { EVTCHNOP, EVTCHNSTAT, HYPERVISOR, VCPUOP } from '../../src/abi/index.js'
 import { Faults, Hypervisor } from '../../src/index.js'
+
+const ARGUMENT = 8192
 
 describe('a binding that is given up', () => {
   it('NL-scan-4: leaves no filter behind: the next port of its number belongs to its own vCPU alone', () => {
@@ -33,6 +35,49 @@ describe('a binding that is given up', () => {
     expect(ran).toEqual(['on vCPU 1', 'on vCPU 2'])
   })
 })
+
+describe('what a toolstack gives up', () => {
+  it('NL-mig-3: a migration whose domain is destroyed is over: it cannot be committed, aborted or restored in place', () => {
+    const xen = Hypervisor.create()
+    const dom0 = xen.boot({ domid: 0 })
+    const guest = xen.boot({ domid: 1 })
+    const port = dom0.bindInterdomain(1, guest.allocUnbound(0))
+    const move = xen.beginMigration(xen.domain(1)!, { mode: 'transparent' })
+    xen.destroyDomain(xen.domain(1)!)
+    expect(move.status).toBe('gone')
+    for (const call of ['commit', 'abort'] as const) expect(() => move[call]()).toThrow(/EINVAL/)
+    expect(() => xen.restoreDomain(move.state, { replaces: move })).toThrow()
+    expect(xen.domids()).toEqual([0])
+    // Its number is free, and its peer's port waits.
+    xen.boot({ domid: 1 })
+    expect(xen.domain(0)!.eventChannelOp('status', { dom: 0, port }).status).toBe(EVTCHNSTAT.unbound)
+  })
+
+  it('EC-reset-6, EC-die-3: a reset that nobody continues is ended by the death of its domain', () => {
+    const xen = Hypervisor.create({ preempt: () => true })
+    const { domain, dom0 } = hundred(xen)
+    domain.memory.data.setUint16(ARGUMENT, domain.domid, true)
+    const rest = xen.hypercallStep(domain.vcpu(0), HYPERVISOR.event_channel_op, [EVTCHNOP.reset, ARGUMENT])
+    expect(typeof rest).toBe('object')
+    expect(domain.openPorts).toBeGreaterThan(0)
+    xen.destroyDomain(domain)
+    expect(xen.domids()).toEqual([0])
+    for (let port = 1; port <= 100; port++) expect(dom0.eventChannelOp('status', { dom: 0, port }).status).toBe(1)
+    // The next of this number has all its ports.
+    expect(hundred(xen).domain.openPorts).toBe(100)
+  })
+})
+
+/** A domain of a hundred channels to domain 0. */
+function hundred(xen: Hypervisor) {
+  const dom0 = xen.domain(0) ?? xen.createDomain({ domid: 0 })
+  const domain = xen.createDomain({ domid: 1 })
+  for (let i = 0; i < 100; i++) {
+    const { port } = domain.eventChannelOp('alloc_unbound', { dom: 1, remote_dom: 0 })
+    dom0.eventChannelOp('bind_interdomain', { remote_dom: 1, remote_port: port })
+  }
+  return { domain, dom0 }
+}
 
 describe('a resume', () => {
   it('NL-mig-2: tells every owner its new number before any handler runs', () => {

@@ -22,8 +22,8 @@ options:
   --help, -h     this text
 `
 /** A test file that takes longer than this is not asked: the others are many. */
-const SLOW_MS = 3_000
-const LEAST_LIMIT_MS = 60_000
+const SLOW_MS = 2_000
+const LEAST_LIMIT_MS = 120_000
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -98,13 +98,14 @@ export class Runner {
         clearTimeout(timer)
         timer = setTimeout(() => {
           child.kill('SIGKILL')
+          this.#child = undefined
           resolve(`${tests[next]} (without end)`)
         }, limitMs(tests[next]))
       }
       child.removeAllListeners('message').removeAllListeners('exit')
       child.on('exit', () => {
         clearTimeout(timer)
-        this.#child = undefined
+        if (this.#child === child) this.#child = undefined
         resolve(`${tests[next]} (the process died)`)
       })
       child.on('message', ({ ran: test, failed }) => {
@@ -121,7 +122,6 @@ export class Runner {
       arm()
       child.send({ changed, tests })
     })
-    if (child.killed) this.#child = undefined
     return result
   }
 

@@ -8,7 +8,7 @@ import { EVTCHNOP, HYPERVISOR } from '../../src/abi/index.js'
 import { Host, type Task, type XsHandle } from '../../src/dom0/index.js'
 import { inside } from '../../src/domain/handles.js'
 import { GuestKernel, Hypervisor } from '../../src/index.js'
-import { connectInProcess, InProcessTransport, XenStoreClient, XenStored } from '../../src/xenstore/index.js'
+import { connectInProcess, InProcessTransport, XenStoreClient, XenStored, XS } from '../../src/xenstore/index.js'
 import { PvcallsLab } from '../pvcalls/lab.js'
 
 /** What a store holds for its clients. */
@@ -246,5 +246,26 @@ describe('a driver’s operation that fails half-way', () => {
     kernel.frames.release(taken)
     kernel.bringUp(1)
     expect(kernel.upVcpus).toEqual([0, 1])
+  })
+})
+
+describe('the toolstack’s handle to the store', () => {
+  it('that is closed ends its requests, those under way and later ones (EIO)', () => {
+    const host = new Host()
+    const { xs } = host.toolstack
+    const ended: string[] = []
+    const asks = function* () {
+      try {
+        yield* xs.request(XS.READ, '/\0')
+      } catch (error) {
+        ended.push((error as Error).message)
+      }
+    }
+    host.kernel.process('xl', asks)
+    xs.close()
+    host.pass(1)
+    host.kernel.process('xl', asks)
+    host.pass(1)
+    expect(ended).toEqual(['READ /: EIO', 'READ /: EIO'])
   })
 })

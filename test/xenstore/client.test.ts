@@ -155,6 +155,27 @@ describe('watches', () => {
     expect(insideStore(server).watches.size).toBe(0)
   })
 
+  it('given up while its request is under way, or just when the reply has come, is taken back at the daemon', async () => {
+    // How many turns of the promises' queue lie between the request and the abort.
+    for (let turns = 0; turns < 12; turns++) {
+      const { client, server } = pair()
+      const stop = new AbortController()
+      const watch = client.watch('/w', { signal: stop.signal })
+      for (let i = 0; i < turns; i++) await undefined
+      stop.abort(new Error('no more'))
+      await watch.catch(() => {})
+      await client.read('/')
+      expect([turns, insideStore(server).watches.size]).toEqual([turns, 0])
+    }
+  })
+
+  it('a loop that is left takes its watch back', async () => {
+    const { client, server } = pair()
+    const watch = await client.watch('/w')
+    for await (const _ of watch) break
+    expect(insideStore(server).watches.size).toBe(0)
+  })
+
   it('one signal for many requests and watches keeps no listener of what is over', async () => {
     const { client } = pair()
     const stop = new AbortController()
@@ -206,6 +227,19 @@ describe('watches', () => {
 })
 
 describe('transactions', () => {
+  it('given up while its start is under way, or at any later moment, none is left open at the daemon', async () => {
+    for (let turns = 0; turns < 24; turns++) {
+      const { client, server } = pair()
+      const stop = new AbortController()
+      const running = client.transaction((t) => t.write('/w/x', 'v'), { signal: stop.signal })
+      for (let i = 0; i < turns; i++) await undefined
+      stop.abort(new Error('no more'))
+      await running.catch(() => {})
+      await client.read('/')
+      expect([turns, server.connections.map(({ openTransactions }) => openTransactions)]).toEqual([turns, [0, 0]])
+    }
+  })
+
   const increment = (client: XenStoreClient, between: () => Promise<unknown> = async () => {}) =>
     client.transaction(async (t) => {
       const count = Number(await t.read('/count'))

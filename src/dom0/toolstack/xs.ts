@@ -4,7 +4,7 @@
  */
 
 import type { Callouts } from '../../callout.js'
-import { type ClientTransport, PacketReader } from '../../xenstore/index.js'
+import { type ClientTransport, PacketReader, typeName, XenStoreError } from '../../xenstore/index.js'
 import { AwaitedOutcome, Exchange, toLatin1 } from '../../xenstore/parts.js'
 import { calloutsOf, type Kernel, type Task, type WaitQueue } from '../kernel/index.js'
 import { StoreTasks } from '../xenbus/index.js'
@@ -18,6 +18,7 @@ export class XsHandle extends StoreTasks {
   readonly #exchange = new Exchange({ event: (path, token) => this.#event(path, token) })
   readonly #callouts: Callouts
   #lastToken = 0
+  #ended = false
 
   constructor(kernel: Kernel, transport: ClientTransport) {
     super()
@@ -26,13 +27,14 @@ export class XsHandle extends StoreTasks {
     this.#wait = kernel.waitQueue()
     transport.listen(
       (bytes) => this.#receive(bytes),
-      () => this.#exchange.end(),
+      () => this.#end(),
     )
   }
 
   *request(type: number, body: string, tx = 0): Task<Uint8Array> {
     const outcome = new AwaitedOutcome(() => this.#wait.wakeAll())
     const about = body.slice(0, 200).split('\0', 1)[0]!
+    if (this.#ended) throw new XenStoreError(typeName(type), about, 'EIO')
     this.#transport.send(this.#exchange.request(type, tx, toLatin1(body), about, outcome).packet)
     const waiting = { state: 'S' as const, what: 'the store' }
     yield* this.#wait.until(() => outcome.here, waiting)
@@ -56,8 +58,15 @@ export class XsHandle extends StoreTasks {
     if (onEvent) this.#callouts.run(`onEvent for ${path}`, undefined, () => onEvent(path))
   }
 
+  /** Ends the connection: requests under way and later ones fail with EIO. */
   close(): void {
     this.#transport.close()
+    this.#end()
+  }
+
+  #end(): void {
+    this.#ended = true
+    this.#exchange.end()
   }
 
   #receive(bytes: Uint8Array): void {
