@@ -122,11 +122,11 @@ export class Domain implements Subject {
   }
   /** Is the port's pending bit set? False for a port that is not open. */
   isPending(port: number): boolean {
-    return this.#in.isPending(port)
+    return this.#in.isPending(integer(`d${this.domid}.isPending`, 'port', port, 0, 0xffff_ffff))
   }
   /** Is the port masked? True for a port that is not open. */
   isMasked(port: number): boolean {
-    return this.#in.isMasked(port)
+    return this.#in.isMasked(integer(`d${this.domid}.isMasked`, 'port', port, 0, 0xffff_ffff))
   }
   /** An event channel operation by vCPU 0. See `Vcpu.eventChannelOp`. */
   eventChannelOp<N extends EvtchnOpName>(op: N, args: Readonly<In<N>>): Out<N> {

@@ -108,7 +108,7 @@ export class EvtchnHandle implements Disposable, AsyncIterable<number> {
   /** The port, if it is this handle's: one user a port. */
   #mine(op: string, port: number): User {
     this.#open(op)
-    const user = this.#users.get(port)
+    const user = this.#users.get(integer(`xenevtchn_${op}`, 'port', port, 0, 0xffff_ffff))
     if (user?.handle !== this)
       this.#fail(op, Errno.ENOTCONN, this.#former.get(port) ?? `port ${port} is not bound by this handle`)
     return user

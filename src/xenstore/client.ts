@@ -6,7 +6,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
 import { Callouts, type OnError } from '../callout.js'
-import { anything, options as checked, func, ParameterError, within } from '../check.js'
+import { anything, options as checked, func, having, ParameterError, within } from '../check.js'
 import * as asks from './asks.js'
 import { XenStoreError } from './errors.js'
 import { Exchange } from './exchange.js'
@@ -170,6 +170,7 @@ export class XenStoreClient extends StoreAccess {
 
   constructor(transport: ClientTransport, options: ClientOptions = {}) {
     super()
+    having('send', 'listen', 'close')('XenStoreClient', 'transport', transport)
     this.#callouts = new Callouts(checked('XenStoreClient', options, CLIENT_OPTIONS).onError)
     this.#transport = transport
     transport.listen(

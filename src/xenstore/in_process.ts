@@ -1,5 +1,6 @@
 /** A client and a daemon in the same program, without ring or socket: the bytes are the same. */
 
+import { having } from '../check.js'
 import { type ClientOptions, type ClientTransport, XenStoreClient } from './client.js'
 import type { Transport } from './connection.js'
 import type { Connection } from './handles.js'
@@ -16,6 +17,7 @@ export class InProcessTransport implements ClientTransport, Transport {
 
   /** Connects as domain 0, or attaches `domid` as INTRODUCE would. */
   constructor(server: XenStored, domid = 0) {
+    having('connect', 'attachDomain', 'receive')('InProcessTransport', 'server', server)
     this.#server = server
     this.#domid = domid
     this.connection = domid === 0 ? server.connect(this) : server.attachDomain(domid, this)

@@ -5,7 +5,7 @@
  *     transport ──receive──▶ XenStored ──wake──▶ transport ──take──▶ bytes for the client
  */
 
-import { integer, ParameterError } from '../check.js'
+import { having, integer, ParameterError } from '../check.js'
 import { checkStore as checkDaemon } from './checker.js'
 import type { Transport } from './connection.js'
 import { StoreDaemon } from './daemon.js'
@@ -13,6 +13,8 @@ import { type Connection, connectionHandle, insideConnection } from './handles.j
 import type { XenStoredOptions } from './options.js'
 import type { Profile } from './profile.js'
 import type { Quotas } from './quota.js'
+
+const TRANSPORT = having('wake', 'fail', 'end')
 
 let daemonIn: (xenstored: XenStored) => StoreDaemon
 
@@ -24,7 +26,11 @@ export class XenStored {
   readonly #daemon: StoreDaemon
 
   static {
-    daemonIn = (xenstored) => xenstored.#daemon
+    daemonIn = (xenstored) => {
+      if (typeof xenstored !== 'object' || xenstored === null || !(#daemon in xenstored))
+        throw new ParameterError('xenstore', 'store', xenstored, 'a XenStored')
+      return xenstored.#daemon
+    }
   }
 
   /** @throws ParameterError for an option of the wrong type or range */
@@ -56,6 +62,7 @@ export class XenStored {
    * @throws ParameterError for a domain that is not introduced
    */
   connect(transport: Transport, domid = 0): Connection {
+    TRANSPORT('XenStored.connect', 'transport', transport)
     integer('XenStored.connect', 'domid', domid, 0, 0x7fff)
     if (domid && !this.#daemon.domains.get(domid)?.connection)
       throw new ParameterError('XenStored.connect', 'domid', domid, 'a domain that is introduced')
@@ -64,9 +71,11 @@ export class XenStored {
 
   /**
    * Connects a domain by a transport in the same program instead of a ring, as INTRODUCE does.
-   * @throws Error if the host has no such domain
+   * @throws Error if the host has no such domain; ParameterError for what is no number or no transport
    */
   attachDomain(domid: number, transport: Transport): Connection {
+    integer('XenStored.attachDomain', 'domid', domid, 0, 0xffff)
+    TRANSPORT('XenStored.attachDomain', 'transport', transport)
     return connectionHandle(this.#daemon.attachDomain(domid, transport))
   }
 
@@ -121,6 +130,9 @@ export class XenStored {
 
   /** Connects a domain by its ring, as INTRODUCE does (XS-dom-1, XS-dom-3). `gfn`: frame of the ring; `port`: its channel. */
   introduce(domid: number, gfn: number, port: number): void {
+    integer('XenStored.introduce', 'domid', domid, 0, 0xffff)
+    integer('XenStored.introduce', 'gfn', gfn, 0, Number.MAX_SAFE_INTEGER)
+    integer('XenStored.introduce', 'port', port, 0, 0xffffffff)
     this.#daemon.introduce(domid, gfn, port)
   }
 

@@ -23,6 +23,11 @@ options:
 `
 /** A test file that takes longer than this is not asked: the others are many. */
 const SLOW_MS = 2_000
+/** Test files that are asked whatever they take: they are nearest to the mutant. */
+const NEAREST = 10
+/** Test files that are asked at most. */
+const MOST_TESTS = 60
+const UNKNOWN_MS = 500
 const LEAST_LIMIT_MS = 120_000
 
 const { values, positionals } = parseArgs({
@@ -91,38 +96,49 @@ if (values.list) {
 makeTree()
 const runner = new Runner()
 await runner.start()
-/** Time of each test file without a mutant; Infinity: it fails by itself. */
+/** How long a test file took. */
 const times = new Map()
+/** Test files that pass without a mutant, and those that do not: they are asked no more. */
+const sound = new Set()
+const broken = new Set()
+const note = (test, ms) => times.set(test, Math.min(ms, times.get(test) ?? Infinity))
 
-/** Runs tests without a mutant, to learn how long each takes. One that fails by itself is never asked. */
-async function measure(tests) {
-  for (let rest = tests; rest.length; rest = rest.filter((test) => !times.has(test))) {
-    const note = (test, ms) => times.set(test, ms)
-    const failed = await runner.run([], rest, () => 300_000, note)
-    if (!failed) break
-    process.stdout.write(`not asked, it fails without a mutant: ${failed}\n`)
-    for (const test of rest) if (failed.startsWith(test)) times.set(test, Infinity)
+/** Tests for a file: the nearest, then the quick ones of the others. */
+function askable(file) {
+  const tests = testsOf(file, runner.all).filter((test) => !broken.has(test) && !(times.get(test) > SLOW_MS))
+  const rest = tests.slice(NEAREST).sort((a, b) => (times.get(a) ?? UNKNOWN_MS) - (times.get(b) ?? UNKNOWN_MS))
+  return [...tests.slice(0, NEAREST), ...rest].slice(0, MOST_TESTS)
+}
+
+/** The test that notices a mutant, or null. One that fails without the mutant too has noticed nothing. */
+async function noticed(mutant, changed) {
+  for (;;) {
+    const tests = askable(mutant.file)
+    const failed = await runner.run(changed, tests, limitOf, note)
+    const test = failed?.split(' ')[0]
+    if (!failed || sound.has(test)) return failed
+    const back = takeOut(mutant)
+    const alone = tests.includes(test) ? await runner.run(back, [test], limitOf, note) : null
+    if (!alone) {
+      sound.add(test)
+      return failed
+    }
+    process.stdout.write(`not asked any more, it fails without a mutant: ${test}\n`)
+    broken.add(test)
+    put(mutant)
   }
-  for (const test of tests) if (!times.has(test)) times.set(test, Infinity)
 }
 
-/** Tests for a file that pass without a mutant, the quick ones first. */
-async function askable(file) {
-  const tests = testsOf(file, runner.all)
-  await measure(tests.filter((each) => !times.has(each)))
-  return tests.filter((test) => times.get(test) <= SLOW_MS).sort((a, b) => times.get(a) - times.get(b))
-}
+const limitOf = (test) => Math.max(LEAST_LIMIT_MS, (times.get(test) ?? 0) * 10)
 
 const survivors = []
 let tried = 0
 for (const mutant of mutants) {
   if (tried >= wanted || performance.now() > until) break
-  const tests = await askable(mutant.file)
   const changed = put(mutant)
   if (changed) {
     tried++
-    const limit = (test) => Math.max(LEAST_LIMIT_MS, times.get(test) * 10)
-    const failed = await runner.run(changed, tests, limit)
+    const failed = await noticed(mutant, changed)
     if (!failed) survivors.push(mutant)
     process.stdout.write(
       `${tried}/${wanted} ${failed ? 'found' : 'NOT FOUND'}: ${tell(mutant)}${failed ? `  [${failed}]` : ''}\n`,

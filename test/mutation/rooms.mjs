@@ -61,7 +61,7 @@ const ROOMS = {
 
 /** Tests that need a compiler, a browser or a minute: never asked. */
 const NEVER =
-  /test\/(types|real|simulation)\/|(lengths|boundaries|links|readme|examples|browser|c-guest|threads-build|conformance)\.test|xenstore\/(tools|oracle)|abi\/layouts|nlevel\/header|xenwatch\/schedules|fifo\/(interleave|model)|isolation/
+  /test\/(types|real|simulation)\/|(lengths|boundaries|links|readme|examples|browser|c-guest|threads-build|conformance)\.test|xenstore\/(tools|oracle)|abi\/layouts|nlevel\/header|xenwatch\/schedules|fifo\/(interleave|model)|isolation|requests/
 
 /**
  * Test files that look for a mutant of a file, nearest first; of a folder, those named like the file first.
