@@ -272,6 +272,31 @@ describe('a listening socket', () => {
     expect(served).toEqual(['one', 'poll', 'two'])
   })
 
+  it('PV-56: who comes when one was served stands behind those who wait', () => {
+    const lab = new PvcallsLab()
+    const listener = lab.guest(1, (front) => front.listen(ADDRESS))
+    const served: string[] = []
+    const serve = (name: string) => {
+      const job = lab.spawn(1, function* () {
+        yield* listener.accept({ ringOrder: 1 })
+        served.push(name)
+      })
+      lab.run()
+      return job
+    }
+    serve('one')
+    serve('two')
+    lab.connect(ADDRESS)
+    lab.host.pass(1)
+    const three = serve('three')
+    expect([served, three.error]).toEqual([['one'], undefined])
+    for (let i = 0; i < 2; i++) {
+      lab.connect(ADDRESS)
+      lab.host.pass(1)
+    }
+    expect([served, three.error]).toEqual([['one', 'two', 'three'], undefined])
+  })
+
   it('PV-56: who waits for a turn holds no pages, and is told when the listener is closed', () => {
     const lab = new PvcallsLab()
     const listener = lab.guest(1, (front) => front.listen(ADDRESS))
