@@ -44,11 +44,18 @@ function hostModule(shared: boolean): WasmModule {
   return modules[build]
 }
 
+/** What is used of a `WebAssembly.Table`: declarations name no type of the DOM or of Node. */
+export interface WasmTable {
+  readonly length: number
+  set(index: number, value: unknown): void
+  grow(delta: number): number
+}
+
 /** A table of functions without guests' cores. */
-export const newTable = (): WebAssembly.Table => new WebAssembly.Table({ element: 'anyfunc', initial: FIRST_SLOT })
+export const newTable = (): WasmTable => new WebAssembly.Table({ element: 'anyfunc', initial: FIRST_SLOT })
 
 /** A host core over a private memory. Its table has its own function that sleeps. */
-export function instance(shared: boolean, env: { memory: WasmMemory; table: WebAssembly.Table }): HostExports {
+export function instance(shared: boolean, env: { memory: WasmMemory; table: WasmTable }): HostExports {
   const { exports } = new WebAssembly.Instance(hostModule(shared), { env })
   env.table.set(WAIT_ON, exports.waitOn)
   return exports as unknown as HostExports
@@ -63,7 +70,7 @@ export interface Slots {
 }
 
 /** Puts the functions of a guest's core into a table, or null in their place. */
-export function fillSlots(table: WebAssembly.Table, first: number, core: Core | null): void {
+export function fillSlots(table: WasmTable, first: number, core: Core | null): void {
   if (first + SLOTS.length > table.length) table.grow(Math.max(first + SLOTS.length - table.length, table.length))
   SLOTS.forEach((name, i) => {
     table.set(first + i, core?.[name] ?? null)
@@ -74,7 +81,7 @@ export function fillSlots(table: WebAssembly.Table, first: number, core: Core | 
 export class HostCore {
   readonly memory: PrivateMemory
   readonly calls: HostExports
-  readonly #table: WebAssembly.Table
+  readonly #table: WasmTable
   readonly lock: DeliveryLock
   readonly #slots = new Map<Core, Slots & { users: number }>()
   readonly #freeRuns: number[] = []

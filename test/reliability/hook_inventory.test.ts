@@ -27,6 +27,8 @@ const EXEMPT: Readonly<Record<string, string>> = {
   AbortSignalLike: 'a signal is the platform’s',
   'Dom0KernelOptions.peer': 'called once, by the constructor: its error is the caller’s',
   'Dom0KernelOptions.onUnmapped': 'set by the library’s own host and by hostd, of which neither throws',
+  'AttachOptions.post':
+    'what it throws is reported, thread by thread: test/threads/lifecycle.test.ts ends threads whose worker is gone',
   'RestoreOptions.socket': 'called within the user’s own call, whose error it is',
   'SaveOptions.socketFd': 'called within the user’s own call, whose error it is',
   'TestTraceOptions.print': 'of a test that has failed already',
