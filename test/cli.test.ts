@@ -29,6 +29,7 @@ function evtchn(...args: string[]) {
 describe('evtchn', () => {
   it('--help names every command and the exit codes', () => {
     const { status, stdout, stderr } = evtchn('--help')
+    for (const line of stdout.split('\n')) expect(line.length, line).toBeLessThanOrEqual(80)
     expect(status).toBe(0)
     for (const word of ['demo', 'bench', 'dump', 'migrate', 'xenstored', 'xenwatch', 'Exit codes'])
       expect(stdout).toContain(word)

@@ -78,7 +78,7 @@ const MOVES = [
 /** The subcommand. */
 export const migrate = command({
   name: 'migrate',
-  summary: 'move a guest in both modes: what each saves, loses, re-binds and refuses',
+  summary: 'move a guest in both modes: what each saves, loses and refuses',
   about:
     'Moves a guest with its channels to another host in both modes, and to its own host transparently. Says what each saved, lost, re-bound and refused, and where every event went. A refusal is a result, not a failure. Exit code 1: an event of a transparent move is missing, or a channel that was kept does not deliver.',
   options: OPTIONS,

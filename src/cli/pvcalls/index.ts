@@ -23,7 +23,7 @@ const MAX_FRAMES = 262_144
 /** The subcommand. */
 export const pvcalls = command({
   name: 'pvcalls',
-  summary: 'socket calls of guests: bounded workers against a worker for each socket',
+  summary: 'socket calls of guests: bounded workers, or one for each socket',
   about: ABOUT,
   options: {
     policy: choice<IoPolicyName | 'all'>('who serves the sockets', { of: [...IO_POLICIES, 'all'], preset: 'all' }),

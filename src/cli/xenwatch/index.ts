@@ -34,7 +34,7 @@ const isStall = (scenario: string): scenario is StallKind => STALL_KINDS.some((k
 /** The subcommand. */
 export const xenwatch = command({
   name: 'xenwatch',
-  summary: 'a stalled xenwatch thread, and what the multithreaded designs do about it',
+  summary: 'a stalled xenwatch thread, and what other designs do about it',
   about: ABOUT,
   options: {
     design: choice<Design | 'all'>('how watches get to their callbacks', { of: [...DESIGNS, 'all'], preset: 'single' }),
