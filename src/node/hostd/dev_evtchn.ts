@@ -18,6 +18,9 @@ const IOCTL = {
   restrict: 6,
 } as const
 
+/** How long the ports of a handle that was closed stay, for notifications of other devices of the same process. */
+const PORTS_OUTLIVE_MS = 10
+
 /** Argument bytes that each ioctl has. */
 const SIZES: Readonly<Record<number, number>> = { 0: 4, 1: 8, 2: 4, 3: 4, 4: 4, 5: 0, 6: 2 }
 
@@ -77,7 +80,15 @@ export class EvtchnDev implements Device {
     }
   }
 
+  /**
+   * A process that dies loses its mappings before its files: Linux sends the notification of an unmap while the port is still
+   * there. Here each device has a socket, and these break in any order, so the ports stay until all have broken.
+   */
   close(): void {
+    setTimeout(() => this.#closePorts(), PORTS_OUTLIVE_MS)
+  }
+
+  #closePorts(): void {
     try {
       this.#handle.close()
     } catch (error) {
