@@ -30,6 +30,9 @@ function report(text: string, file: string | undefined): void {
   else writeFileSync(file, text)
 }
 
+/** How often the daemon looks at the clock: for rates of writes, events that nobody fetches, slow requests. */
+const TICK_MS = 5
+
 /** CONTROL log and print: to stderr. */
 const log = (line: string) => void process.stderr.write(`${line}\n`)
 
@@ -45,8 +48,12 @@ export const xenstored = command({
       shown: '$XENSTORED_PATH, or $XENSTORED_RUNDIR/socket, or /var/run/xenstored/socket',
     }),
     profile: choice('the daemon to behave like', { of: Object.keys(PROFILES), preset: 'c-4.17', value: 'NAME' }),
-    load: text('a listing to begin with, as xenstore-ls prints it, with or without -f and -p', { value: 'FILE' }),
-    dump: text('where to write the store when it ends, as xenstore-ls -f -p prints it', { value: 'FILE' }),
+    load: text('a listing to begin with, as xenstore-ls prints it, with or without -f and -p, or JSON', {
+      value: 'FILE',
+    }),
+    dump: text('where to write the store when it ends, as xenstore-ls -f -p prints it; a file named .json is JSON', {
+      value: 'FILE',
+    }),
     state: text('keep the store over a restart: read from this file if it is there, and written when it ends', {
       value: 'FILE',
     }),
@@ -55,9 +62,11 @@ export const xenstored = command({
       max: 0x7fef,
       preset: [],
     }),
-    fail: text('requests that are to fail, such as d7:write=ENOSPC@3x2: the third of domain 7, twice', {
-      value: '[dN:]REQUEST=ERRNO[@NTH][xTIMES],…',
-    }),
+    readonly: flag('one more socket, PATH_ro, whose clients read and watch: what would change anything is EACCES'),
+    fail: text(
+      'requests that are to fail, such as d7:write=ENOSPC@3x2: the third of domain 7, twice. In place of the error, cut ends the connection, and slow:MS replies MS milliseconds later',
+      { value: '[dN:]REQUEST=ERRNO[@NTH][xTIMES],…' },
+    ),
     quiet: flag('do not say where it listens'),
   },
   async run({ program, values, screen }) {
@@ -71,20 +80,26 @@ export const xenstored = command({
         onMemoryReport: report,
         onLog: log,
         ...(faults && { faults }),
+        now: () => performance.now(),
       })
       const { state } = values
       if (state !== undefined && existsSync(state)) restoreState(store, readFileSync(state))
       if (values.load !== undefined) loadListing(store, readFileSync(values.load, 'utf8'))
       const servers: SocketServer[] = [await serveSocket(store, path)]
+      const ticking = setInterval(() => void (store.nextTick <= performance.now() && store.tick()), TICK_MS)
       try {
+        if (values.readonly) servers.push(await serveSocket(store, `${path}_ro`, { readonly: true }))
         for (const domid of values.guest) servers.push(await serveGuest(store, path, domid))
         if (!values.quiet) screen.raw(`listening on ${servers.map((server) => server.path).join(', ')}`)
         await ended
       } finally {
+        clearInterval(ticking)
         await Promise.all(servers.map((server) => server.close()))
       }
       if (state !== undefined) writeWhole(state, saveState(store))
-      if (values.dump !== undefined) writeFileSync(values.dump, dumpListing(store))
+      const { dump } = values
+      if (dump !== undefined)
+        writeFileSync(dump, dumpListing(store, { form: dump.endsWith('.json') ? 'json' : 'full' }))
       return 0
     } catch (error) {
       if (error instanceof UsageError) throw error

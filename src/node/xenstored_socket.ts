@@ -3,7 +3,7 @@
 import { existsSync, lstatSync, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
-import { options as checkOptions, func, instance, ParameterError, type Table, text, within } from '../check.js'
+import { options as checkOptions, flag, func, instance, ParameterError, type Table, text, within } from '../check.js'
 import {
   type ClientOptions,
   type ClientTransport,
@@ -31,10 +31,10 @@ class SocketConnection implements Transport {
   readonly #connection: Connection
   #blocked = false
 
-  constructor(daemon: XenStored, socket: Socket, domid: number) {
+  constructor(daemon: XenStored, socket: Socket, { domid, readonly }: Required<ServeOptions>) {
     this.#daemon = daemon
     this.#socket = socket
-    this.#connection = daemon.connect(this, domid)
+    this.#connection = daemon.connect(this, domid, readonly)
     socket.on('data', (bytes: Buffer) => {
       daemon.receive(this.#connection, bytes)
       // Its replies wait, so its requests wait too: in the kernel's buffer, where they cost us nothing.
@@ -54,6 +54,8 @@ class SocketConnection implements Transport {
   wake(): void {
     const connection = this.#connection
     while (connection.outputBytes && !this.#blocked) this.#blocked = !this.#socket.write(connection.take(CHUNK))
+    // It had to wait for the clock: for its rate of writes, or a request that a fault held back.
+    if (this.#socket.isPaused() && this.#daemon.mayServe(connection)) this.#socket.resume()
   }
 
   held(): number {
@@ -79,9 +81,11 @@ class SocketConnection implements Transport {
 export interface ServeOptions {
   /** The domain that its clients are: a guest that is introduced. Default 0. */
   readonly domid?: number
+  /** Requests that would change anything are refused with EACCES. Default false. */
+  readonly readonly?: boolean
 }
 
-const SERVE: Table<ServeOptions> = { domid: within(0, 0x7fff) }
+const SERVE: Table<ServeOptions> = { domid: within(0, 0x7fff), readonly: flag }
 
 /** A daemon that listens. */
 export interface SocketServer {
@@ -98,11 +102,11 @@ export interface SocketServer {
 export async function serveSocket(daemon: XenStored, path: string, options: ServeOptions = {}): Promise<SocketServer> {
   aDaemon('serveSocket', 'daemon', daemon)
   aPath('serveSocket', path)
-  const { domid = 0 } = checkOptions('serveSocket', options, SERVE)
+  const { domid = 0, readonly = false } = checkOptions('serveSocket', options, SERVE)
   await removeStale(path)
   const open = new Set<SocketConnection>()
   const server = createServer({ highWaterMark: 4 * CHUNK, noDelay: false }, (socket) => {
-    const connection = connected(daemon, socket, domid)
+    const connection = connected(daemon, socket, { domid, readonly })
     if (!connection) return
     open.add(connection)
     socket.on('close', () => open.delete(connection))
@@ -119,9 +123,9 @@ export async function serveSocket(daemon: XenStored, path: string, options: Serv
 }
 
 /** A client of a guest that was released meanwhile is turned away. */
-function connected(daemon: XenStored, socket: Socket, domid: number): SocketConnection | undefined {
+function connected(daemon: XenStored, socket: Socket, options: Required<ServeOptions>): SocketConnection | undefined {
   try {
-    return new SocketConnection(daemon, socket, domid)
+    return new SocketConnection(daemon, socket, options)
   } catch (error) {
     if (!(error instanceof ParameterError)) throw error
     socket.destroy()

@@ -1,6 +1,7 @@
 /**
  * Faults that are asked for, at the places where a trace looks on: the next alloc_unbound of domain 1 is ENOSPC, the third
- * commit is EAGAIN. A call that is refused in this way is not carried out.
+ * commit is EAGAIN. A call that is refused in this way is not carried out. Requests to a store may also be slow, or cut the
+ * connection that they came over: a hypercall can be neither.
  *
  *     const faults = new Faults().fail({ call: 'alloc_unbound', domid: 1, errno: 'ENOSPC' })
  *     const xen = Hypervisor.create({ faults })
@@ -13,8 +14,12 @@ import { Errno, type ErrnoName, type Refusal, refuse } from '../errno.js'
 export interface FaultOptions {
   /** The call: `EVTCHNOP_send` or `send`, `SCHEDOP_poll` or `poll`, a store's request such as `TRANSACTION_END`. */
   call: string
-  /** Error that the call ends with. */
-  errno: ErrnoName
+  /** Error that the call ends with. This, `cut` or `delayMs` is given, and only one of them. */
+  errno?: ErrnoName
+  /** The store ends the connection instead of replying. */
+  cut?: true
+  /** The store handles the request after this many ms of its clock, and nothing else of that connection before. */
+  delayMs?: number
   /** Only calls of this domain. Default: of any. */
   domid?: number
   /** The first call that fails, counted from 1. Default 1: the next. */
@@ -23,9 +28,14 @@ export interface FaultOptions {
   times?: number
 }
 
+/** What becomes of a request to a store that is not refused. */
+export type Disruption = { readonly cut: true } | { readonly delayMs: number }
+
 const TABLE: Table<FaultOptions> = {
   call: text,
   errno: anything,
+  cut: anything,
+  delayMs: within(1, 2 ** 31 - 1),
   domid: within(0, 0x7fff),
   nth: within(1, Number.MAX_SAFE_INTEGER),
   times: within(1, Number.MAX_SAFE_INTEGER),
@@ -34,7 +44,7 @@ const TABLE: Table<FaultOptions> = {
 /** A fault that waits for its call. */
 interface Armed {
   readonly call: string
-  readonly errno: ErrnoName
+  readonly outcome: ErrnoName | Disruption
   readonly domid: number | undefined
   /** Calls to let pass before. */
   left: number
@@ -45,8 +55,8 @@ interface Armed {
 /** The name without its group: `EVTCHNOP_send` → `send`, `XS_WRITE` → `write`. */
 const plain = (call: string): string => call.replace(/^(EVTCHNOP|SCHEDOP|VCPUOP|PHYSDEVOP|HVMOP|XS)_/, '').toLowerCase()
 
-/** `[dN:]CALL=ERRNO[@NTH][xTIMES]`. */
-const SPEC = /^(?:d(\d+):)?(\w+)=([A-Z0-9]+)(?:@(\d+))?(?:x(\d+))?$/
+const FORM = '[dN:]CALL=ERRNO[@NTH][xTIMES], or cut or slow:MS for ERRNO'
+const SPEC = /^(?:d(\d+):)?(\w+)=([A-Z0-9]+|cut|slow:(\d+))(?:@(\d+))?(?:x(\d+))?$/
 
 /** Faults of a host or a store. */
 export class Faults {
@@ -56,13 +66,16 @@ export class Faults {
   static parse(...specs: readonly string[]): Faults {
     const faults = new Faults()
     for (const spec of specs) {
-      const [, domid, call, errno, nth, times] = SPEC.exec(spec) ?? []
-      if (call === undefined || errno === undefined)
-        throw new ParameterError('Faults.parse', 'fault', spec, '[dN:]CALL=ERRNO[@NTH][xTIMES]')
+      const [, domid, call, outcome, delayMs, nth, times] = SPEC.exec(spec) ?? []
+      if (call === undefined) throw new ParameterError('Faults.parse', 'fault', spec, FORM)
       const number = (given: string | undefined) => (given === undefined ? undefined : Number(given))
       faults.fail({
         call,
-        errno: errno as ErrnoName,
+        ...(outcome === 'cut'
+          ? { cut: true }
+          : delayMs === undefined
+            ? { errno: outcome as ErrnoName }
+            : { delayMs: Number(delayMs) }),
         ...(domid !== undefined && { domid: Number(domid) }),
         ...(nth !== undefined && { nth: number(nth)! }),
         ...(times !== undefined && { times: number(times)! }),
@@ -73,10 +86,9 @@ export class Faults {
 
   /** Arms a fault. Several may wait for the same call: the first that matches is used. @throws ParameterError */
   fail(given: FaultOptions): this {
-    const { call, errno, domid, nth = 1, times = 1 } = options('Faults.fail', given, TABLE)
-    if (!Object.hasOwn(Errno, errno))
-      throw new ParameterError('Faults.fail', 'errno', errno, Object.keys(Errno).join(', '))
-    this.#armed.push({ call: plain(text('Faults.fail', 'call', call)), errno, domid, left: nth - 1, times })
+    const { call, domid, nth = 1, times = 1, ...rest } = options('Faults.fail', given, TABLE)
+    const outcome = outcomeOf(rest)
+    this.#armed.push({ call: plain(text('Faults.fail', 'call', call)), outcome, domid, left: nth - 1, times })
     return this
   }
 
@@ -87,15 +99,28 @@ export class Faults {
 
   /** The name of the error that this call is to end with; undefined: it is carried out. */
   take(domid: number, call: string): ErrnoName | undefined {
+    return this.#take(domid, call, (outcome) => typeof outcome === 'string') as ErrnoName | undefined
+  }
+
+  /** What is to become of this request to a store instead of a reply at once. */
+  disruption(domid: number, call: string): Disruption | undefined {
+    return this.#take(domid, call, (outcome) => typeof outcome === 'object') as Disruption | undefined
+  }
+
+  #take(
+    domid: number,
+    call: string,
+    wanted: (outcome: ErrnoName | Disruption) => boolean,
+  ): Armed['outcome'] | undefined {
     const name = plain(call)
     for (const [i, fault] of this.#armed.entries()) {
-      if (fault.call !== name || (fault.domid ?? domid) !== domid) continue
+      if (fault.call !== name || (fault.domid ?? domid) !== domid || !wanted(fault.outcome)) continue
       if (fault.left) {
         fault.left--
         continue
       }
       if (--fault.times === 0) this.#armed.splice(i, 1)
-      return fault.errno
+      return fault.outcome
     }
     return undefined
   }
@@ -105,4 +130,19 @@ export class Faults {
     const errno = this.take(domid, call)
     return errno && refuse(Errno[errno], 'injected')
   }
+}
+
+/** The one thing that a fault does. @throws ParameterError */
+function outcomeOf({ errno, cut, delayMs }: Pick<FaultOptions, 'errno' | 'cut' | 'delayMs'>): Armed['outcome'] {
+  const wrong = (name: string, given: unknown, allowed: string) =>
+    new ParameterError('Faults.fail', name, given, allowed)
+  if ([errno, cut, delayMs].filter((each) => each !== undefined).length !== 1)
+    throw wrong('errno', errno, `the name of an error, or ${errno === undefined ? '' : 'else '}one of cut and delayMs`)
+  if (cut !== undefined) return cut === true ? { cut } : fail(wrong('cut', cut, 'true'))
+  if (delayMs !== undefined) return { delayMs }
+  return Object.hasOwn(Errno, errno!) ? errno! : fail(wrong('errno', errno, Object.keys(Errno).join(', ')))
+}
+
+function fail(error: Error): never {
+  throw error
 }

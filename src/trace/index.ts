@@ -14,7 +14,7 @@ export type {
   UpcallEvent,
 } from './event.js'
 export { type FailingTest, type TestTraceOptions, traceOfTest } from './failing.js'
-export { type FaultOptions, Faults } from './faults.js'
+export { type Disruption, type FaultOptions, Faults } from './faults.js'
 export { type ChromeEvent, type ChromeTrace, chromeTrace, jsonLine } from './formats.js'
 export { Seam } from './seam.js'
 export { formatEvent, type TextOptions } from './text.js'

@@ -40,6 +40,7 @@ function store({ request, transaction, body, reply, error, injected }: StoreEven
   const tx = transaction ? `, tx ${transaction}` : ''
   const call = `XS_${request}(${body.map(quoted).join(', ')}${tx})`
   if (error !== undefined) return `${call} = ${error}${injected ? ': injected' : ''}`
+  if (injected) return `${call} = cut: injected`
   return reply === undefined ? call : `${call} = ${reply.map(quoted).join(', ')}`
 }
 

@@ -17,6 +17,7 @@ export class Admission {
   readonly #quotas: Readonly<Quotas>
   readonly #options: XenStoredOptions
   readonly #callouts: Callouts
+  readonly #now: () => number | undefined
   readonly #rate: WriteRate | undefined
   /** Guests that were found near their memory limit. */
   readonly #warned = new Set<number>()
@@ -26,13 +27,15 @@ export class Admission {
     this.#quotas = quotas
     this.#options = options
     this.#callouts = callouts
+    this.#now = now
     this.#rate = options.now && new WriteRate(() => now()!)
   }
 
   /** May a request of this connection be handled now? */
   mayServe(connection: Connection): boolean {
     if (connection.ignored || connection.closed) return false
-    const { output, domid, usage } = connection
+    const { output, domid, usage, heldBack } = connection
+    if (heldBack && heldBack.untilMs > (this.#now() ?? Number.POSITIVE_INFINITY)) return false
     if (connection.privileged) return output.bytes < (this.#options.outputHigh ?? OUTPUT_HIGH)
     if (usage.outstanding >= this.#quotas.outstanding) return false
     if (this.#rate?.inDebt(domid)) return false

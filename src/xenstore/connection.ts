@@ -6,7 +6,7 @@ import type { Subject } from './perms.js'
 import type { Usage } from './quota.js'
 import type { Transaction } from './transaction.js'
 import type { Watch } from './watch.js'
-import { encodeText, PacketReader } from './wire.js'
+import { encodeText, type Packet, PacketReader } from './wire.js'
 
 /** Why a connection cannot continue; the number stands in ring field `error` (XS-ring-8). */
 export const RING_ERROR = { channel: 1, index: 2, protocol: 3 } as const
@@ -31,6 +31,8 @@ export interface ConnectionConfig {
   readonly id: number
   readonly domid: number
   readonly privileged: boolean
+  /** It may change nothing. */
+  readonly readonly: boolean
   readonly usage: Usage
   readonly transport: Transport
   /** Domain whose device model it is, at present. */
@@ -47,6 +49,8 @@ export class Connection implements Subject {
   readonly id: number
   readonly domid: number
   readonly privileged: boolean
+  /** It may change nothing. */
+  readonly readonly: boolean
   /** Replaced when a known domain is introduced again. */
   transport: Transport
   readonly usage: Usage
@@ -60,6 +64,8 @@ export class Connection implements Subject {
   closed = false
   /** Too much waited for it. */
   isCut = false
+  /** A request that a fault holds back, until this time; it is the next that is handled. */
+  heldBack: { readonly packet: Packet; readonly untilMs: number } | undefined
   /** The read-only handle that the package exports (handles.ts). */
   handle: object | undefined
   readonly #config: ConnectionConfig
@@ -70,6 +76,7 @@ export class Connection implements Subject {
     this.id = config.id
     this.domid = config.domid
     this.privileged = config.privileged
+    this.readonly = config.readonly
     this.transport = config.transport
     this.usage = config.usage
   }

@@ -6,7 +6,7 @@
  */
 
 import { Callouts } from '../callout.js'
-import { ambient } from '../trace/index.js'
+import { ambient, type Disruption } from '../trace/index.js'
 import { Admission } from './admission.js'
 import { Backlog } from './backlog.js'
 import type { Call, Daemon } from './call.js'
@@ -101,11 +101,12 @@ export class StoreDaemon implements Daemon {
   // --- connections ---------------------------------------------------------------------------------------------------
 
   /** A new connection of a domain; one of domain 0 is privileged, as a socket is (XS-sock-1). */
-  open(domid: number, transport: Transport): Connection {
+  open(domid: number, transport: Transport, readonly = false): Connection {
     const connection = new Connection({
       id: ++this.#ids,
       domid,
       privileged: domid === 0,
+      readonly,
       usage: this.store.accounts.of(domid),
       transport: sealedTransport(transport, this.callouts, domid),
       target: () => this.domains.get(domid)?.target,
@@ -133,6 +134,7 @@ export class StoreDaemon implements Daemon {
   /** Forgets all that a connection had begun. */
   reset(connection: Connection): void {
     this.dropRequests(connection)
+    connection.heldBack = undefined
     connection.input.reset()
     connection.output.clear()
   }
@@ -183,9 +185,11 @@ export class StoreDaemon implements Daemon {
     this.#handling = true
     try {
       while (this.mayServe(connection)) {
-        const packet = connection.input.next()
+        const { heldBack } = connection
+        connection.heldBack = undefined
+        const packet = heldBack?.packet ?? connection.input.next()
         if (!packet) break
-        this.#handle(connection, packet)
+        this.#handle(connection, packet, heldBack !== undefined)
       }
     } finally {
       this.#handling = false
@@ -238,7 +242,7 @@ export class StoreDaemon implements Daemon {
     const now = this.now()
     if (now === undefined) return
     for (const connection of this.connections) {
-      if (connection.privileged) continue
+      if (connection.privileged && !connection.heldBack) continue
       connection.output.expire(now)
       this.#rota.add(connection)
     }
@@ -250,7 +254,8 @@ export class StoreDaemon implements Daemon {
     const now = this.now()
     let next = Number.POSITIVE_INFINITY
     if (now === undefined) return next
-    for (const { privileged, domid, output } of this.#connections) {
+    for (const { privileged, domid, output, heldBack } of this.#connections) {
+      if (heldBack) next = Math.min(next, heldBack.untilMs)
       if (privileged) continue
       next = Math.min(next, output.deadline, this.#admission.recovery(domid, now))
     }
@@ -259,11 +264,12 @@ export class StoreDaemon implements Daemon {
 
   // --- requests ------------------------------------------------------------------------------------------------------
 
-  #handle(connection: Connection, packet: Packet): void {
+  #handle(connection: Connection, packet: Packet, wasHeld: boolean): void {
     const { type, reqId, txId } = packet
+    const seen = this.seam?.request(connection.domid, packet, wasHeld)
+    if (seen?.disruption && this.#disrupt(connection, packet, seen.disruption)) return
     const reply = connection.ticket()
     if (this.log.on) this.log.request(connection, packet)
-    const seen = this.seam?.request(connection.domid, packet)
     let call: Call | undefined
     try {
       if (seen?.fault) refuse(seen.fault)
@@ -282,12 +288,21 @@ export class StoreDaemon implements Daemon {
     call?.afterwards?.()
   }
 
+  /** A fault: ends the connection, or holds the request back. False: it is handled at once, for there is no clock. */
+  #disrupt(connection: Connection, packet: Packet, how: Disruption): boolean {
+    const now = this.now()
+    if ('cut' in how) connection.cut()
+    else if (now === undefined) return false
+    else connection.heldBack = { packet: { ...packet, body: packet.body.slice() }, untilMs: now + how.delayMs }
+    return true
+  }
+
   /** Unknown types and requests that are not for guests (XS-wire-9). */
-  #kind({ privileged }: Connection, { type, body }: Packet): RequestKind {
+  #kind({ privileged, readonly }: Connection, { type, body }: Packet): RequestKind {
     const kind = requestKind(type)
     if (!kind) return refuse('ENOSYS')
     const help = type === XS.CONTROL && this.profile.helpForAll && oneString(body) === 'help'
-    return kind.privileged && !privileged && !help ? refuse('EACCES') : kind
+    return (kind.privileged && !privileged && !help) || (kind.changes && readonly) ? refuse('EACCES') : kind
   }
 
   #transaction(connection: Connection, id: number): Transaction {

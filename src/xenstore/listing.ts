@@ -7,21 +7,22 @@
  *                                 1 = ""
  *                                  name = "web"
  *
- * Either form is read, with permissions or without. What is printed of a store that was filled from a listing is that
+ * Either form is read, with permissions or without, and so is JSON (listing_json.ts). What is printed of a store that was filled from a listing is that
  * listing, byte by byte.
  */
 
 import { among, options as checked, flag, type Table, text as textOption } from '../check.js'
 import type { StoreDaemon } from './daemon.js'
+import { isJsonListing, jsonListing, type ListedNode, readJsonListing } from './listing_json.js'
 import { absolutePath, childPath, missingAbove, parentPath, pathParts } from './path.js'
 import { formatPermission, type Permissions, parsePermission } from './perms.js'
 import { insideStore, type XenStored } from './server.js'
 import { fromLatin1, toUtf8 } from './text.js'
-import { walk } from './tree.js'
+import { type StoreNode, walk } from './tree.js'
 
 /** A listing that cannot be read. Nothing has changed. */
 export class ListingError extends Error {
-  /** The line, from 1. */
+  /** The line, from 1; of a listing in JSON the number of the node. */
   readonly line: number
 
   constructor(line: number, problem: string) {
@@ -35,9 +36,9 @@ export class ListingError extends Error {
 export interface DumpListingOptions {
   /** Prints what is below this node. Default '/'. */
   at?: string
-  /** One path a line, or names indented below their parents. Default 'full'. */
-  form?: 'full' | 'tree'
-  /** Permissions, too. Default true. */
+  /** One path a line, names indented below their parents, or JSON for programs. Default 'full'. */
+  form?: 'full' | 'tree' | 'json'
+  /** Permissions, too; JSON always has them. Default true. */
   permissions?: boolean
 }
 
@@ -47,7 +48,7 @@ export interface LoadListingOptions {
   at?: string
 }
 
-const DUMP: Table<DumpListingOptions> = { at: textOption, form: among('full', 'tree'), permissions: flag }
+const DUMP: Table<DumpListingOptions> = { at: textOption, form: among('full', 'tree', 'json'), permissions: flag }
 const LOAD: Table<LoadListingOptions> = { at: textOption }
 
 /** Nodes of a listing without permissions, and those that are made above it, are domain 0's. */
@@ -60,6 +61,7 @@ export function dumpListing(store: XenStored, options: DumpListingOptions = {}):
   const { at = '/', form = 'full', permissions = true } = checked('dumpListing', options, DUMP)
   const top = insideStore(store).store.get(at)
   if (!top) return ''
+  if (form === 'json') return jsonListing(listed(at, top))
   const above = pathParts(at).length + 1
   let text = ''
   for (const { path, node } of walk(at, top)) {
@@ -70,6 +72,10 @@ export function dumpListing(store: XenStored, options: DumpListingOptions = {}):
     text += `${name} = "${quoted(node.value)}"${rights}\n`
   }
   return text
+}
+
+function* listed(at: string, top: StoreNode): Generator<ListedNode> {
+  for (const { path, node } of walk(at, top)) if (path !== at) yield { path, value: node.value, perms: node.perms }
 }
 
 const ESCAPES: Readonly<Record<string, string>> = { '\t': 't', '\n': 'n', '\r': 'r', '\\': '\\' }
@@ -86,11 +92,8 @@ function quoted(value: string): string {
 
 // --- reading -----------------------------------------------------------------------------------------------------------
 
-interface Line {
+interface Line extends ListedNode {
   readonly number: number
-  readonly path: string
-  readonly value: string
-  readonly perms: Permissions
 }
 
 /**
@@ -101,7 +104,8 @@ interface Line {
 export function loadListing(store: XenStored, text: string, options: LoadListingOptions = {}): number {
   const daemon = insideStore(store)
   const { at = '/' } = checked('loadListing', options, LOAD)
-  const lines = readLines(textOption('loadListing', 'text', text), at)
+  textOption('loadListing', 'text', text)
+  const lines = isJsonListing(text) ? readJson(text) : readLines(text, at)
   // A right is void for a domain that becomes known after the node was made (XS-perm-7).
   for (const { perms } of lines) for (const { domid } of perms) daemon.domains.know(domid)
   const paths = new Set(lines.map(({ path }) => path))
@@ -126,6 +130,15 @@ export function loadListing(store: XenStored, text: string, options: LoadListing
 const knownOnly = ({ domains }: StoreDaemon, perms: Permissions): Permissions =>
   perms.map((entry) => (domains.get(entry.domid) ? entry : { ...entry, void: true }))
 
+const readJson = (text: string): Line[] =>
+  readJsonListing(text, fail).map((node, i) => ({ ...node, path: checkedPath(i + 1, node.path), number: i + 1 }))
+
+function checkedPath(number: number, path: string): string {
+  if (absolutePath(path, 0, Number.POSITIVE_INFINITY) !== path || path === '/')
+    fail(number, `${path} is not the path of a node`)
+  return path
+}
+
 const FORM = /^( *)(\S+) = "(.*)"(?:[ \t]+\(([^()]*)\))?$/
 
 function readLines(text: string, at: string): Line[] {
@@ -140,8 +153,7 @@ function readLines(text: string, at: string): Line[] {
     const depth = indent!.length
     if (depth >= above.length) throw new ListingError(number, 'is indented further than its parent allows')
     const path = name.startsWith('/') ? name : childPath(above[depth]!, name)
-    if (absolutePath(path, 0, Number.POSITIVE_INFINITY) !== path || path === '/')
-      throw new ListingError(number, `${path} is not the path of a node`)
+    checkedPath(number, path)
     above.splice(depth + 1, Number.POSITIVE_INFINITY, path)
     lines.push({ number, path, value: unquoted(number, value!), perms: readPerms(number, perms) })
   }

@@ -18,6 +18,8 @@ export interface RequestKind {
   readonly handle: Handler
   /** Guests are refused. */
   readonly privileged?: boolean
+  /** Connections that only read are refused. */
+  readonly changes?: boolean
   /** The transaction id is not looked at (XS-watch-2). */
   readonly outside?: boolean
 }
@@ -159,7 +161,7 @@ function introduced(call: Call): string {
 }
 
 const kinds = new Map<number, RequestKind>([
-  [XS.CONTROL, { privileged: true, handle: (call) => control(call.server, several(call, 1)) }],
+  [XS.CONTROL, { privileged: true, changes: true, handle: (call) => control(call.server, several(call, 1)) }],
   [XS.DIRECTORY, { handle: (call) => listingOf(call, readable(call, one(call))) }],
   [XS.READ, { handle: (call) => readable(call, one(call)).value }],
   [XS.GET_PERMS, { handle: getPerms }],
@@ -170,16 +172,22 @@ const kinds = new Map<number, RequestKind>([
     { handle: (call) => `${call.server.transactions.start(call.connection, call.transaction)}\0` },
   ],
   [XS.TRANSACTION_END, { handle: transactionEnd }],
-  [XS.INTRODUCE, { privileged: true, handle: introduce }],
-  [XS.RELEASE, { privileged: true, handle: (call) => void call.server.introductions.release(domid(call)) }],
+  [XS.INTRODUCE, { privileged: true, changes: true, handle: introduce }],
+  [
+    XS.RELEASE,
+    { privileged: true, changes: true, handle: (call) => void call.server.introductions.release(domid(call)) },
+  ],
   [XS.GET_DOMAIN_PATH, { handle: (call) => `${domainPath(domid(call))}\0` }],
-  [XS.WRITE, { handle: writeValue }],
-  [XS.MKDIR, { handle: (call) => onNode(call, mkdir) }],
-  [XS.RM, { handle: (call) => onNode(call, remove) }],
-  [XS.SET_PERMS, { handle: setPerms }],
+  [XS.WRITE, { changes: true, handle: writeValue }],
+  [XS.MKDIR, { changes: true, handle: (call) => onNode(call, mkdir) }],
+  [XS.RM, { changes: true, handle: (call) => onNode(call, remove) }],
+  [XS.SET_PERMS, { changes: true, handle: setPerms }],
   [XS.IS_DOMAIN_INTRODUCED, { privileged: true, handle: introduced }],
-  [XS.RESUME, { privileged: true, handle: (call) => void call.server.introductions.resume(domid(call)) }],
-  [XS.SET_TARGET, { privileged: true, handle: setTarget }],
+  [
+    XS.RESUME,
+    { privileged: true, changes: true, handle: (call) => void call.server.introductions.resume(domid(call)) },
+  ],
+  [XS.SET_TARGET, { privileged: true, changes: true, handle: setTarget }],
   [XS.RESET_WATCHES, { handle: (call) => void call.server.dropRequests(call.connection) }],
   [XS.DIRECTORY_PART, { handle: directoryPart }],
 ])

@@ -1,7 +1,7 @@
 /** Where requests enter and leave a store: watched by a trace, refused by injected faults. Most stores have none. */
 
 import type { Callouts } from '../callout.js'
-import type { Faults, StoreEvent, TraceSink, Unnumbered } from '../trace/index.js'
+import type { Disruption, Faults, StoreEvent, TraceSink, Unnumbered } from '../trace/index.js'
 import { errorName, type XsErrorName } from './errors.js'
 import { fromLatin1 } from './text.js'
 import { type Packet, typeName } from './wire.js'
@@ -10,6 +10,8 @@ import { type Packet, typeName } from './wire.js'
 export interface SeenRequest {
   /** The error that it is to end with instead of being carried out. */
   readonly fault: XsErrorName | undefined
+  /** What is to become of it instead of a reply at once. */
+  readonly disruption: Disruption | undefined
   /** The reply had this payload. */
   replied(payload: string): void
   /** It was refused. */
@@ -43,17 +45,27 @@ export class StoreSeam {
     return sink?.record || faults ? new StoreSeam(sink ?? {}, faults, now, callouts) : undefined
   }
 
-  /** A request of a domain. */
-  request(domid: number, { type, txId, body }: Packet): SeenRequest {
+  /** A request of a domain; one that was held back is not disrupted again. */
+  request(domid: number, { type, txId, body }: Packet, wasHeld: boolean): SeenRequest {
     const request = typeName(type)
-    const begun = { ...this.#common(domid), request, transaction: txId, body: strings(fromLatin1(body)) }
+    const disruption = wasHeld
+      ? undefined
+      : this.#callouts.run('faults.disruption', undefined, () => this.#faults?.disruption?.(domid, request))
+    if (disruption && 'cut' in disruption) this.#record({ ...this.#begun(domid, request, txId, body), injected: true })
+    if (disruption) return { fault: undefined, disruption, replied() {}, refused() {} }
+    const begun = this.#begun(domid, request, txId, body)
     const asked = this.#callouts.run('faults.take', undefined, () => this.#faults?.take(domid, request))
     const fault = asked && errorName(asked)
     return {
       fault,
+      disruption,
       replied: (payload) => this.#record({ ...begun, reply: strings(payload) }),
       refused: (error) => this.#record({ ...begun, error, ...(fault && { injected: true as const }) }),
     }
+  }
+
+  #begun(domid: number, request: string, transaction: number, body: Uint8Array) {
+    return { ...this.#common(domid), request, transaction, body: strings(fromLatin1(body)) }
   }
 
   /** A watch event to a domain. */

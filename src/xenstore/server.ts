@@ -5,7 +5,7 @@
  *     transport ──receive──▶ XenStored ──wake──▶ transport ──take──▶ bytes for the client
  */
 
-import { having, integer, ParameterError } from '../check.js'
+import { flag, having, integer, ParameterError } from '../check.js'
 import { checkStore as checkDaemon } from './checker.js'
 import type { Transport } from './connection.js'
 import { StoreDaemon } from './daemon.js'
@@ -58,15 +58,16 @@ export class XenStored {
 
   /**
    * A new connection: a privileged one of domain 0, as a socket is (XS-sock-1); or with `domid` one of a guest that is
-   * introduced, with its permissions, quotas and limits, beside its ring and others like it.
+   * introduced, with its permissions, quotas and limits, beside its ring and others like it. With `readonly` its requests
+   * that would change anything are refused with EACCES.
    * @throws ParameterError for a domain that is not introduced
    */
-  connect(transport: Transport, domid = 0): Connection {
+  connect(transport: Transport, domid = 0, readonly = false): Connection {
     TRANSPORT('XenStored.connect', 'transport', transport)
     integer('XenStored.connect', 'domid', domid, 0, 0x7fff)
     if (domid && !this.#daemon.domains.get(domid)?.connection)
       throw new ParameterError('XenStored.connect', 'domid', domid, 'a domain that is introduced')
-    return connectionHandle(this.#daemon.open(domid, transport))
+    return connectionHandle(this.#daemon.open(domid, transport, flag('XenStored.connect', 'readonly', readonly)))
   }
 
   /**

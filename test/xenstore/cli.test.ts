@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { connectSocket } from '../../src/node/xenstored_socket.js'
 import { execute, haveTools, required, temporary, title } from './real.js'
 
@@ -12,6 +12,8 @@ const command = (...args: string[]) => [built, 'xenstored', ...args]
 
 async function start(...args: string[]): Promise<{ child: ChildProcess; ended: Promise<number | null>; said: string }> {
   const child = spawn(process.execPath, command(...args))
+  // A test that fails leaves no daemon behind.
+  onTestFinished(() => void child.kill('SIGKILL'))
   const ended = new Promise<number | null>((resolve) => child.on('close', resolve))
   const said = await new Promise<string>((resolve, reject) => {
     child.stdout.once('data', (data) => resolve(String(data)))
@@ -114,6 +116,56 @@ describe.skipIf(!existsSync(built))(title('evtchn xenstored', existsSync(built),
     expect(wrong.stderr).toContain('--fail')
   })
 
+  it('--fail: a connection is cut, a reply is late, and what was asked behind it waits', async () => {
+    using place = temporary()
+    const path = join(place.path, 's')
+    const { child, ended } = await start('--socket', path, '--fail', 'mkdir=cut,read=slow:80')
+    const cut = await connectSocket(path)
+    await expect(cut.mkdir('/a')).rejects.toThrow()
+    expect(cut.closed).toBe(true)
+    const client = await connectSocket(path)
+    const startMs = performance.now()
+    const tookMs = async (request: Promise<unknown>) => {
+      await request
+      return performance.now() - startMs
+    }
+    for (const took of await Promise.all([tookMs(client.read('/tool')), tookMs(client.ls('/'))]))
+      expect(took).toBeGreaterThan(75)
+    expect(await client.ls('/')).toEqual(['tool'])
+    client.close()
+    child.kill('SIGTERM')
+    expect(await ended).toBe(0)
+  })
+
+  it('--readonly: clients of PATH_ro read and watch, and change nothing', async () => {
+    using place = temporary()
+    const [path, dump] = ['s', 'out.json'].map((name) => join(place.path, name)) as [string, string]
+    const { child, ended, said } = await start('--socket', path, '--readonly', '--dump', dump)
+    expect(said).toBe(`listening on ${path}, ${path}_ro\n`)
+    const [dom0, reader] = [await connectSocket(path), await connectSocket(`${path}_ro`)]
+    const watch = await reader.watch('/a')
+    const events = watch[Symbol.asyncIterator]()
+    await events.next()
+    await dom0.write('/a', 'ä')
+    expect((await events.next()).value.path).toBe('/a')
+    expect(await reader.read('/a')).toBe('ä')
+    for (const change of [
+      reader.write('/a', ''),
+      reader.mkdir('/b'),
+      reader.rm('/a'),
+      reader.setPermissions('/a', [{ domid: 0, letter: 'r' }]),
+      reader.release(7),
+      reader.transaction((t) => t.write('/a', '')),
+    ])
+      await expect(change).rejects.toMatchObject({ code: 'EACCES' })
+    for (const client of [dom0, reader]) client.close()
+    child.kill('SIGTERM')
+    expect(await ended).toBe(0)
+    expect(existsSync(`${path}_ro`)).toBe(false)
+    const { nodes } = JSON.parse(readFileSync(dump, 'utf8'))
+    expect(nodes).toContainEqual({ path: '/a', value: 'ä', permissions: ['n0'] })
+  })
+
   it('XS-list-1: --load fills it from a listing, and --dump writes the same when it ends', async () => {
     using place = temporary()
     const [path, listing, dump] = ['s', 'in', 'out'].map((name) => join(place.path, name)) as [string, string, string]
@@ -157,6 +209,7 @@ describe.skipIf(!existsSync(built))(title('evtchn xenstored', existsSync(built),
     const child = spawn(process.execPath, command('--profile', 'c-4.23'), {
       env: { ...process.env, XENSTORED_PATH: path },
     })
+    onTestFinished(() => void child.kill('SIGKILL'))
     const ended = new Promise((resolve) => child.on('close', resolve))
     await new Promise((resolve) => child.stdout.once('data', resolve))
     const client = await connectSocket(path)

@@ -35,6 +35,35 @@ describe('listings', () => {
     expect(checkStore(store)).toEqual([])
   })
 
+  it('XS-list-1: as JSON, every byte of a value and every permission; what is read prints back equal', () => {
+    const store = new XenStored()
+    const bytes = Array.from({ length: 256 }, (_, i) => `\\${i.toString(8).padStart(3, '0')}`).join('')
+    loadListing(store, `/a = "${bytes}"   (n3,r4)\n/b = "plain"   (b0)\n`)
+    const text = dumpListing(store, { form: 'json' })
+    const { nodes } = JSON.parse(text) as { nodes: { path: string }[] }
+    const hex = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, '0')).join('')
+    expect(nodes.find(({ path }) => path === '/a')).toEqual({ path: '/a', hex, permissions: ['n3', 'r4'] })
+    expect(nodes.find(({ path }) => path === '/b')).toEqual({ path: '/b', value: 'plain', permissions: ['b0'] })
+    const second = new XenStored()
+    expect(loadListing(second, text)).toBe(nodes.length)
+    expect([dumpListing(second, { form: 'json' }), dumpListing(second)]).toEqual([text, dumpListing(store)])
+  })
+
+  it.each([
+    ['{', 'is not JSON'],
+    ['{"format":2,"nodes":[]}', 'is not of the form'],
+    ['{"format":1,"nodes":[null]}', 'has no path'],
+    ['{"format":1,"nodes":[{"path":"/a"}]}', 'has not one of value and hex'],
+    ['{"format":1,"nodes":[{"path":"/a","hex":"0"}]}', 'has hex "0"'],
+    ['{"format":1,"nodes":[{"path":"a//b","value":""}]}', 'is not the path of a node'],
+    ['{"format":1,"nodes":[{"path":"/a","value":"","permissions":["q"]}]}', 'has permission "q"'],
+  ])('%s is refused, and the store stays as it is', (text, message) => {
+    const store = new XenStored()
+    const before = dumpListing(store)
+    expect(() => loadListing(store, text)).toThrow(message)
+    expect(dumpListing(store)).toBe(before)
+  })
+
   it('XS-list-1: every byte of a value, and what stands behind an octal one', () => {
     const store = new XenStored()
     const client = connectInProcess(store)

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { xenstored } from '../../src/node/xenstored_fixture.js'
 import { defaultSocketPath, type SocketServer, serveSocket } from '../../src/node/xenstored_socket.js'
 import { checkStore, restoreState, saveState, XenStored } from '../../src/xenstore/index.js'
 import { insideStore } from '../../src/xenstore/server.js'
@@ -40,6 +41,37 @@ describe.skipIf(!haveTools && !required)(tools, () => {
     expect(await run('xenstore-read', '/t/a')).toBe('one\n')
     expect(await run('xenstore-read', '-p', '/t/a', '/t/b')).toBe('/t/a: one\n/t/b: two words\n')
     expect(await run('xenstore-read', '/t/none')).toContain('exit 1')
+  })
+
+  it('XS-perm-1: a session of the tools against the sockets of guests', async () => {
+    await using daemon = await xenstored({ guests: [7, 8] })
+    const as =
+      (domid: number) =>
+      async (tool: string, ...args: string[]) => {
+        const path = domid ? `${daemon.path}.${domid}` : daemon.path
+        const { code, stdout, stderr } = await execute(tool, args, { XENSTORED_PATH: path })
+        return `${stdout}${stderr}${code ? `exit ${code}` : ''}`
+      }
+    const [dom0, seven, eight] = [as(0), as(7), as(8)]
+    expect(await dom0('xenstore-write', '/local/domain/7', '')).toBe('')
+    expect(await dom0('xenstore-chmod', '/local/domain/7', 'n7')).toBe('')
+    expect(await seven('xenstore-write', '/local/domain/7/data/a', 'x y', 'data/b', '')).toBe('')
+    expect(await seven('xenstore-read', 'data/a')).toBe('x y\n')
+    expect((await seven('xenstore-ls', '-p', 'data')).replace(/ +/g, ' ')).toBe('a = "x y" (n7)\nb = "" (n7)\n')
+    expect(await seven('xenstore-exists', 'data/a')).toBe('')
+    expect(await eight('xenstore-read', '/local/domain/7/data/a')).toMatch(/exit 1$/)
+    expect(await eight('xenstore-write', '/local/domain/7/data/a', 'z')).toMatch(/exit 1$/)
+    expect(await seven('xenstore-chmod', 'data/a', 'n7', 'r8')).toBe('')
+    expect(await eight('xenstore-read', '/local/domain/7/data/a')).toBe('x y\n')
+    const watching = seven('xenstore-watch', '-n', '2', 'data/a')
+    // It prints the path once when it is registered.
+    while (daemon.store.connections.every(({ openWatches }) => !openWatches)) await sleep(5)
+    expect(await dom0('xenstore-rm', '/local/domain/7/data')).toBe('')
+    expect(await watching).toBe('data/a\ndata/a\n')
+    expect(await seven('xenstore-list', '/local/domain/7')).toBe('')
+    const quota = await Promise.all(Array.from({ length: 8 }, (_, i) => seven('xenstore-write', `q/${i}`, 'v')))
+    expect(quota).toEqual(Array.from({ length: 8 }, () => ''))
+    expect(checkStore(daemon.store)).toEqual([])
   })
 
   it('XS-cli-3, XS-cli-4: xenstore-list and xenstore-ls -fp', async () => {
