@@ -65,6 +65,7 @@ export {
   type ChromeEvent,
   type ChromeTrace,
   chromeTrace,
+  type Disruption,
   type FailingTest,
   type FaultOptions,
   Faults,
