@@ -1,10 +1,11 @@
 /**
  * Compiles the guest's core and the host's, each twice (plain and shared memory), and embeds the modules as base64 in
  * src/generated/wasm.ts, so that neither Node nor a bundler needs a rule for loading an asset. A module is compiled anew
- * only if a source, a configuration or the compiler has changed.
+ * only if a source, a configuration or the compiler has changed; and each file is written in a folder of this process and
+ * then renamed, so that nobody reads half of one.
  */
 import { createHash } from 'node:crypto'
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import asc from 'assemblyscript/asc'
 
@@ -21,8 +22,12 @@ function stampOfSources() {
   return hash.digest('hex')
 }
 
-async function compile(config, target) {
-  const { error, stderr } = await asc.main(['--config', config, '--target', target])
+const SIDE = `build/side.${process.pid}`
+
+async function compile(name, config, target) {
+  const base = `${SIDE}/${name}${target === 'threads' ? '.threads' : ''}`
+  const to = ['--outFile', `${base}.wasm`, '--textFile', `${base}.wat`]
+  const { error, stderr } = await asc.main(['--config', config, '--target', target, ...to])
   if (error) {
     process.stderr.write(`${stderr.toString()}\nassembly/build.mjs: ${config}, ${target}: ${error.message}\n`)
     process.exit(1)
@@ -35,12 +40,14 @@ const stamp = stampOfSources()
 const fresh =
   files.every((file) => existsSync(`build/${file}`)) && existsSync(STAMP) && readFileSync(STAMP, 'utf8') === stamp
 if (!fresh) {
-  for (const config of Object.values(CONFIGS)) for (const target of ['single', 'threads']) await compile(config, target)
+  for (const [name, config] of Object.entries(CONFIGS))
+    for (const target of ['single', 'threads']) await compile(name, config, target)
+  for (const file of readdirSync(SIDE)) renameSync(`${SIDE}/${file}`, `build/${file}`)
+  rmSync(SIDE, { recursive: true })
   writeFileSync(STAMP, stamp)
 }
 
 mkdirSync('src/generated', { recursive: true })
-mkdirSync('dist/wasm', { recursive: true })
 const embed = (file) => `'${readFileSync(`build/${file}`).toString('base64')}'`
 const exported = {
   'core.wasm': 'single',
@@ -52,5 +59,7 @@ const lines = files.map((file) => `export const ${exported[file]} =\n  ${embed(f
 const text = `/** Made by assembly/build.mjs from build/*.wasm. */\n${lines.join('')}`
 const generated = 'src/generated/wasm.ts'
 // Untouched if nothing changed, so that a test run that reads it is not disturbed.
-if (!existsSync(generated) || readFileSync(generated, 'utf8') !== text) writeFileSync(generated, text)
-for (const file of files) copyFileSync(`build/${file}`, `dist/wasm/${file}`)
+if (!existsSync(generated) || readFileSync(generated, 'utf8') !== text) {
+  writeFileSync(`${generated}.${process.pid}`, text)
+  renameSync(`${generated}.${process.pid}`, generated)
+}

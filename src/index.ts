@@ -16,6 +16,7 @@ export {
   formatChannel,
   formatItem,
 } from './dump/dump.js'
+export { type DumpedDomain, parseDump } from './dump/parse.js'
 export { type DumpOptions, type DumpStats, newDumpStats } from './dump/walk.js'
 export { Errno, type ErrnoName, errnoName, type OnRefusal, type Outcome, type Refusal, XenError } from './errno.js'
 export * from './guest/index.js'

@@ -62,6 +62,8 @@ describe('the progress line', () => {
     clock.ns = 2e9
     screen.steps('connecting', 50_000, 100_000)
     expect(lastLine(err)).toBe('connecting 50,000 of 100,000, 2.00 s left')
+    screen.steps('connecting', 100_000, 100_000, 'd1')
+    expect(lastLine(err)).toBe('connecting 100,000 of 100,000, 0.0 ns left: d1')
   })
 })
 

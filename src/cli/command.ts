@@ -52,7 +52,7 @@ export interface Command<S extends Options = Options> {
 export const command = <S extends Options>(definition: Command<S>): Command => definition as unknown as Command
 
 /** The options of a command, with those that all commands have. */
-const optionsOf = ({ options, traced }: Command): Options =>
+export const optionsOf = ({ options, traced }: Command): Options =>
   traced === false
     ? options
     : { ...options, trace: output('print every call as strace does, on standard error; or write them to a file') }

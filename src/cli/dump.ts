@@ -1,13 +1,15 @@
 /** `evtchn dump`: debug key 'e' on a host with the given sizes, while others send. */
 
-import { type Bits, DOMID_SELF, EVTCHN_FIFO_WORDS_PER_PAGE, fullTree } from '../abi/index.js'
-import { type ChannelRecord, type Domain, GuestKernel, Hypervisor, newDumpStats, SOFTIRQ } from '../index.js'
+import { readFileSync } from 'node:fs'
+import { type Bits, DOMID_SELF, ECS, EVTCHN_FIFO_WORDS_PER_PAGE, fullTree } from '../abi/index.js'
+import { type ChannelRecord, type Domain, GuestKernel, Hypervisor, newDumpStats, parseDump, SOFTIRQ } from '../index.js'
 import { realClock } from '../node/clock.js'
 import { ABIS, abiName, type Form, formOf, hasAbi, mostChannels } from './abi.js'
-import { command } from './command.js'
-import { UsageError } from './errors.js'
+import { command, type Report } from './command.js'
+import { CheckError, UsageError } from './errors.js'
 import { count, duration } from './format.js'
-import { COMMON, choice, notAllowed, whole, within } from './options.js'
+import { COMMON, choice, flag, notAllowed, text, whole, within } from './options.js'
+import type { Screen } from './screen.js'
 
 /** A JSON text of more channels than this does not fit a string of the engine. */
 const MOST_IN_JSON = 1_000_000
@@ -28,9 +30,13 @@ export const dump = command({
     bits: choice('word width of the guest', { of: ['32', '64'], preset: '64' }),
     slots: whole('slots of the port table per hold of the event lock', { min: 1, max: 2 ** 25, preset: 64 }),
     domid: whole('dump only domain 0 or 1', { min: 0, max: 1, value: '0|1' }),
+    xen: flag('begin each line with (XEN), as on the console of a real host'),
+    read: text('instead: print the channels of a dump in a file, of a real host, too', { value: 'FILE' }),
     json: COMMON.json,
   },
   run({ program, values, screen }) {
+    if (values.read !== undefined) return readBack(program, values.read, screen)
+    const prefix = values.xen ? '(XEN) ' : ''
     const bits = Number(values.bits) as Bits
     const { abi, domid, slots: slotsPerHold } = values
     if (!hasAbi(abi, bits)) throw notAllowed(program, 'abi', abi, '2, 3, 4, fifo with --bits 64')
@@ -47,7 +53,7 @@ export const dump = command({
     const records: ChannelRecord[] = []
     if (values.json) {
       for (const item of xen.dumpItems(options)) if (item.kind === 'channel') records.push(item.record)
-    } else for (const line of xen.dump(options)) screen.raw(line)
+    } else for (const line of xen.dump(options)) screen.raw(prefix + line)
     process.stderr.write(
       `${count(stats.channels)} channels, ${count(stats.holds)} holds of the event lock, at most ${stats.mostSlots} ` +
         `slots and ${duration(stats.longestHoldNs)} each; ${count(xen.softirqs.stats.served)} softirqs served\n`,
@@ -55,6 +61,37 @@ export const dump = command({
     return { result: { channels: records } }
   },
 })
+
+/** A dump from a file, as a table for people. */
+function readBack(program: string, file: string, screen: Screen): Report {
+  let domains: ReturnType<typeof parseDump>
+  try {
+    domains = parseDump(readFileSync(file, 'utf8'))
+  } catch (error) {
+    throw new CheckError(`${program}: ${JSON.stringify(file)} cannot be read: ${(error as Error).message}`)
+  }
+  if (!domains.length) throw new CheckError(`${program}: ${JSON.stringify(file)} holds no dump of event channels`)
+  const names = Object.fromEntries(Object.entries(ECS).map(([name, state]) => [state, name.toLowerCase()]))
+  for (const { domid, polling, channels } of domains) {
+    screen.heading(`${domid === undefined ? 'A domain' : `d${domid}`}: ${count(channels.length)} channels`)
+    if (polling.length) screen.line(`polling: vCPU ${polling.join(', ')}`)
+    const rows = channels.map((each) => [
+      String(each.port),
+      [each.pending && 'pending', each.masked && 'masked'].filter(Boolean).join(', ') || undefined,
+      names[each.state] ?? String(each.state),
+      `v${each.notifyVcpu}`,
+      peerOf(each),
+    ])
+    screen.table(['port', 'bits', 'state', 'notifies', 'peer'], rows)
+  }
+  return { result: { domains } }
+}
+
+function peerOf({ remoteDomid, remotePort, virq, pirq }: ChannelRecord): string | undefined {
+  if (remoteDomid !== undefined) return `d${remoteDomid}${remotePort === undefined ? '' : ` port ${remotePort}`}`
+  if (virq !== undefined) return `VIRQ ${virq}`
+  return pirq === undefined ? undefined : `PIRQ ${pirq}`
+}
 
 function makeHost(bits: Bits, levels: Form, channels: number): Hypervisor {
   const xen = Hypervisor.create({ clock: realClock, maxLeafPages: 1024 })

@@ -2,6 +2,7 @@
 
 import { bench } from './bench.js'
 import { type Command, finish, helpOf, helpWidth, runCommand } from './command.js'
+import { completion } from './completion.js'
 import { demo } from './demo/index.js'
 import { dump } from './dump.js'
 import { packageVersion } from './envelope.js'
@@ -20,6 +21,7 @@ import { xenwatch } from './xenwatch/index.js'
 const COMMANDS: readonly Command[] = [
   demo,
   bench,
+  completion(() => COMMANDS),
   dump,
   hostd,
   migrate,

@@ -94,13 +94,15 @@ export class Screen {
     this.#progress = text
   }
 
-  /** The same, with how far it is and how long it will take: `connecting 55,000 of 100,000, 2 s left`. */
-  steps(what: string, done: number, of: number): void {
+  /** The same, with how far it is and how long it will take: `connecting 55,000 of 100,000, 2 s left`, and what is at hand. */
+  steps(what: string, done: number, of: number, atHand = ''): void {
     const now = this.#nowNs()
     if (this.#task.what !== what || !done) this.#task = { what, startedNs: now }
     const spent = now - this.#task.startedNs
     const left = done ? `, ${duration((spent / done) * (of - done))} left` : ''
-    this.progress(`${what} ${done.toLocaleString('en-US')} of ${of.toLocaleString('en-US')}${left}`)
+    this.progress(
+      `${what} ${done.toLocaleString('en-US')} of ${of.toLocaleString('en-US')}${left}${atHand && `: ${atHand}`}`,
+    )
   }
 
   /** Removes the progress line. */

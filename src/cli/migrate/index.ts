@@ -84,8 +84,9 @@ export const migrate = command({
   options: OPTIONS,
   run({ program, values, screen }) {
     const workload = readWorkload(program, values)
-    const outcomes = MOVES.map(([mode, to]) => {
-      screen.progress(`moving ${count(workload.channels)} channels, ${mode}, to the ${to}`)
+    const outcomes = MOVES.map(([mode, to], i) => {
+      const atHand = `${count(workload.channels)} channels, ${mode}, to the ${to}`
+      screen.steps('moves done', i, MOVES.length, atHand)
       return move(workload, mode, to)
     })
     show(screen, workload, outcomes)

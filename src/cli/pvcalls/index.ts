@@ -8,7 +8,7 @@ import { streamBoth } from '../../node/pvcalls_stream.js'
 import { framesFor, PvcallsScenario } from '../../scenarios/pvcalls_scenario.js'
 import { command, type Report } from '../command.js'
 import { UsageError } from '../errors.js'
-import { bytes, count } from '../format.js'
+import { count } from '../format.js'
 import { COMMON, choice, whole } from '../options.js'
 import { seeded } from '../random.js'
 import type { Screen } from '../screen.js'
@@ -51,8 +51,9 @@ export const pvcalls = command({
     if (tcp !== undefined) return stream(screen, tcp, ringOrder, policies)
     if (framesFor(sockets, ringOrder) > MAX_FRAMES)
       throw new UsageError(`${program}: --sockets ${sockets} with --order ${ringOrder} needs more than 1 GiB of rings.`)
-    const results = policies.map((each) => {
-      screen.progress(`${each}: ${count(sockets)} sockets on ${count(cpus)} CPUs`)
+    const results = policies.map((each, i) => {
+      const atHand = `${each}, ${count(sockets)} sockets on ${count(cpus)} CPUs`
+      screen.steps('policies done', i, policies.length, atHand)
       return new PvcallsScenario({
         policy: each,
         cpus,
@@ -83,7 +84,7 @@ async function stream(
   const results: PolicyStreams[] = []
   for (const policy of policies) {
     const onProgress = (way: string, moved: number, total: number) =>
-      screen.progress(`${policy}, ${way}: ${bytes(moved)} of ${bytes(total)} (${Math.floor((100 * moved) / total)} %)`)
+      screen.steps(`${policy}, ${way}, KiB`, Math.floor(moved / 1024), Math.ceil(total / 1024))
     results.push({ policy, ...(await streamBoth({ bytes: mib * 2 ** 20, ringOrder, policy, onProgress })) })
   }
   showStreams(screen, mib, ringOrder, results)

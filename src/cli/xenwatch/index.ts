@@ -52,17 +52,19 @@ export const xenwatch = command({
     const { design, scenario: kind, domains, seed, width } = values
     const designs = design === 'all' ? DESIGNS : [design]
     if (!isStall(kind)) {
-      const told = STORIES.filter(({ name }) => kind === 'all' || name === kind).flatMap((story) =>
-        designs.map((each) => {
-          screen.progress(`${story.name}: ${each}`)
+      const stories = STORIES.filter(({ name }) => kind === 'all' || name === kind)
+      const told = stories.flatMap((story, row) =>
+        designs.map((each, i) => {
+          const all = stories.length * designs.length
+          screen.steps('stories told', row * designs.length + i, all, `${story.name}, ${each}`)
           return tellStory(story, each, () => seeded(seed))
         }),
       )
       showMatrix(screen, told, seed)
       return { result: told, problems: told.flatMap(inconsistencies) }
     }
-    const all = designs.map((each): Compared => {
-      screen.progress(`${each}: ${domains} domains`)
+    const all = designs.map((each, i): Compared => {
+      screen.steps('designs done', i, designs.length, `${each}, ${domains} domains`)
       const run = (stall: boolean) => new Scenario({ design: each, kind, domains, random: seeded(seed), stall }).run()
       const compared = { stalled: run(true), reference: run(false) }
       if (designs.length === 1) showRun(screen, compared, width)
