@@ -79,6 +79,14 @@ export function text(call: string, parameter: string, value: unknown): string {
   return value
 }
 
+/** Bytes. */
+export function byteArray(call: string, parameter: string, value: unknown): Uint8Array {
+  // By its tag: one of another realm is one, too.
+  if (Object.prototype.toString.call(value) !== '[object Uint8Array]')
+    throw new ParameterError(call, parameter, value, 'a Uint8Array')
+  return value as Uint8Array
+}
+
 /** A function. */
 // biome-ignore lint/complexity/noBannedTypes: which parameters a function has cannot be checked
 export function func(call: string, parameter: string, value: unknown): Function {

@@ -5,6 +5,7 @@
  */
 
 import { ECS } from '../abi/index.js'
+import { integer, object, oneOf } from '../check.js'
 import { Turns } from '../turns.js'
 import { Lines } from './text.js'
 import { checkDumpOptions, type DumpOptions, type DumpWorld, NONE, newDumpStats, Row, walk } from './walk.js'
@@ -90,6 +91,9 @@ function put(to: Lines, name: string, value: number): void {
 
 /** A line of the port table. */
 export function formatChannel(record: ChannelRecord): string {
+  object('formatChannel', 'record', record, 'a ChannelRecord')
+  integer('formatChannel', 'record.port', record.port, 0, 2 ** 31 - 1)
+  integer('formatChannel', 'record.state', record.state, 0, 255)
   const row = new Row()
   const { pirq, virq, remoteDomid = NONE, remotePort = NONE, ...others } = record
   Object.assign(row, others, { remoteDomid, remotePort, irq: pirq ?? virq ?? NONE })
@@ -110,8 +114,11 @@ const formatOther = (item: OtherItem): string[] =>
     : [`    domain ${item.domid} died during the dump, which ends at port ${item.at}`]
 
 /** The text of one item, without line feeds. */
-export const formatItem = (item: DumpItem): string[] =>
-  item.kind === 'channel' ? [formatChannel(item.record)] : formatOther(item)
+export function formatItem(item: DumpItem): string[] {
+  const { kind } = object('formatItem', 'item', item, 'a DumpItem')
+  oneOf('formatItem', 'item.kind', kind, ['domain', 'channel', 'died'])
+  return item.kind === 'channel' ? [formatChannel(item.record)] : formatOther(item)
+}
 
 /** A dump as lines. */
 export function* dumpLines(world: DumpWorld, options: DumpOptions = {}): Generator<string, void, void> {

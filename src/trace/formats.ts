@@ -4,12 +4,13 @@
  * a send flows to the next upcall of the vCPU that it notified.
  */
 
+import { ParameterError } from '../check.js'
 import { errnoName } from '../errno.js'
 import type { HypercallEvent, PendingEvent, TraceEvent } from './event.js'
-import { formatEvent } from './text.js'
+import { anEvent, formatEvent } from './text.js'
 
-/** JSON lines. */
-export const jsonLine = (event: TraceEvent): string => JSON.stringify(event)
+/** JSON lines. @throws ParameterError */
+export const jsonLine = (event: TraceEvent): string => JSON.stringify(anEvent('jsonLine', event))
 
 /** One entry of the Chrome trace event format. */
 export interface ChromeEvent {
@@ -53,9 +54,13 @@ function trackName(event: TraceEvent): string {
 const notifies = (event: TraceEvent): event is HypercallEvent =>
   event.kind === 'hypercall' && (event.call === 'EVTCHNOP_send' || event.call === 'EVTCHNOP_unmask') && !event.result
 
-/** Makes a Chrome trace of events in their order. */
+/** Makes a Chrome trace of events in their order. @throws ParameterError */
 export function chromeTrace(events: Iterable<TraceEvent>): ChromeTrace {
+  const given = events as Partial<Iterable<TraceEvent>> | null | undefined
+  if (typeof given?.[Symbol.iterator] !== 'function')
+    throw new ParameterError('chromeTrace', 'events', events, 'a Trace, or a list of its events')
   const all = [...events]
+  for (const event of all) anEvent('chromeTrace', event)
   // A clock that stands still says nothing: then each event takes a µs of its own.
   const still = all.every(({ timeNs }) => timeNs === all[0]!.timeNs)
   const out: ChromeEvent[] = []

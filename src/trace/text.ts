@@ -7,6 +7,7 @@
  */
 
 import { DOMID_FIRST_RESERVED } from '../abi/index.js'
+import { object, oneOf } from '../check.js'
 import { errnoName } from '../errno.js'
 import type { HypercallEvent, StoreEvent, TraceEvent } from './event.js'
 
@@ -64,13 +65,23 @@ function body(event: TraceEvent): string {
   }
 }
 
+const KINDS = ['hypercall', 'pending', 'upcall', 'unblock', 'host', 'store', 'thread']
+
+/** An event of a trace, by its kind. @throws ParameterError */
+export function anEvent(call: string, event: TraceEvent): TraceEvent {
+  const { kind } = object<{ kind?: unknown }>(call, 'event', event, 'an event of a trace')
+  oneOf(call, 'event.kind', kind, KINDS)
+  return event
+}
+
 /** How a line begins. */
 export interface TextOptions {
   /** With the time in seconds, as strace -ttt. */
   readonly time?: boolean
 }
 
-/** An event as a line, without its end. */
+/** An event as a line, without its end. @throws ParameterError */
 export function formatEvent(event: TraceEvent, { time = false }: TextOptions = {}): string {
+  anEvent('formatEvent', event)
   return time ? `${(event.timeNs / 1e9).toFixed(6)} ${body(event)}` : body(event)
 }

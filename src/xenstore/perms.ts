@@ -3,6 +3,7 @@
  * right, and the first match counts (XS-perm-1).
  */
 
+import { integer, object, oneOf } from '../check.js'
 /** Rights as bits: a letter of a permission is one of these four. */
 export const RIGHT = { n: 0, r: 1, w: 2, b: 3 } as const satisfies Record<PermLetter, number>
 
@@ -47,7 +48,10 @@ export interface Guarded {
 export type Birth = (domid: number) => number | undefined
 
 /** An entry in the protocol's text: `r5`. */
-export function formatPermission({ letter, domid }: Permission): string {
+export function formatPermission(permission: Permission): string {
+  const { letter, domid } = object('formatPermission', 'permission', permission, 'an entry { letter, domid }')
+  oneOf('formatPermission', 'permission.letter', letter, ['r', 'w', 'b', 'n'])
+  integer('formatPermission', 'permission.domid', domid, -(2 ** 31), 2 ** 32 - 1)
   return `${letter}${domid}`
 }
 

@@ -10,6 +10,7 @@
  * on either side: read indexes, copy bytes, advance the own index, notify (XS-ring-3); the atomic accesses are the barriers.
  */
 
+import { func } from '../check.js'
 /** Bytes of either queue. */
 export const RING_SIZE = 1024
 
@@ -68,6 +69,7 @@ export class Ring {
   #words = new Int32Array(0)
 
   constructor(page: RingPage) {
+    func('Ring', 'page', page)
     this.#page = page
   }
 

@@ -5,6 +5,7 @@
  *     | type | req_id | tx_id | len  | payload …   |          all u32, little-endian; len ≤ 4096 (XS-wire-1)
  */
 
+import { text as aText, byteArray, integer } from '../check.js'
 import { fromLatin1, putLatin1 } from './text.js'
 
 /** Bytes of a header. */
@@ -61,21 +62,26 @@ export interface Packet {
   readonly body: Uint8Array
 }
 
-/** A packet as bytes. @throws RangeError for a payload of more than 4096 bytes. */
+/** A packet as bytes. @throws RangeError for a payload of more than 4096 bytes; ParameterError */
 export function encodePacket(type: number, reqId: number, txId: number, body: Uint8Array): Uint8Array {
-  const bytes = packetOf(type, reqId, txId, body.length)
+  byteArray('encodePacket', 'body', body)
+  const bytes = packetOf('encodePacket', type, reqId, txId, body.length)
   bytes.set(body, HEADER_SIZE)
   return bytes
 }
 
-/** A packet whose payload is text of one byte per character. */
+/** A packet whose payload is text of one byte per character. @throws as encodePacket */
 export function encodeText(type: number, reqId: number, txId: number, text: string): Uint8Array {
-  const bytes = packetOf(type, reqId, txId, text.length)
+  aText('encodeText', 'text', text)
+  const bytes = packetOf('encodeText', type, reqId, txId, text.length)
   putLatin1(text, bytes, HEADER_SIZE)
   return bytes
 }
 
-function packetOf(type: number, reqId: number, txId: number, length: number): Uint8Array {
+function packetOf(call: string, type: number, reqId: number, txId: number, length: number): Uint8Array {
+  integer(call, 'type', type, 0, 0xffffffff)
+  integer(call, 'reqId', reqId, 0, 0xffffffff)
+  integer(call, 'txId', txId, 0, 0xffffffff)
   if (length > PAYLOAD_MAX) throw new RangeError(`a payload has at most ${PAYLOAD_MAX} bytes, not ${length}`)
   const bytes = new Uint8Array(HEADER_SIZE + length)
   putU32(bytes, 0, type)
@@ -110,6 +116,7 @@ export class PacketReader {
 
   /** Adds bytes. They must stay as they are until `next` has returned undefined. */
   push(bytes: Uint8Array): void {
+    byteArray('PacketReader.push', 'bytes', bytes)
     const left = this.#bytes.length - this.#at
     if (left === 0) {
       this.#bytes = bytes as Uint8Array<ArrayBuffer>
@@ -205,6 +212,7 @@ export class PacketReader {
 
 /** The payload as strings that each end in a nul; undefined if the last one does not. */
 export function splitStrings(body: Uint8Array): string[] | undefined {
+  byteArray('splitStrings', 'body', body)
   if (body.length === 0) return []
   if (body[body.length - 1] !== 0) return undefined
   return fromLatin1(body, 0, body.length - 1).split('\0')

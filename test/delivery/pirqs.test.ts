@@ -3,8 +3,10 @@
 import { describe, expect, it } from 'vitest'
 import { type Bits, HYPERVISOR, PAGE_SIZE } from '../../src/abi/index.js'
 import { PHYSDEVOP } from '../../src/abi/physdev.js'
+import { XENFEAT, XENVER } from '../../src/abi/version.js'
 import { inside } from '../../src/domain/handles.js'
 import { worldOf } from '../../src/hypervisor/index.js'
+import { Errno, Hypervisor } from '../../src/index.js'
 import { frameRefs } from '../../src/machine/memory.js'
 
 import { ARGUMENT, END, FREE_GFN, Guest, host, NOWHERE, READ_ONLY } from '../ops/raw.js'
@@ -169,4 +171,15 @@ describe.each([64, 32] as const)('a PIRQ, %i-bit', (bits: Bits) => {
     expect(worldOf(xen).irqs.guests(3)).toEqual([])
     expect(bind(d2, 3)).toBe(1)
   })
+})
+
+it('XENFEAT_hvm_pirqs is not announced to a HVM guest, and PHYSDEVOP_map_pirq, which it would promise, is ENOSYS', () => {
+  const xen = Hypervisor.create()
+  const domain = xen.createDomain({ domid: 1, type: 'hvm' })
+  const view = new DataView(domain.memory.memory.buffer)
+  view.setUint32(0x3000, 0, true)
+  expect(xen.hypercall(domain.vcpu(0), HYPERVISOR.xen_version, [XENVER.get_features, 0x3000])).toBe(0)
+  expect(view.getUint32(0x3004, true) & (1 << XENFEAT.hvm_pirqs)).toBe(0)
+  const PHYSDEVOP_map_pirq = 13
+  expect(xen.hypercall(domain.vcpu(0), HYPERVISOR.physdev_op, [PHYSDEVOP_map_pirq, 0x3000])).toBe(-Errno.ENOSYS)
 })

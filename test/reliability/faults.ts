@@ -1,6 +1,7 @@
 /** The faults that hooks of the store and of dom0 are tried with, and what was reported of them. */
 
 import { expect } from 'vitest'
+import { Errno, XenError } from '../../src/index.js'
 
 /** What a hook does beside its work. */
 export type Act = () => void
@@ -24,6 +25,12 @@ export const HOOK_FAULTS: Readonly<Record<string, HookFault>> = {
     },
   },
   'throws always': { throws: true, make: () => boom },
+  'throws a XenError': {
+    throws: true,
+    make: () => () => {
+      throw new XenError('test', Errno.EBUSY, 'fault of a user')
+    },
+  },
   'throws from its second call on': {
     throws: false,
     make: () => {
@@ -48,7 +55,7 @@ export class Reports {
   /** Every report is of the fault and names its place; there is at least one if the fault must have come. */
   check(throws: boolean): void {
     for (const { error, where } of this.all) {
-      expect((error as Error).message).toBe('fault of a user')
+      expect((error as Error).message).toMatch(/^(test: )?fault of a user( \(EBUSY\))?$/)
       expect(where).not.toBe('')
     }
     if (throws) expect(this.all.length, 'reports').toBeGreaterThan(0)

@@ -34,6 +34,13 @@ function scripted() {
         scheduler.run()
       }
     },
+    /** Writes nonsense over an index of the ring. */
+    corrupt(at: number) {
+      const page = server.page()
+      new DataView(page.buffer, page.byteOffset).setUint32(at, 0x12345678, true)
+      server.channel.notify()
+      scheduler.run()
+    },
     /** Takes what the kernel has sent. */
     receive(): Uint8Array {
       const bytes: number[] = []
@@ -85,6 +92,33 @@ describe('xenbus_thread', () => {
     send(event(...strings))
     expect(xenbus.comms.badMessages).toEqual([problem])
   })
+
+  it.each([
+    ['rsp_prod', 2056 + 4],
+    ['req_cons', 2048],
+  ] as const)(
+    'XW-base-3: a store ring whose %s cannot be ends the request under way, and each later one, with EIO',
+    (_, at) => {
+      const { kernel, scheduler, xenbus, corrupt } = scripted()
+      const codes: unknown[] = []
+      const read = function* (): Task {
+        try {
+          yield* xenbus.comms.talk(XS.READ, '/a\0', 0)
+        } catch (error) {
+          codes.push((error as { code?: unknown }).code)
+        }
+      }
+      kernel.process('first', read)
+      scheduler.run()
+      expect(codes).toEqual([])
+      corrupt(at)
+      kernel.process('second', read)
+      scheduler.run()
+      expect(codes).toEqual(['EIO', 'EIO'])
+      expect(xenbus.comms.badMessages).toEqual(['the indexes of the store ring cannot be (EIO)'])
+      expect(scheduler.run()).toBe(0)
+    },
+  )
 
   it('XW-base-3: drops an event without its last nul, a reply that nobody waits for, and a header of more than 4096 bytes', () => {
     const { xenbus, send } = scripted()

@@ -11,6 +11,7 @@
  */
 
 import { VIRQ } from '../../abi/index.js'
+import { between, having, integer, text } from '../../check.js'
 import { ManualClock } from '../../clock.js'
 import type { Domain } from '../../domain/handles.js'
 import { GuestKernel } from '../../guest/index.js'
@@ -172,6 +173,7 @@ export class Host {
 
   /** Starts a process of dom0. */
   start<T>(name: string, task: Task<T>): Job<T> {
+    aTask('Host.start', name, task)
     return this.#start(name, task, false)
   }
 
@@ -192,6 +194,8 @@ export class Host {
 
   /** Runs a process to its end. Throws what it threw, or an Error if it has not ended after `seconds`. */
   complete<T>(name: string, task: Task<T>, seconds = 600): T {
+    aTask('Host.complete', name, task)
+    between(0, 1e9)('Host.complete', 'seconds', seconds)
     const job = this.#start(name, task, true)
     if (!this.scheduler.advance(seconds * 1e9, () => job.done))
       throw new Error(`${name} has not ended after ${seconds} s:\n${job.thread.stack.join('\n')}`)
@@ -201,13 +205,21 @@ export class Host {
 
   /** Lets simulated time go by. */
   pass(seconds: number): void {
+    between(0, 1e9)('Host.pass', 'seconds', seconds)
     this.scheduler.advance(seconds * 1e9)
   }
 
-  /** A guest that lives. @throws Error */
+  /** A guest that lives. @throws Error; ParameterError */
   guest(domid: number): Guest {
+    integer('Host.guest', 'domid', domid, 1, 0x7fef)
     const guest = this.domains.guest(domid)
     if (!guest) throw new Error(`there is no domain ${domid}`)
     return guest
   }
+}
+
+/** What a process is made of. @throws ParameterError */
+function aTask(call: string, name: unknown, task: unknown): void {
+  text(call, 'name', name)
+  having('next', 'throw')(call, 'task', task)
 }

@@ -1,11 +1,12 @@
 /**
  * libxl's error lines, with the source positions of the report of April 2018 (Xen 4.11-unstable); `domcreate_attach_devices`
- * is not in that report and stands without a line.
+ * and `initiate_domain_create` are not in that report and stand without a line.
  */
 
 /** Where each message comes from. */
 const PLACES = {
   device_backend_callback: 'libxl_device.c:1080',
+  initiate_domain_create: 'libxl_create.c',
   domcreate_launch_dm: 'libxl_create.c:1278',
   domcreate_attach_devices: 'libxl_create.c',
   devices_destroy_cb: 'libxl_domain.c:1073',

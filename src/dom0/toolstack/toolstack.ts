@@ -3,6 +3,8 @@
  * it says when that failed (XW-tool-1 to XW-tool-11). Each operation is a function for a process, `xl`.
  */
 
+import { anything, integer, listOf, object, text } from '../../check.js'
+import { XenStoreError } from '../../xenstore/index.js'
 import type { Task } from '../kernel/index.js'
 import { checkConfig } from './check_config.js'
 import { type DeviceKind, type DeviceSpec, type DomainConfig, diskSpec, nicSpec, pvcallsSpec } from './config.js'
@@ -60,7 +62,25 @@ export class Toolstack {
 
   *#createChecked(config: DomainConfig): Task<Outcome> {
     const domid = this.#context.control.create()
-    return yield* this.#operation(domid, (errors) => this.#create(domid, config, errors))
+    return yield* this.#operation(domid, (errors) =>
+      this.#whileItIsThere(domid, errors, this.#create(domid, config, errors)),
+    )
+  }
+
+  /**
+   * Carries out an operation on a domain that somebody else may destroy meanwhile: the store's refusals, of a domain that is
+   * gone, are one error. Others are the caller's.
+   */
+  *#whileItIsThere(domid: number, errors: LibxlError[], task: Task<boolean>): Task<boolean> {
+    const { control } = this.#context
+    try {
+      return yield* task
+    } catch (error) {
+      const info = control.info(domid)
+      if (!(error instanceof XenStoreError) || (info && !info.dying)) throw error
+      this.#context.error(errors, 'initiate_domain_create', domid, `destroyed by somebody else: ${error.message}`)
+      return false
+    }
   }
 
   *#create(domid: number, config: DomainConfig, errors: LibxlError[]): Task<boolean> {
@@ -95,8 +115,9 @@ export class Toolstack {
     return added
   }
 
-  /** `xl destroy`. */
+  /** `xl destroy`. @throws ParameterError at once */
   destroy(domid: number): Task<Outcome> {
+    aDomain('Toolstack.destroy', domid)
     return this.#operation(domid, (errors) => this.#destroyByXl(domid, errors))
   }
 
@@ -130,13 +151,20 @@ export class Toolstack {
 
   // --- devices of a domain that runs ---------------------------------------------------------------------------------
 
-  /** `xl block-attach` and `xl network-attach`. */
+  /** `xl block-attach` and `xl network-attach`. @throws ParameterError at once */
   attach(domid: number, spec: DeviceSpec): Task<Outcome> {
-    return this.#operation(domid, (errors) => addDevices(this.#context, domid, [spec], errors))
+    aDomain('Toolstack.attach', domid)
+    aSpec('Toolstack.attach', spec)
+    return this.#operation(domid, (errors) =>
+      this.#whileItIsThere(domid, errors, addDevices(this.#context, domid, [spec], errors)),
+    )
   }
 
   /** `xl block-detach` and `xl network-detach`: asks first, then takes. */
   detach(domid: number, kind: DeviceKind, devid: number): Task<Outcome> {
+    aDomain('Toolstack.detach', domid)
+    text('Toolstack.detach', 'kind', kind)
+    integer('Toolstack.detach', 'devid', devid, 0, 2 ** 31 - 1)
     const paths = [new DevicePaths(domid, kind, devid)]
     return this.#operation(domid, (errors) => removeDevices(this.#context, domid, paths, false, errors))
   }
@@ -162,3 +190,13 @@ export class Toolstack {
 
 const row = (name: string, id: string, memory: string, vcpus: string, state: string): string =>
   `${name.padEnd(40)} ${id.padStart(5)} ${memory.padStart(5)} ${vcpus.padStart(5)}     ${state}`
+
+const aDomain = (call: string, domid: unknown) => integer(call, 'domid', domid, 1, 0x7fef)
+
+function aSpec(call: string, spec: DeviceSpec): void {
+  const { kind, devid, back, front } = object(call, 'spec', spec, 'a DeviceSpec, such as diskSpec returns')
+  text(call, 'spec.kind', kind)
+  integer(call, 'spec.devid', devid, 0, 2 ** 31 - 1)
+  for (const [name, entries] of Object.entries({ back, front }))
+    listOf(anything, 'entries')(call, `spec.${name}`, entries)
+}

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, onTestFinished } from 'vitest'
 import { connectSocket } from '../../../src/node/index.js'
 import { RingClientTransport, XenStoreClient } from '../../../src/xenstore/index.js'
 import { notRun, Rig, skipped } from './rig.js'
@@ -137,11 +137,14 @@ describe.skipIf(skipped)(`${notRun}a host that dies`, () => {
     const main = new URL('../../../dist/cli/main.js', import.meta.url).pathname
     const dir = join(rig.dir, 'other')
     const hostd = spawn(process.execPath, [main, 'hostd', dir, '--store', 'none', '--quiet'], { stdio: 'ignore' })
+    // A test that fails leaves neither behind.
+    onTestFinished(() => void hostd.kill('SIGKILL'))
     await rig.until(() => existsSync(join(dir, 'host.sock')), 'the host listens')
     const { programIn } = await import('../../../src/node/hostd/index.js')
     const program = programIn({ dir, parts: rig.host.parts! }, 0, ['oxenstored', '--no-fork'])
     // Not a child of the host that dies.
     const daemon = spawn(program.command, program.args, { env: program.env, stdio: 'ignore' })
+    onTestFinished(() => void daemon.kill('SIGKILL'))
     await rig.until(() => existsSync(join(dir, 'socket')), 'the daemon listens')
     hostd.kill('SIGKILL')
     await rig.until(() => ticks(daemon.pid!) === undefined, 'the daemon ends')
