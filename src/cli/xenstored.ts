@@ -33,6 +33,9 @@ function report(text: string, file: string | undefined): void {
 /** How often the daemon looks at the clock: for rates of writes, events that nobody fetches, slow requests. */
 const TICK_MS = 5
 
+/** How often the state is written, if it has changed. */
+const KEEP_MS = 1000
+
 /** CONTROL log and print: to stderr. */
 const log = (line: string) => void process.stderr.write(`${line}\n`)
 
@@ -54,9 +57,12 @@ export const xenstored = command({
     dump: text('where to write the store when it ends, as xenstore-ls -f -p prints it; a file named .json is JSON', {
       value: 'FILE',
     }),
-    state: text('keep the store over a restart: read from this file if it is there, and written when it ends', {
-      value: 'FILE',
-    }),
+    state: text(
+      'keep the store over a restart: read from this file if it is there, and written each second and when it ends',
+      {
+        value: 'FILE',
+      },
+    ),
     guest: wholes('guests that are introduced, each with a socket at PATH.N, with its permissions and quotas', {
       min: 1,
       max: 0x7fef,
@@ -87,6 +93,7 @@ export const xenstored = command({
       if (values.load !== undefined) loadListing(store, readFileSync(values.load, 'utf8'))
       const servers: SocketServer[] = [await serveSocket(store, path)]
       const ticking = setInterval(() => void (store.nextTick <= performance.now() && store.tick()), TICK_MS)
+      const keeping = state === undefined ? undefined : keep(store, state)
       try {
         if (values.readonly) servers.push(await serveSocket(store, `${path}_ro`, { readonly: true }))
         for (const domid of values.guest) servers.push(await serveGuest(store, path, domid))
@@ -94,6 +101,7 @@ export const xenstored = command({
         await ended
       } finally {
         clearInterval(ticking)
+        clearInterval(keeping)
         await Promise.all(servers.map((server) => server.close()))
       }
       if (state !== undefined) writeWhole(state, saveState(store))
@@ -122,6 +130,17 @@ function writeWhole(file: string, bytes: Uint8Array): void {
   const fresh = `${file}.new`
   writeFileSync(fresh, bytes)
   renameSync(fresh, file)
+}
+
+/** Keeps the state's file up to date, so that a daemon that is killed loses a second at most. */
+function keep(store: XenStored, file: string): NodeJS.Timeout {
+  let last: Uint8Array | undefined
+  return setInterval(() => {
+    const bytes = saveState(store)
+    if (last && Buffer.compare(last, bytes) === 0) return
+    last = bytes
+    writeWhole(file, bytes)
+  }, KEEP_MS)
 }
 
 function signalled(): Promise<void> {

@@ -94,6 +94,21 @@ describe.skipIf(!existsSync(built))(title('evtchn xenstored', existsSync(built),
     expect(failed).toMatchObject({ code: 1, stdout: '' })
   })
 
+  it('--state: a daemon that is killed loses a second at most', async () => {
+    using place = temporary()
+    const [path, state] = ['s', 'state'].map((name) => join(place.path, name)) as [string, string]
+    const { child, ended } = await start('--socket', path, '--state', state)
+    const client = await connectSocket(path)
+    await client.write('/kept', 'over a kill')
+    while (!existsSync(state) || !readFileSync(state).includes('over a kill')) await client.read('/kept')
+    child.kill('SIGKILL')
+    await ended
+    await start('--socket', path, '--state', state)
+    const second = await connectSocket(path)
+    expect(await second.read('/kept')).toBe('over a kill')
+    second.close()
+  })
+
   it('--fail: requests fail as they are told to, and a fault that cannot be is a mistake', async () => {
     using place = temporary()
     const path = join(place.path, 's')
