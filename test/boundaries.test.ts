@@ -82,7 +82,18 @@ const ROOMS: Record<string, readonly string[]> = {
     'dom0/frontends/index.ts',
     'dom0/toolstack/index.ts',
   ],
-  dom0: ['dom0/io', ...XENBUS, 'dom0/backends', 'dom0/frontends', 'dom0/toolstack', 'dom0/host'],
+  'dom0/story': [
+    'check.ts',
+    'clock.ts',
+    ...XENBUS,
+    'dom0/toolstack/index.ts',
+    'dom0/host/host.ts',
+    'dom0/host/options.ts',
+  ],
+  dom0: [
+    ...['dom0/io', ...XENBUS, 'dom0/backends', 'dom0/frontends'],
+    ...['dom0/toolstack', 'dom0/host', 'dom0/story/index.ts'],
+  ],
   scenarios: [...FOUNDATION, 'dom0'],
   // node/hostd brings native programs to the hypervisor: it is an embedder, and speaks the ABI.
   node: [

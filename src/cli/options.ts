@@ -95,6 +95,22 @@ export const choice = <T extends string>(
   read: (given) => (given === undefined ? preset : readWord(String(given), of)),
 })
 
+/** One of several words, or the name of a module's file. */
+export const choiceOrModule = (
+  help: string,
+  { of, preset, value }: { of: readonly string[]; preset: string; value: string },
+): Option<string> => ({
+  help,
+  value,
+  words: of,
+  default: preset,
+  read: (given) => {
+    const word = given === undefined ? preset : String(given)
+    if (of.includes(word) || /.\.m?js$/.test(word)) return word
+    throw new Refused(word, `${of.join(', ')}, or a file whose name ends in .mjs or .js`)
+  },
+})
+
 /** Some of several words, with commas between, each once. */
 export const list = <T extends string>(
   help: string,

@@ -79,6 +79,19 @@ export {
   WaitQueue,
 } from './kernel/index.js'
 export {
+  type ListView,
+  type Plot,
+  type Step,
+  type StepRecord,
+  Story,
+  type StoryEvent,
+  type StoryEventKind,
+  type StoryOptions,
+  type StoryState,
+  type ThreadView,
+} from './story/index.js'
+export {
+  bareSpec,
   type DeviceKind,
   type DeviceSpec,
   type DiskConfig,

@@ -15,14 +15,14 @@ import { ManualClock } from '../clock.js'
 import type { StallKind } from '../dom0/backends/index.js'
 import { Host, type Job } from '../dom0/host/host.js'
 import type { Task } from '../dom0/kernel/index.js'
+import { inventory, leftovers, queuedEvents } from '../dom0/story/inventory.js'
 import { guestConfig, type Outcome } from '../dom0/toolstack/index.js'
-import { type Design, stateName, XenbusState } from '../dom0/xenbus/index.js'
-import { differences, inventory, queuedEvents } from './inventory.js'
+import { type Design, type DesignMaker, stateName, XenbusState } from '../dom0/xenbus/index.js'
 import { type EventCounts, Recorder, type ThreadTrack } from './recorder.js'
 
 /** Options of a run. */
 export interface ScenarioOptions {
-  readonly design: Design
+  readonly design: Design | DesignMaker
   readonly kind: StallKind
   /** Guests before the stall. */
   readonly domains: number
@@ -52,7 +52,7 @@ export interface StalledThread {
 
 /** What happened. */
 export interface ScenarioResult {
-  readonly design: Design
+  readonly design: string
   readonly kind: StallKind
   readonly domains: number
   /** The injector's own words. */
@@ -105,7 +105,7 @@ export class Scenario {
 
   run(): ScenarioResult {
     const { host, recorder } = this
-    const { design, kind, domains, stall = true } = this.#options
+    const { kind, domains, stall = true } = this.#options
     const before = inventory(host)
     for (let i = 1; i <= domains; i++) host.complete('xl', host.toolstack.create(guestConfig(`guest${i}`)))
     host.pass(1)
@@ -133,7 +133,7 @@ export class Scenario {
     for (const { domid } of host.domains.guests) host.complete('xl', host.toolstack.destroy(domid))
     host.pass(1)
     return {
-      design,
+      design: host.xenbus.delivery.design,
       kind,
       domains,
       injected: host.injector.log,
@@ -148,7 +148,7 @@ export class Scenario {
       threadsMade: recorder.counts.threadsMade,
       tracks: recorder.tracks,
       endNs: host.scheduler.nowNs,
-      leftovers: differences(before, inventory(host)),
+      leftovers: leftovers(before, host, typeof this.#options.design === 'function'),
       reports: host.xenbus.reports,
     }
   }

@@ -4,8 +4,8 @@ import { describe, expect, it } from 'vitest'
 import type { PvSocket } from '../../src/dom0/frontends/index.js'
 import { Host } from '../../src/dom0/index.js'
 import type { Task } from '../../src/dom0/kernel/index.js'
+import { differences, inventory } from '../../src/dom0/story/inventory.js'
 import { inside } from '../../src/domain/handles.js'
-import { differences, inventory } from '../../src/scenarios/inventory.js'
 import { accept, bytesOf, PvcallsLab, SERVER } from './lab.js'
 
 const node = (lab: PvcallsLab, path: string): string | undefined =>

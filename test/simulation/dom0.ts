@@ -18,7 +18,7 @@ import {
   STALL_KINDS,
   XenbusWatch,
 } from '../../src/dom0/index.js'
-import { differences, inventory } from '../../src/scenarios/inventory.js'
+import { differences, inventory } from '../../src/dom0/story/inventory.js'
 import { checkStore, encodeText, InProcessTransport, XS } from '../../src/xenstore/index.js'
 import { InvariantChecker } from '../xenwatch/checker.js'
 import { checkHypervisor } from './checks.js'

@@ -108,3 +108,19 @@ describe('docs/xenwatch.md', () => {
     for (const row of matrix!.trimEnd().split('\n').slice(2)) expect(text).toContain(row)
   })
 })
+
+describe('--design FILE', () => {
+  it('XW-own-1: runs a design of the user beside the story of another, by its own name', () => {
+    const { status, stdout, stderr } = xenwatch('--design', 'examples/own-design.mjs', '--scenario', 'default-blocked')
+    expect(stderr).toBe('')
+    expect(status).toBe(0)
+    expect(stdout).toMatch(/what was tried +buckets/)
+    expect(stdout).toMatch(/destroy 2 +FAILED/)
+  })
+
+  it('XW-own-3: a file that is not there is told in one line', () => {
+    const { status, stderr } = xenwatch('--design', './none.mjs')
+    expect(status).toBe(1)
+    expect(stderr).toContain('--design ./none.mjs cannot be loaded')
+  })
+})

@@ -2,8 +2,8 @@
 
 import { describe, expect, it } from 'vitest'
 import type { Host } from '../../src/dom0/index.js'
+import { differences, inventory } from '../../src/dom0/story/inventory.js'
 import { XsHandle } from '../../src/dom0/toolstack/index.js'
-import { differences, inventory } from '../../src/scenarios/inventory.js'
 import { InProcessTransport } from '../../src/xenstore/index.js'
 import { create, createGuests, destroy, EventTrace, hostOf, stall, texts } from './lab.js'
 

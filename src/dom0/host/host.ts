@@ -94,6 +94,7 @@ export class Host {
       onUnmapped: (domid) => this.domains.pagesUnmapped(domid),
     })
     this.#parts = parts
+    for (const driver of options.drivers?.(parts) ?? []) parts.bus.addDriver(driver)
     this.xenbus = parts.xenbus
     this.bus = parts.bus
     this.grants = parts.grants

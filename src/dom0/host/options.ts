@@ -8,7 +8,14 @@ import { type BootOptions, checkLevels } from '../../guest/index.js'
 import { PVCALLS_OPTIONS, type PvcallsOptions } from '../backends/index.js'
 import { SCHEDULER_OPTIONS, type SchedulerOptions } from '../kernel/index.js'
 import type { HotplugScript } from '../toolstack/index.js'
-import { checkDesign, type DeliveryObserver, type Design, type DesignMaker } from '../xenbus/index.js'
+import {
+  checkDesign,
+  type DeliveryObserver,
+  type Design,
+  type DesignMaker,
+  type XenbusDriver,
+} from '../xenbus/index.js'
+import type { Dom0Kernel } from './dom0_kernel.js'
 
 /** What the guests of a host are like. */
 export interface GuestForm {
@@ -32,6 +39,8 @@ export interface HostOptions {
   readonly clock?: Clock
   readonly observer?: DeliveryObserver
   readonly hotplug?: HotplugScript
+  /** Makes drivers of third parties, which are on dom0's bus before it starts. What it throws, the constructor throws. */
+  readonly drivers?: (dom0: Dom0Kernel) => readonly XenbusDriver[]
   readonly scheduler?: Omit<SchedulerOptions, 'clock' | 'onError'>
   /** Gets what one of the user's functions threw, anywhere on the host. Default: it is thrown again outside of any call. */
   readonly onError?: OnError
@@ -63,6 +72,7 @@ const TABLE: Table<HostOptions> = {
   clock,
   observer: having(),
   hotplug: func,
+  drivers: func,
   scheduler: nested(scheduler),
   onError,
   dom0Cpus: within(1, MAX_VCPUS),

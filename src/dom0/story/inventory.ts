@@ -1,7 +1,7 @@
 /** What a host has: taken before and after something, it shows what was left behind. */
 
-import type { Host } from '../dom0/host/host.js'
-import type { Task } from '../dom0/kernel/index.js'
+import type { Host } from '../host/host.js'
+import type { Task } from '../kernel/index.js'
 
 /** What a host has when nothing runs; taken before and after. */
 export function inventory(host: Host): Map<string, number> {
@@ -38,6 +38,16 @@ function* storePaths({ toolstack: { xs } }: Host): Task<string[]> {
 /** Events on all lists of dom0's xenwatch. */
 export function queuedEvents({ xenbus }: Host): number {
   return [xenbus.xenwatch, ...xenbus.delivery.domainLists].reduce((sum, list) => sum + list.length, 0)
+}
+
+/** What of an inventory lives as long as the design likes. */
+const THREADS = ['domain threads', 'threads']
+
+/** What is left since `before`. How long the threads of an own design live is its affair. */
+export function leftovers(before: ReadonlyMap<string, number>, host: Host, own: boolean): string[] {
+  const after = inventory(host)
+  if (own) for (const what of THREADS) after.set(what, before.get(what)!)
+  return differences(before, after)
 }
 
 /** What there is more or less of, in words. */
