@@ -1,6 +1,7 @@
 /**
- * Compiles the guest's core and the host's, each twice (plain and shared memory), and embeds the modules as base64 in
- * src/generated/wasm.ts, so that neither Node nor a bundler needs a rule for loading an asset. A module is compiled anew
+ * Compiles the guest's core and the host's, each twice (plain and shared memory), and the guest's a third time, traced. It
+ * embeds the modules as base64 in src/generated/wasm.ts and traced.ts, so that neither Node nor a bundler needs a rule for
+ * loading an asset; traced.ts is apart, so that only `evtchn/traced` carries it. A module is compiled anew
  * only if a source, a configuration or the compiler has changed; and each file is written in a folder of this process and
  * then renamed, so that nobody reads half of one.
  */
@@ -25,7 +26,7 @@ function stampOfSources() {
 const SIDE = `build/side.${process.pid}`
 
 async function compile(name, config, target) {
-  const base = `${SIDE}/${name}${target === 'threads' ? '.threads' : ''}`
+  const base = `${SIDE}/${name}${target === 'single' ? '' : `.${target}`}`
   const to = ['--outFile', `${base}.wasm`, '--textFile', `${base}.wat`]
   const { error, stderr } = await asc.main(['--config', config, '--target', target, ...to])
   if (error) {
@@ -36,12 +37,16 @@ async function compile(name, config, target) {
 
 const names = Object.keys(CONFIGS)
 const files = names.flatMap((name) => [`${name}.wasm`, `${name}.threads.wasm`])
+const TRACED = 'core.traced.wasm'
 const stamp = stampOfSources()
 const fresh =
-  files.every((file) => existsSync(`build/${file}`)) && existsSync(STAMP) && readFileSync(STAMP, 'utf8') === stamp
+  [...files, TRACED].every((file) => existsSync(`build/${file}`)) &&
+  existsSync(STAMP) &&
+  readFileSync(STAMP, 'utf8') === stamp
 if (!fresh) {
   for (const [name, config] of Object.entries(CONFIGS))
     for (const target of ['single', 'threads']) await compile(name, config, target)
+  await compile('core', CONFIGS.core, 'traced')
   for (const file of readdirSync(SIDE)) renameSync(`${SIDE}/${file}`, `build/${file}`)
   rmSync(SIDE, { recursive: true })
   writeFileSync(STAMP, stamp)
@@ -55,11 +60,16 @@ const exported = {
   'host.wasm': 'host',
   'host.threads.wasm': 'hostThreads',
 }
-const lines = files.map((file) => `export const ${exported[file]} =\n  ${embed(file)}\n`)
-const text = `/** Made by assembly/build.mjs from build/*.wasm. */\n${lines.join('')}`
-const generated = 'src/generated/wasm.ts'
 // Untouched if nothing changed, so that a test run that reads it is not disturbed.
-if (!existsSync(generated) || readFileSync(generated, 'utf8') !== text) {
-  writeFileSync(`${generated}.${process.pid}`, text)
-  renameSync(`${generated}.${process.pid}`, generated)
+function writeGenerated(name, lines) {
+  const text = `/** Made by assembly/build.mjs from build/*.wasm. */\n${lines.join('')}`
+  const path = `src/generated/${name}.ts`
+  if (existsSync(path) && readFileSync(path, 'utf8') === text) return
+  writeFileSync(`${path}.${process.pid}`, text)
+  renameSync(`${path}.${process.pid}`, path)
 }
+writeGenerated(
+  'wasm',
+  files.map((file) => `export const ${exported[file]} =\n  ${embed(file)}\n`),
+)
+writeGenerated('traced', [`export const traced =\n  ${embed(TRACED)}\n`])

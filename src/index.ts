@@ -9,6 +9,7 @@ export type { ControlBlock } from './domain/fifo.js'
 export type { Domain, Vcpu } from './domain/handles.js'
 export type { Subject } from './domain/subject.js'
 export { type CallbackVia, decodeCallbackVia, type UpcallHow } from './domain/upcall.js'
+export type { Word, WordByte, WordMap, WordPart } from './domain/words.js'
 export {
   type ChannelRecord,
   DUMP_TITLE,

@@ -74,7 +74,7 @@ function selectorSet(page: usize, bit: u32): bool {
   const at = wordOf(page, bit)
   const mask = maskOf(bit)
   if (read<u32>(at) & mask) return true
-  if (!THREADS) {
+  if (!THREADS && !TRACE) {
     store<u32>(at, load<u32>(at) | mask)
     return false
   }

@@ -20,6 +20,7 @@ import type { DomainType, Dying, RestoreReport } from './config.js'
 import type { Domain as InnerDomain } from './domain.js'
 import type { Subject } from './subject.js'
 import type { Vcpu as InnerVcpu } from './vcpu.js'
+import { WordMap } from './words.js'
 
 let domainIn: (handle: Domain) => InnerDomain
 let vcpuIn: (handle: Vcpu) => InnerVcpu
@@ -127,6 +128,10 @@ export class Domain implements Subject {
   /** Is the port masked? True for a port that is not open. */
   isMasked(port: number): boolean {
     return this.#in.isMasked(integer(`d${this.domid}.isMasked`, 'port', port, 0, 0xffff_ffff))
+  }
+  /** Names of the words that its events go through, as they lie at present. */
+  words(): WordMap {
+    return new WordMap(this.#in)
   }
   /** An event channel operation by vCPU 0. See `Vcpu.eventChannelOp`. */
   eventChannelOp<N extends EvtchnOpName>(op: N, args: Readonly<In<N>>): Out<N> {

@@ -2,7 +2,8 @@
  * Loads the core. The only file that knows WebAssembly instances.
  *
  * The core is position-free and stateless, so one instance serves everything that lives in one memory: domains in
- * windows share it. Two builds of one source: for plain memories, and for shared ones (atomics).
+ * windows share it. Two builds of one source: for plain memories, and for shared ones (atomics). A third reports its
+ * accesses (traced.ts).
  */
 
 import * as wasm from '../generated/wasm.js'
@@ -100,6 +101,13 @@ export function coreOf(memory: WasmMemory): Core {
     cores.set(memory, core)
   }
   return core
+}
+
+/** Makes `core` the one of its memory; false if that has one already. For the traced build (traced.ts). @internal */
+export function adoptCore(core: Core): boolean {
+  if (cores.has(core.memory)) return false
+  cores.set(core.memory, Object.freeze(core))
+  return true
 }
 
 /** A memory of `frames` 4 KiB frames, rounded up to wasm's pages of 64 KiB. */

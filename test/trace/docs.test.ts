@@ -16,7 +16,7 @@ describe('docs/tracing.md', () => {
     },
   )
 
-  it('has two examples that print', () => {
-    expect(snippetsOf(text).filter(({ prints }) => prints)).toHaveLength(2)
+  it('has three examples that print', () => {
+    expect(snippetsOf(text).filter(({ prints }) => prints)).toHaveLength(3)
   })
 })
