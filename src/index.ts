@@ -32,6 +32,7 @@ export type {
   OwnWords,
 } from './host/own_abi.js'
 export { NR_SOFTIRQS, SOFTIRQ, type SoftirqStats, Softirqs } from './host/softirq.js'
+export type { FallThrough, HypercallCaller } from './host/world.js'
 export { defaultPolicy, siloPolicy, type XsmPolicy } from './host/xsm.js'
 export type { Continuation as HypercallContinuation, Register } from './hypercalls/dispatch.js'
 export type { Trigger, XenPortOptions } from './hypercalls/raise.js'

@@ -2,6 +2,7 @@
 
 /** Hypercall numbers (`__HYPERVISOR_*`). */
 export const HYPERVISOR = Object.freeze({
+  memory_op: 12,
   multicall: 13,
   event_channel_op_compat: 16,
   xen_version: 17,

@@ -81,6 +81,8 @@ export interface DomainConfig {
   /** Where the grant table's frames are; -1: the guest places them. */
   grantTableGfn: number
   maxGrantFrames: number
+  /** Feature word 0; undefined: what is there for its type. */
+  features: number | undefined
   nrPirqs: number
   nlevel: NlevelLimits
 }

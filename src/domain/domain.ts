@@ -69,11 +69,11 @@ export class Domain extends Running implements Delivery, Subject {
   readonly eventLock = new EventLock()
   readonly pirqs: PirqTable
   readonly nlevelLimits: NlevelLimits
+  readonly features: number | undefined
   /** Inclusive limit of port numbers (EC-port-5). */
   readonly maxEvtchnPort: number
-  /** Absolute address of shared_info. */
-  readonly sharedInfoAt: number
-  readonly sharedInfoGfn: number
+  /** Frame of shared_info: an HVM guest may move it (placement.ts). */
+  sharedInfoGfn: number
   /** How many domains serve this one as stub device models. */
   stubs = 0
   /** The read-only handle that the package exports (handles.ts). */
@@ -107,9 +107,9 @@ export class Domain extends Running implements Delivery, Subject {
     this.privileged = config.privileged
     this.maxEvtchnPort = config.maxEvtchnPort
     this.nlevelLimits = config.nlevel
+    this.features = config.features
     this.sharedInfoGfn = config.sharedInfoGfn
     this.grants = new GrantEntries(config.domid, memory, config.grantTableGfn, config.maxGrantFrames)
-    this.sharedInfoAt = memory.base + config.sharedInfoGfn * PAGE_SIZE
     this.#bits = config.bits
     this.#host = host
     this.hostCore = host.core
@@ -159,6 +159,11 @@ export class Domain extends Running implements Delivery, Subject {
     if (this.#target) this.#target.stubs--
     this.#target = target
     if (target) target.stubs++
+  }
+
+  /** Absolute address of shared_info. */
+  get sharedInfoAt(): number {
+    return this.memory.base + this.sharedInfoGfn * PAGE_SIZE
   }
 
   /** Width of shared_info: what the guest's mode was when it was last latched (EC-lay-4). */
@@ -215,6 +220,14 @@ export class Domain extends Running implements Delivery, Subject {
         vcpu.activeDepth = 0
       }
     })
+  }
+
+  /** shared_info is at another frame now, and what was in it with it. Called with senders shut out. */
+  sharedInfoIsAt(gfn: number): void {
+    this.sharedInfoGfn = gfn
+    for (const vcpu of this.vcpus)
+      if (vcpu.infoGfn < 0 && !vcpu.onDummy) vcpu.info = this.sharedInfoAt + vcpu.vcpuId * VCPU_INFO_SIZE
+    if (!this.nlevel && !this.fifo && this.#ops.abi !== ABI_OWN) this.useOps(this.#twoLevel())
   }
 
   /** Switches the port operations, with senders shut out (NL-set-3). */

@@ -46,7 +46,7 @@ export class Domain implements Subject {
   /** @internal */
   constructor(inner: InnerDomain) {
     this.#in = inner
-    this.#vcpus = Object.freeze(inner.vcpus.map((each) => new Vcpu(each)))
+    this.#vcpus = Object.freeze(inner.vcpus.map((each) => new Vcpu(each, inner)))
     Object.freeze(this)
   }
 
@@ -142,6 +142,7 @@ export class Domain implements Subject {
 /** One vCPU of a domain. */
 export class Vcpu {
   readonly #in: InnerVcpu
+  readonly #domain: InnerDomain
 
   static {
     vcpuIn = (handle) => handle.#in
@@ -149,8 +150,9 @@ export class Vcpu {
   }
 
   /** @internal */
-  constructor(inner: InnerVcpu) {
+  constructor(inner: InnerVcpu, domain: InnerDomain) {
     this.#in = inner
+    this.#domain = domain
     inner.handle = this
     Object.freeze(this)
   }
@@ -172,6 +174,14 @@ export class Vcpu {
   /** Offline. */
   get down(): boolean {
     return this.#in.down
+  }
+  /**
+   * May it run guest code? Not while it is blocked or offline, nor while its domain is paused, shut down, frozen or dying.
+   * An emulator looks after each hypercall, and halts the vCPU until `onUnblock`, or until whoever stopped the domain is done.
+   */
+  get runnable(): boolean {
+    const { dying, frozen, pauseCount, shutdownCode } = this.#domain
+    return dying === 'alive' && !frozen && !pauseCount && shutdownCode < 0 && !this.#in.down && !this.#in.blocked
   }
   /** Byte evtchn_upcall_pending; 0 while the vCPU has no vcpu_info. */
   get upcallPending(): number {

@@ -20,14 +20,14 @@ import type { OnError } from '../callout.js'
 import { among, anything, flag, func, having, integer, known, nested, options, type Table, within } from '../check.js'
 import type { Clock } from '../clock.js'
 import type { DomainConfig, DomainType } from '../domain/config.js'
-import type { Vcpu } from '../domain/handles.js'
+import type { Domain, Vcpu } from '../domain/handles.js'
 import type { UpcallHow } from '../domain/upcall.js'
 import type { WasmMemory } from '../machine/core.js'
 import { MOST_THREADS } from '../machine/host_layout.js'
 import type { GuestMemoryOptions } from '../machine/memory.js'
 import type { Faults, TraceSink } from '../trace/index.js'
 import { checkAbis, type OwnAbi } from './own_abi.js'
-import type { HostLimits } from './world.js'
+import type { FallThrough, HostLimits } from './world.js'
 import type { XsmPolicy } from './xsm.js'
 
 /**
@@ -48,6 +48,16 @@ export interface HypervisorOptions {
    * offline, or its domain paused, shut down or frozen, when that is over.
    */
   onUnblock?: (vcpu: Vcpu) => void
+  /**
+   * A domain was shut down: by SCHEDOP_shutdown, or since its last vCPU went down. None of its vCPUs may run (`Vcpu.runnable`).
+   * `reason` is one of SHUTDOWN_*. Called as the last act of the call that did it.
+   */
+  onShutdown?: (domain: Domain, reason: number) => void
+  /**
+   * Asked for a hypercall, or an operation of one, that the library does not know, with the guest's registers as unsigned
+   * numbers of its width. Returns 0 or more, or -errno; undefined is ENOSYS. Runs inside the hypercall.
+   */
+  hypercall?: FallThrough
   /**
    * Told once for each domain that has an event and for which nobody listens: no guest was booted on it and there is no
    * `onUpcall`. Default: `console.warn`, where the platform has it.
@@ -122,6 +132,8 @@ export interface DomainOptions {
   grantTableGfn?: number
   /** Frames that the grant table may grow to, of 512 entries each. Default 64. */
   maxGrantFrames?: number
+  /** Feature word 0 that xen_version tells the guest. Default: what is there for its type. */
+  features?: number
   /** Number of PIRQs. Default 256. */
   nrPirqs?: number
   /** May the guest have more than two levels? Default true. */
@@ -136,6 +148,8 @@ export interface DomainOptions {
 const HOST_OPTIONS: Table<HypervisorOptions> = {
   onUpcall: func,
   onUnblock: func,
+  onShutdown: func,
+  hypercall: func,
   warn: func,
   onError: func,
   trace: nested<TraceSink>({ record: func, upcall: func }),
@@ -169,6 +183,7 @@ export const DOMAIN_OPTIONS: Table<DomainOptions> = {
   sharedInfoGfn: anything,
   grantTableGfn: anything,
   maxGrantFrames: within(0, MAX_GRANT_FRAMES),
+  features: within(0, U32_MAX),
   nrPirqs: within(0, MAX_PIRQS),
   nlevelAllowed: flag,
   fifoAllowed: flag,
@@ -217,6 +232,7 @@ export function readDomain(call: string, given: DomainOptions, frames: number): 
     maxLeafPages = MAX_LEAF_PAGES,
     privileged = domid === 0,
     paused = false,
+    features,
     maxEvtchnPort = DEFAULTS.maxEvtchnPort(domid),
     sharedInfoGfn = Math.min(1, frames - 1),
   } = given
@@ -230,6 +246,7 @@ export function readDomain(call: string, given: DomainOptions, frames: number): 
     paused,
     sharedInfoGfn: integer(call, 'sharedInfoGfn', sharedInfoGfn, 0, frames - 1),
     ...readGrantTable(call, given, frames),
+    features,
     nrPirqs,
     nlevel: {
       nlevelAllowed,

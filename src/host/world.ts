@@ -3,7 +3,7 @@
 import type { Bits } from '../abi/index.js'
 import type { Callouts } from '../callout.js'
 import type { Domain } from '../domain/domain.js'
-import type { Vcpu as Handle } from '../domain/handles.js'
+import type { Domain as DomainHandle, Vcpu as Handle } from '../domain/handles.js'
 import type { Vcpu } from '../domain/vcpu.js'
 import type { IrqLines } from './irq.js'
 import type { OwnOperation } from './own_abi.js'
@@ -25,6 +25,19 @@ export interface HostLimits {
 /** A function in Xen that a Xen-attached port calls: (vCPU of the port's domain, port). */
 export type Notifier = (vcpu: Handle, port: number) => void
 
+/** Who made a hypercall that the library does not know: its vCPU, and the guest's memory as that vCPU sees it. */
+export interface HypercallCaller {
+  readonly domain: DomainHandle
+  readonly vcpu: Handle
+  /** Bytes at a guest virtual address; undefined: EFAULT. */
+  copyIn(gva: number, length: number): Uint8Array | undefined
+  /** Stores bytes at a guest virtual address; false: EFAULT, and a part may have been written. */
+  copyOut(gva: number, bytes: Uint8Array): boolean
+}
+
+/** What the embedder does for hypercalls that the library does not know: 0 or more, -errno, or undefined for ENOSYS. */
+export type FallThrough = (caller: HypercallCaller, nr: number, args: readonly number[]) => number | undefined
+
 /** The hypervisor as its operations see it. */
 export interface World {
   readonly xsm: XsmPolicy
@@ -39,6 +52,8 @@ export interface World {
   domainById(domid: number): Domain | undefined
   /** Numbers of all domains, ascending. */
   domids(): number[]
+  /** The embedder's part of the hypercalls, if it has one. */
+  readonly fallThrough: FallThrough | undefined
   /** Calls the notification function in slot 1…7 (EC-xen-1). */
   notify(slot: number, vcpu: Vcpu, port: number): void
   /** Is preemption due? Asked at every 64th port of a long walk, and between the entries of a multicall. */

@@ -11,15 +11,17 @@ import type { TracedCaller } from '../trace/index.js'
 import { PREEMPTED } from './evtchn/close.js'
 import { eventChannelOp, eventChannelOpCompat } from './evtchn/index.js'
 import { sendPort, unmaskPort } from './evtchn/send.js'
+import { fallThrough } from './fall_through.js'
 import { grantTableOp } from './grant_table_op.js'
 import { hvmOp } from './hvm_op.js'
-import { mayCall } from './parts.js'
+import { memoryOp } from './memory_op.js'
+import { mayCall, NotKnown, notKnown } from './parts.js'
 import { physdevOp } from './physdev_op.js'
 import { type SchedWorld, schedOp } from './sched_op.js'
 import { vcpuOp } from './vcpu_op.js'
 import { xenVersion } from './xen_version.js'
 
-const { EFAULT, EINVAL, ENOSYS, ERESTART } = Errno
+const { EFAULT, EINVAL, ERESTART } = Errno
 
 /** A register. A bigint holds what a number cannot: all 64 bits. */
 export type Register = number | bigint
@@ -164,11 +166,19 @@ function traced(
 }
 
 function route(world: SchedWorld, caller: Caller, op: Register, args: readonly Register[]): number | Refusal {
+  const result = routeKnown(world, caller, op, args)
+  if (!(result instanceof NotKnown) || !world.fallThrough) return result
+  return fallThrough(world, caller, Number(op), (i) => gva(args[i], caller), result)
+}
+
+function routeKnown(world: SchedWorld, caller: Caller, op: Register, args: readonly Register[]): number | Refusal {
   switch (Number(op)) {
     case HYPERVISOR.event_channel_op:
       return eventChannelOp(world, caller, int(args[0]), gva(args[1], caller))
     case HYPERVISOR.event_channel_op_compat:
       return eventChannelOpCompat(world, caller, gva(args[0], caller))
+    case HYPERVISOR.memory_op:
+      return memoryOp(world, caller, int(args[0]), gva(args[1], caller))
     case HYPERVISOR.sched_op:
       return schedOp(world, caller, int(args[0]), gva(args[1], caller))
     case HYPERVISOR.vcpu_op:
@@ -184,6 +194,6 @@ function route(world: SchedWorld, caller: Caller, op: Register, args: readonly R
     case HYPERVISOR.multicall:
       return multicall(world, caller, gva(args[0], caller), int(args[1]) >>> 0)
     default:
-      return refuse(ENOSYS, () => `hypercall ${op} does not exist`)
+      return notKnown(() => `hypercall ${op} does not exist`)
   }
 }

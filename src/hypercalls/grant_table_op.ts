@@ -24,7 +24,7 @@ import { GrantRefusal, type Pin } from '../domain/grants.js'
 import { Errno, type Outcome, refuse } from '../errno.js'
 import type { World } from '../host/world.js'
 import { ofClassTarget } from '../host/xsm.js'
-import { domainByAnyId, noDomain } from './parts.js'
+import { domainByAnyId, noDomain, notKnown } from './parts.js'
 
 const { EFAULT, EINVAL, ENOSYS, EPERM } = Errno
 
@@ -48,7 +48,7 @@ export function grantTableOp(world: World, caller: Caller, cmd: number, gva: num
     case GNTTABOP.unmap_grant_ref:
       return refuse(ENOSYS, 'a guest maps no page of another: its memory is one window')
     default:
-      return refuse(ENOSYS, () => `grant_table_op ${cmd} does not exist`)
+      return notKnown(() => `grant_table_op ${cmd} does not exist`)
   }
 }
 

@@ -17,9 +17,9 @@ import { upcallDeliverable } from '../domain/upcall.js'
 import { Errno, type Outcome, Refusal, refuse } from '../errno.js'
 import type { World } from '../host/world.js'
 import { ofClassTarget } from '../host/xsm.js'
-import { domainByAnyId, noDomain, noVcpu } from './parts.js'
+import { domainByAnyId, noDomain, notKnown, noVcpu } from './parts.js'
 
-const { EPERM, EAGAIN, EEXIST, EFAULT, EINVAL, ENOSYS } = Errno
+const { EPERM, EAGAIN, EEXIST, EFAULT, EINVAL } = Errno
 
 /** Dispatches an hvm_op. */
 export function hvmOp(world: World, caller: Caller, cmd: number, gva: number): Outcome {
@@ -31,7 +31,7 @@ export function hvmOp(world: World, caller: Caller, cmd: number, gva: number): O
     case HVMOP.get_param:
       return getParam(world, caller, gva)
     default:
-      return refuse(ENOSYS, () => `hvm_op ${cmd} does not exist`)
+      return notKnown(() => `hvm_op ${cmd} does not exist`)
   }
 }
 

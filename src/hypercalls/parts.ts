@@ -5,10 +5,10 @@ import { frozenText } from '../domain/config.js'
 import type { Domain } from '../domain/domain.js'
 import { ABI_OWN } from '../domain/port_ops.js'
 import type { Vcpu } from '../domain/vcpu.js'
-import { Errno, type Outcome, type Refusal, refuse } from '../errno.js'
+import { Errno, type Outcome, Refusal, refuse } from '../errno.js'
 import type { World } from '../host/world.js'
 
-const { ENOENT, ESRCH, EAGAIN, ENOMEM, EBUSY, EINVAL, ENOSPC } = Errno
+const { ENOENT, ESRCH, EAGAIN, ENOMEM, EBUSY, EINVAL, ENOSPC, ENOSYS } = Errno
 
 const STATE_NAMES = ['free', 'reserved', 'unbound', 'interdomain', 'bound to a PIRQ', 'bound to a VIRQ', 'an IPI']
 
@@ -33,6 +33,12 @@ export function mayCall(vcpu: Vcpu, domain: Domain | undefined): Outcome {
   }
   return domain.frozen ? refuse(EAGAIN, frozenText(domain)) : 0
 }
+
+/** ENOSYS for a hypercall, or an operation of one, that this library does not know: the embedder may (fall_through.ts). */
+export class NotKnown extends Refusal {}
+
+/** The same, with what was asked. */
+export const notKnown = (text: () => string): NotKnown => new NotKnown(ENOSYS, text)
 
 /** ESRCH: no such domain. */
 export const noDomain = (domid: number) => refuse(ESRCH, () => `there is no domain ${domid}`)

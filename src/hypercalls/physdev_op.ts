@@ -7,8 +7,9 @@ import { deliverPirq } from '../domain/pirq_list.js'
 import { Errno, type Outcome, refuse } from '../errno.js'
 import type { World } from '../host/world.js'
 import { frameRefs } from '../machine/memory.js'
+import { notKnown } from './parts.js'
 
-const { EFAULT, EINVAL, EBUSY, ENOSPC, ENOSYS } = Errno
+const { EFAULT, EINVAL, EBUSY, ENOSPC } = Errno
 
 /** Dispatches a physdev_op. */
 export function physdevOp(world: World, caller: Caller, cmd: number, gva: number): Outcome {
@@ -21,7 +22,7 @@ export function physdevOp(world: World, caller: Caller, cmd: number, gva: number
     case PHYSDEVOP.pirq_eoi_gmfn_v2:
       return registerEoiMap(caller, gva, cmd === PHYSDEVOP.pirq_eoi_gmfn_v1)
     default:
-      return refuse(ENOSYS, () => `physdev_op ${cmd} does not exist`)
+      return notKnown(() => `physdev_op ${cmd} does not exist`)
   }
 }
 

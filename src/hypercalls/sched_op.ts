@@ -6,9 +6,9 @@ import { upcallDeliverable } from '../domain/upcall.js'
 import { Errno, type Outcome, refuse } from '../errno.js'
 import type { World } from '../host/world.js'
 import type { Seam } from '../trace/index.js'
-import { describePort } from './parts.js'
+import { describePort, notKnown } from './parts.js'
 
-const { EFAULT, EINVAL, ENOSYS } = Errno
+const { EFAULT, EINVAL } = Errno
 
 /** Timers of polls: absolute system time in ns. */
 export interface PollTimers {
@@ -41,7 +41,7 @@ export function schedOp(world: SchedWorld, caller: Caller, cmd: number, gva: num
     case SCHEDOP.poll:
       return poll(world, caller, gva)
     default:
-      return refuse(ENOSYS, () => `sched_op ${cmd} does not exist`)
+      return notKnown(() => `sched_op ${cmd} does not exist`)
   }
 }
 

@@ -8,7 +8,7 @@ import { activate } from '../domain/nlevel.js'
 import type { Vcpu } from '../domain/vcpu.js'
 import { Errno, type Outcome, type Refusal, refuse } from '../errno.js'
 import { frameRefs } from '../machine/memory.js'
-import { noVcpu } from './parts.js'
+import { notKnown, noVcpu } from './parts.js'
 import type { SchedWorld } from './sched_op.js'
 
 const { EFAULT, EINVAL, EBUSY, ENXIO, EACCES, ENOSYS } = Errno
@@ -36,7 +36,7 @@ export function vcpuOp(world: SchedWorld, caller: Caller, cmd: number, vcpuId: n
     case VCPUOP.register_vcpu_info:
       return registerVcpuInfo(caller, vcpu, gva)
     default:
-      return refuse(ENOSYS, () => `vcpu_op ${cmd} does not exist`)
+      return notKnown(() => `vcpu_op ${cmd} does not exist`)
   }
 }
 

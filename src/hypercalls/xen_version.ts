@@ -16,8 +16,9 @@ import {
 } from '../abi/index.js'
 import type { Caller } from '../domain/domain.js'
 import { Errno, type Outcome, type Refusal, refuse } from '../errno.js'
+import { notKnown } from './parts.js'
 
-const { EFAULT, EINVAL, ENODATA, ENOSYS } = Errno
+const { EFAULT, EINVAL, ENODATA } = Errno
 
 const bits = (...numbers: number[]) => numbers.reduce((map, bit) => map | (1 << bit), 0)
 
@@ -48,7 +49,7 @@ export function xenVersion(caller: Caller, cmd: number, gva: number): number | R
     case XENVER.build_id:
       return refuse(ENODATA, 'this library has no build id')
     default:
-      return refuse(ENOSYS, () => `xen_version ${cmd} does not exist`)
+      return notKnown(() => `xen_version ${cmd} does not exist`)
   }
 }
 
@@ -82,6 +83,6 @@ function getFeatures(caller: Caller, gva: number): Outcome {
   // A guest asks for one map after the other, and learns from this that there is no further one.
   const index = view.getUint32(XEN_FEATURE_INFO.index, true)
   if (index) return refuse(EINVAL, () => `there is feature map 0 only, not ${index}`)
-  view.setUint32(XEN_FEATURE_INFO.map, FEATURES[domain.type], true)
+  view.setUint32(XEN_FEATURE_INFO.map, domain.features ?? FEATURES[domain.type], true)
   return write(caller, gva, bytes)
 }

@@ -7,7 +7,7 @@ import { Callouts } from '../callout.js'
 import { CheckedClock, type Clock, ManualClock } from '../clock.js'
 import type { DomainHost } from '../domain/config.js'
 import type { Domain } from '../domain/domain.js'
-import { type Vcpu as VcpuHandle, vcpuHandle } from '../domain/handles.js'
+import { domainHandle, type Vcpu as VcpuHandle, vcpuHandle } from '../domain/handles.js'
 import type { Vcpu } from '../domain/vcpu.js'
 import { BootedGuests } from '../host/booted.js'
 import { Domains } from '../host/domains.js'
@@ -81,6 +81,7 @@ export class Parts {
   }
 
   #makeWorld(options: HypervisorOptions): SchedWorld {
+    const { onShutdown } = options
     return {
       xsm: options.xsm ? sealedPolicy(options.xsm, this.callouts) : defaultPolicy,
       limits: readLimits(options),
@@ -98,7 +99,13 @@ export class Parts {
         return true
       },
       pollTimers: { arm: ({ vcpu }, ns) => this.timers.arm(vcpu, ns) },
-      shutdown: (domain, reason) => this.domctl.shutdown(domain, reason),
+      shutdown: (domain, reason) => {
+        const before = domain.shutdownCode
+        this.domctl.shutdown(domain, reason)
+        if (before < 0)
+          this.callouts.run('onShutdown', undefined, () => onShutdown?.(domainHandle(domain), domain.shutdownCode))
+      },
+      fallThrough: options.hypercall,
       seam: this.#seam,
     }
   }

@@ -141,6 +141,24 @@ export const HOOKS: Record<string, Row> = {
       guest.send(port)
     },
   },
+  onShutdown: {
+    options: (fault) => ({ onShutdown: fault }),
+    run: ({ xen, domain }) => {
+      domain.memory.data.setUint32(0x4000, 0, true)
+      expect(xen.hypercall(domain.vcpu(0), 29, [2, 0x4000]), 'SCHEDOP_shutdown').toBe(0)
+    },
+  },
+  hypercall: {
+    options: (fault) => ({
+      hypercall: () => {
+        fault()
+        return 0
+      },
+    }),
+    run: ({ xen, domain }) => {
+      expect([0, -Errno.ENOSYS]).toContain(xen.hypercall(domain.vcpu(0), 18, [0, 0, 0]))
+    },
+  },
   'trace.upcall': {
     options: (fault) => ({ trace: { upcall: fault } }),
     run({ guest }) {
@@ -264,7 +282,7 @@ export const portsOf = ({ xen }: World): number => xen.domain(1)!.openPorts
 
 /** The members of options and interfaces for which there is a row above, or a test of its own. */
 export const COVERED: readonly string[] = [
-  ...['onUpcall', 'onUnblock', 'preempt'].map((name) => `HypervisorOptions.${name}`),
+  ...['onUpcall', 'onUnblock', 'onShutdown', 'hypercall', 'preempt'].map((name) => `HypervisorOptions.${name}`),
   ...['nowNs', 'wallclockNs'].map((name) => `Clock.${name}`),
   ...['evtchnUnbound', 'evtchnInterdomain', 'evtchnSend', 'evtchnStatus', 'evtchnReset'].map(
     (name) => `XsmPolicy.${name}`,
