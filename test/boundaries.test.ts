@@ -94,6 +94,23 @@ const ROOMS: Record<string, readonly string[]> = {
     ...['dom0/io', ...XENBUS, 'dom0/backends', 'dom0/frontends'],
     ...['dom0/toolstack', 'dom0/host', 'dom0/story/index.ts'],
   ],
+  // An emulator's host: an embedder with dom0's driver and a store.
+  x86: [
+    ...FOUNDATION,
+    'abi',
+    'machine/core.ts',
+    'machine/foreign.ts',
+    'domain/handles.ts',
+    'domain/upcall.ts',
+    'guest/index.ts',
+    'host/options.ts',
+    'host/world.ts',
+    'migration/format.ts',
+    'hypervisor/index.ts',
+    'xenstore/index.ts',
+    'dom0/io/index.ts',
+    'dom0/host/ring_ends.ts',
+  ],
   scenarios: [...FOUNDATION, 'dom0'],
   // node/hostd brings native programs to the hypervisor: it is an embedder, and speaks the ABI.
   node: [

@@ -57,7 +57,15 @@ export type { DomainList } from './host/domain_list.js'
 export { Guest, type GuestPlaces } from './host/guest.js'
 export { Host, type Job } from './host/host.js'
 export type { GuestForm, HostOptions } from './host/options.js'
-export type { InetAddress, PvcallsFields, PvcallsRequest } from './io/index.js'
+export { ringEnd, xenStoreHost } from './host/ring_ends.js'
+export {
+  type ConsolePeer,
+  ConsoleRing,
+  type ConsoleRingOptions,
+  type InetAddress,
+  type PvcallsFields,
+  type PvcallsRequest,
+} from './io/index.js'
 export {
   type CpuSubscriber,
   Cpus,

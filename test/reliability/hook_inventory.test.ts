@@ -9,7 +9,7 @@ import { DOM0_HOOKS } from './dom0_hooks.js'
 import { COVERED } from './hooks.js'
 import { STORE_HOOKS } from './store_hooks.js'
 
-const ENTRIES = ['src/index.ts', 'src/xenstore/index.ts', 'src/dom0/index.ts', 'src/node/index.ts']
+const ENTRIES = ['src/index.ts', 'src/xenstore/index.ts', 'src/dom0/index.ts', 'src/node/index.ts', 'src/x86/index.ts']
 
 /** Interfaces beside options that users implement. */
 const IMPLEMENTED = ['Transport', 'CpuSubscriber', 'XenbusDriver', 'NetSocket', 'NetListener', 'Network', 'RingPeer']

@@ -293,6 +293,9 @@ export const COVERED: readonly string[] = [
   // Called by record: trace.test.ts.
   'TraceOptions.onEvent',
   'TraceSink.upcall',
+  // test/dom0/console_ring.test.ts, test/real/guests/tiny.test.ts.
+  'ConsoleRingOptions.onOutput',
+  ...['onSerial', 'onConsole', 'onConsoleIo', 'onShutdown'].map((name) => `V86GuestOptions.${name}`),
   // A warning, a handler, and the callbacks of a resume: reporting.test.ts.
   'HypervisorOptions.warn',
   ...['handler', 'onRebound', 'onLost'].map((name) => `BindOptions.${name}`),

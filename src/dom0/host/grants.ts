@@ -4,7 +4,7 @@ import type { Domain } from '../../domain/handles.js'
 import { XenError } from '../../errno.js'
 import type { Hypervisor } from '../../hypervisor/index.js'
 import type { GrantedBytes } from '../backends/index.js'
-import { pageOf } from './guest.js'
+import { pageOf } from './ring_ends.js'
 
 /** Maps a page that `domid` has granted to `by`; undefined if it has not. */
 export function mapGrant(xen: Hypervisor, by: Domain, domid: number, gref: number): GrantedBytes | undefined {

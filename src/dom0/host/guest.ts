@@ -1,13 +1,13 @@
 /** A guest: a domain whose kernel has event channels, a store ring, and frontends. */
 
-import { GNTTAB_RESERVED, GRANTS_PER_FRAME, PAGE_SIZE } from '../../abi/index.js'
+import { GNTTAB_RESERVED, GRANTS_PER_FRAME } from '../../abi/index.js'
 import type { Domain } from '../../domain/handles.js'
 import { type BootOptions, type GuestGrants, GuestKernel } from '../../guest/index.js'
 import type { Hypervisor } from '../../hypervisor/index.js'
-import type { GuestMemory } from '../../machine/memory.js'
 import { Blkfront, FrontendBus, type GrantedPage, type GuestHost, Netfront, Pvcallsfront } from '../frontends/index.js'
 import { Kernel, type Scheduler } from '../kernel/index.js'
 import { Xenbus } from '../xenbus/index.js'
+import { pageOf } from './ring_ends.js'
 
 /** Frames that the toolstack gives a meaning; the kernel uses those behind them. */
 export const STORE_GFN = 2
@@ -19,16 +19,6 @@ export const grantFramesFor = (frames: number): number =>
 
 /** Backends are dom0's. */
 const BACKEND_DOMID = 0
-
-/** One page of a memory, as it is now: the same view as long as the memory stays where it is. */
-export function pageOf(memory: GuestMemory, gfn: number): () => Uint8Array {
-  let page: Uint8Array = new Uint8Array(0)
-  return () => {
-    const { buffer } = memory.memory
-    if (page.buffer !== buffer) page = new Uint8Array(buffer, memory.base + gfn * PAGE_SIZE, PAGE_SIZE)
-    return page
-  }
-}
 
 /** Where the maker of a guest put things, and what the guest is like. */
 export interface GuestPlaces {

@@ -23,8 +23,9 @@ import { Toolstack } from '../toolstack/index.js'
 import type { BackendBus, Xenbus } from '../xenbus/index.js'
 import { Dom0Kernel } from './dom0_kernel.js'
 import { DomainList } from './domain_list.js'
-import { type Guest, pageOf } from './guest.js'
+import type { Guest } from './guest.js'
 import { checkHostOptions, type HostOptions } from './options.js'
+import { pageOf, xenStoreHost } from './ring_ends.js'
 
 /** Something that runs in a process. */
 export interface Job<T> {
@@ -75,10 +76,7 @@ export class Host {
     const { scheduler } = this
     this.store = new XenStored({
       ...onError,
-      host: {
-        state: (domid) => this.#domainState(domid),
-        connect: (domid, gfn, port) => this.#storePeer(domid, gfn, port),
-      },
+      host: xenStoreHost(this.xen, this.channels),
       later: (step) =>
         void this.kernel.process('xenstored', function* () {
           yield* scheduler.preemptionPoint()
@@ -126,30 +124,6 @@ export class Host {
   #upcall(domid: number, vcpuId: number): void {
     if (domid === 0) this.#dom0Ready?.upcall(vcpuId)
     else this.domains.guest(domid)?.upcall()
-  }
-
-  #domainState(domid: number): { shutdown: boolean; dying: boolean } | undefined {
-    const domain = this.xen.domain(domid)
-    return domain ? { shutdown: domain.shutdownCode !== undefined, dying: domain.dying !== 'alive' } : undefined
-  }
-
-  /** The daemon's end of a ring; its port is dom0's. */
-  #storePeer(domid: number, gfn: number, remotePort: number): RingPeer | undefined {
-    const domain = this.xen.domain(domid)
-    if (!domain) return undefined
-    let onEvent = () => {}
-    const name = `xenstored d${domid}`
-    const port = this.channels.bindInterdomain(domid, remotePort, { name, handler: () => onEvent() })
-    return {
-      page: pageOf(domain.memory, gfn),
-      channel: {
-        notify: () => this.channels.send(port),
-        onEvent: (callback) => {
-          onEvent = callback
-        },
-      },
-      close: () => this.channels.close(port),
-    }
   }
 
   /** dom0's kernel has a ring like any guest: a port to itself, which the daemon binds. */
